@@ -129,6 +129,15 @@ class ActionContext:
     """`connect(name)` gives an async context manager of Sql on a named connection; `""` is the home database."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """An action's answer when the step is to go on later: the execution waits, durably and free of cost."""
+
+    until: datetime
+    output: Any = None
+    """The step's output once the moment has come."""
+
+
 class Action(ABC, Generic[ConfigT]):
     """Something that a step can do."""
 
@@ -136,7 +145,7 @@ class Action(ABC, Generic[ConfigT]):
 
     @abstractmethod
     async def run(self, config: ConfigT, context: ActionContext) -> Any:
-        """Do it and return the step's output (JSON types). Raise ActionError on failure; may be cancelled."""
+        """Do it and return the step's output (JSON types) or a Pause. Raise ActionError on failure; may be cancelled."""
 
     def effect(self, config: Mapping[str, Any]) -> Effect:
         """Return the effect with this raw config; the spec's unless the config makes a difference."""

@@ -67,10 +67,12 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(_plain, when_used="json"),
-    WithJsonSchema({
-        "type": ["string", "number"],
-        "description": "A duration: 50ms, 10s, 10m, 2h, 7d, PT10M, or a number of milliseconds.",
-        "examples": ["50ms", "10s", "10m", "2h", "7d", "PT10M"],
-    }),
+    WithJsonSchema(
+        {
+            "type": ["string", "number"],
+            "description": "A duration: 50ms, 10s, 10m, 2h, 7d, PT10M, or a number of milliseconds.",
+            "examples": ["50ms", "10s", "10m", "2h", "7d", "PT10M"],
+        }
+    ),
 ]
 """A pydantic field that holds a timedelta and reads and writes the short form."""

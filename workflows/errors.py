@@ -1,19 +1,19 @@
 """Every error that Hark raises on purpose.
 
-    HarkError
-    ├── DefinitionError      a workflow file or definition is wrong (holds a list of Problem)
-    ├── ExpressionError      an expression could not be compiled, or failed when evaluated
-    │   └── MissingFieldError   … because it read a field that is not there
-    ├── ConfigurationError   the settings of this process are wrong
-    ├── ActionError          an action failed; `retryable` says whether another attempt may help
-    ├── RequestError         a caller asked for something that cannot be done (carries an HTTP status)
-    │   ├── NotFoundError       404
-    │   ├── ConflictError       409
-    │   ├── UnauthorizedError   401
-    │   ├── ForbiddenError      403
-    │   └── UnprocessableError  422
-    ├── UnavailableError     the database or this instance cannot take work now; try again later
-    └── FencedError          another instance took over; nothing this one still holds may be written
+HarkError
+├── DefinitionError      a workflow file or definition is wrong (holds a list of Problem)
+├── ExpressionError      an expression could not be compiled, or failed when evaluated
+│   └── MissingFieldError   … because it read a field that is not there
+├── ConfigurationError   the settings of this process are wrong
+├── ActionError          an action failed; `retryable` says whether another attempt may help
+├── RequestError         a caller asked for something that cannot be done (carries an HTTP status)
+│   ├── NotFoundError       404
+│   ├── ConflictError       409
+│   ├── UnauthorizedError   401
+│   ├── ForbiddenError      403
+│   └── UnprocessableError  422
+├── UnavailableError     the database or this instance cannot take work now; try again later
+└── FencedError          another instance took over; nothing this one still holds may be written
 """
 
 from __future__ import annotations
