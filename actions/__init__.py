@@ -1,0 +1,1 @@
+"""What steps do: one file per family of actions, each entered in the catalogue."""

@@ -1,0 +1,1 @@
+"""The long-running process: store, engine, API, command line."""

@@ -1,0 +1,1 @@
+"""The HTTP side: REST, webhooks, health, metrics."""

@@ -1,0 +1,1 @@
+"""From event to finished execution: ingest, match, execute, record, schedule, reclaim."""

@@ -1,0 +1,1 @@
+"""The embedded PostgreSQL: found, initialised, started, shared and stopped by Hark itself."""

@@ -1,0 +1,1 @@
+"""Hark's own tables: one `.sql` file per statement, and the only code that speaks asyncpg to them."""
