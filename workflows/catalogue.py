@@ -145,7 +145,7 @@ class Action(ABC, Generic[ConfigT]):
 
     @abstractmethod
     async def run(self, config: ConfigT, context: ActionContext) -> Any:
-        """Do it and return the step's output (JSON types) or a Pause. Raise ActionError on failure; may be cancelled."""
+        """Do it and return the step's output (JSON types) or a Pause. Raises ActionError; may be cancelled."""
 
     def effect(self, config: Mapping[str, Any]) -> Effect:
         """Return the effect with this raw config; the spec's unless the config makes a difference."""
@@ -157,7 +157,7 @@ class NewEvent:
     """Something that happened, on its way into the record.
 
     `route` is the key by which workflows are found, such as `row:public.clients` or `event:CLIENT_CREATED`.
-    The same `dedupe_key` from the same `source` is the same event; with another `data` it is a conflict.
+    The same `dedupe_key` from the same `source` is the same event; with another fingerprint it is a conflict.
     """
 
     tenant_id: TenantId
@@ -170,6 +170,8 @@ class NewEvent:
     occurred_at: datetime | None = None
     dedupe_key: str | None = None
     dedupe_ttl: timedelta = timedelta(days=3)
+    fingerprint: bytes | None = None
+    """What has to be the same when the dedupe_key comes again; None: the data. (A resent webhook has other headers.)"""
     depth: int = 0
     """How many executions stand between this event and the outside world."""
     caused_by: ExecutionId | None = None
@@ -198,6 +200,8 @@ class ActiveTrigger:
     when: str | None = None
     """The trigger's CEL condition, for kinds that can have it checked earlier."""
     published_at: datetime | None = None
+    active_since: datetime | None = None
+    """When the workflow was last switched on (first published, resumed): nothing from before that is made up for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +284,10 @@ class TriggerKind(ABC, Generic[ConfigT]):
     def refusal(self, config: ConfigT, event: NewEvent) -> str | None:
         """Say why this event, which came by the trigger's route, does not concern it; None if it does. Hot path."""
         return None
+
+    def warnings(self, config: ConfigT) -> Sequence[str]:
+        """Say what is allowed but probably not meant, such as a webhook that anybody may call."""
+        return ()
 
     def listener(self, context: ListenerContext) -> Listener | None:
         """Make the kind's one listener; None when nothing has to run (the event comes through the API)."""
