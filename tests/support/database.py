@@ -1,0 +1,68 @@
+"""Fresh databases for tests: one template per schema, one copy per test."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+# The schema of the test databases is worthless after the test: nothing has to survive a power failure.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+
+_TEMPLATE_LOCK = 0x4841524B
+
+
+def with_database(url: str, name: str) -> str:
+    """Return the URL of another database on the same server."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Connect for the length of a block."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def make_template(url: str, schema: str) -> str:
+    """Make the database that holds `schema` and nothing else, unless it is there, and return its name.
+
+    Several pytest workers may ask at once, also for a server that they share with another session.
+    """
+    name = f"hark_template_{hashlib.sha256(schema.encode()).hexdigest()[:12]}"
+    async with connected(url) as connection:
+        await connection.execute("SELECT pg_advisory_lock($1)", _TEMPLATE_LOCK)
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+            await _fill_template(connection, url, name, schema)
+    return name
+
+
+async def _fill_template(connection: asyncpg.Connection, url: str, name: str, schema: str) -> None:
+    scratch = f"{name}_new"
+    await connection.execute(f"DROP DATABASE IF EXISTS {scratch} WITH (FORCE)")
+    await connection.execute(f"CREATE DATABASE {scratch} TEMPLATE template0")
+    async with connected(with_database(url, scratch)) as inside:
+        await inside.execute(schema)
+    await connection.execute(f"ALTER DATABASE {scratch} RENAME TO {name}")
+    # A copy fails while anybody is connected to what is copied.
+    await connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+
+
+@asynccontextmanager
+async def fresh_database(url: str, template: str) -> AsyncIterator[str]:
+    """Make a copy of the template for the length of a block, and give its URL."""
+    name = f"hark_test_{secrets.token_hex(6)}"
+    async with connected(url) as connection:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield with_database(url, name)
+    finally:
+        async with connected(url) as connection:
+            await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
