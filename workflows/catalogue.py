@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -54,6 +55,12 @@ class ActionSpec:
     """A whole step, as it would be written."""
     output_schema: Mapping[str, Any] = field(default_factory=dict)
     permissions: tuple[str, ...] = ()
+    literal: frozenset[str] = frozenset()
+    """Config fields that must be written out, without `${{ }}`: code such as SQL, and what decides the effect."""
+    practice: tuple[str, ...] = ()
+    """Advice for the documentation, one sentence or two each."""
+    security: tuple[str, ...] = ()
+    """What is guarded, and what the author of a workflow must mind."""
 
     def document(self) -> dict[str, Any]:
         """Return the catalogue entry that CLI, API and documentation show."""
@@ -73,8 +80,17 @@ class ActionSpec:
 class Sql(Protocol):
     """A transaction on a database: where `update_database` runs its statements."""
 
-    async def fetch(self, sql: str, *args: Any, timeout_s: float | None = None) -> tuple[list[dict[str, Any]], int]:
-        """Run one parameterised statement (`$1` …) with JSON-typed arguments; return its rows and the row count."""
+    async def fetch(
+        self, sql: str, *args: Any, max_rows: int | None = None, timeout_s: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Run one parameterised statement (`$1` …) with JSON-typed arguments; return its rows, JSON-typed.
+
+        With `max_rows`, no more than these are taken from the server. Raises ActionError with the SQLSTATE in details.
+        """
+        ...
+
+    async def execute(self, sql: str, *args: Any, timeout_s: float | None = None) -> int:
+        """Run one statement that returns no rows; return how many it changed. Raises like `fetch`."""
         ...
 
 
@@ -125,8 +141,10 @@ class ActionContext:
     http: Http
     settings: Mapping[str, Any]
     """The daemon's settings that actions may read: `smtp_host`, `smtp_port`, `mail_from` …"""
-    connect: Callable[[str], Any]
+    connect: Callable[[str], AbstractAsyncContextManager[Sql]]
     """`connect(name)` gives an async context manager of Sql on a named connection; `""` is the home database."""
+    timeout_s: float | None = None
+    """How long this attempt may take; the engine cancels it then, a server may be told the same."""
 
 
 @dataclass(frozen=True, slots=True)
