@@ -60,7 +60,8 @@ async def fresh_database(url: str, template: str) -> AsyncIterator[str]:
     """Make a copy of the template for the length of a block, and give its URL."""
     name = f"hark_test_{secrets.token_hex(6)}"
     async with connected(url) as connection:
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        # Copying files takes 20 to 60 ms, the default (through the log) 200.
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     try:
         yield with_database(url, name)
     finally:
