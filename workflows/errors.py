@@ -3,7 +3,8 @@
 HarkError
 ├── DefinitionError      a workflow file or definition is wrong (holds a list of Problem)
 ├── ExpressionError      an expression could not be compiled, or failed when evaluated
-│   └── MissingFieldError   … because it read a field that is not there
+│   ├── MissingFieldError   … because it read a field that is not there
+│   └── TemplateError       … inside of a value that holds ${{ … }}; knows where in it
 ├── ConfigurationError   the settings of this process are wrong
 ├── ActionError          an action failed; `retryable` says whether another attempt may help
 ├── RequestError         a caller asked for something that cannot be done (carries an HTTP status)
@@ -93,6 +94,14 @@ class MissingFieldError(ExpressionError):
 
     def __init__(self, message: str, *, path: str, expression: str = "") -> None:
         super().__init__(message, expression=expression)
+        self.path = path
+
+
+class TemplateError(ExpressionError):
+    """An expression inside of a value did not compile; `path` leads to the text, `offset` counts within that text."""
+
+    def __init__(self, error: ExpressionError, *, path: tuple[str | int, ...], offset: int | None) -> None:
+        super().__init__(str(error), expression=error.expression, hint=error.hint, offset=offset)
         self.path = path
 
 
