@@ -1,0 +1,167 @@
+"""SQL for actions, on asyncpg: statements with JSON-typed values, and the named connections to other databases."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from hark.actions.sql_codecs import prepare_connection, to_argument, to_json
+from hark.workflows.catalogue import Sql, suggestion
+from hark.workflows.errors import ActionError
+
+__all__ = ["AsyncpgSql", "NamedConnections", "named_connections", "prepare_connection"]
+
+_PASSING_CLASSES = frozenset({"08", "40", "53", "57", "58"})
+"""SQLSTATE classes that another attempt may not meet again: connection, rollback, resources, shutdown, system."""
+_PASSING_STATES = frozenset({"25006", "55P03"})
+"""Read-only transaction (a failover is going on) and lock not available."""
+_DETAILS = {
+    "sqlstate": "sqlstate",
+    "schema": "schema_name",
+    "table": "table_name",
+    "column": "column_name",
+    "constraint": "constraint_name",
+    "detail": "detail",
+    "hint": "hint",
+    "position": "position",
+}
+_CLOSE_S = 10.0
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+class AsyncpgSql:
+    """An open transaction on a connection that `prepare_connection` was called for; whoever opened it ends it."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._timeout_s: float | None = None
+
+    async def fetch(
+        self, sql: str, *args: Any, max_rows: int | None = None, timeout_s: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Run one statement and return its rows as JSON values; with `max_rows`, the server stops there."""
+        try:
+            await self._limit(timeout_s)
+            values = [to_argument(value) for value in args]
+            if max_rows is None:
+                records = await self._connection.fetch(sql, *values)
+            else:
+                cursor = await self._connection.cursor(sql, *values)
+                records = await cursor.fetch(max_rows)
+        except _FAILURES as error:
+            raise sql_error(error) from error
+        return [{name: to_json(value) for name, value in record.items()} for record in records]
+
+    async def execute(self, sql: str, *args: Any, timeout_s: float | None = None) -> int:
+        """Run one statement that returns no rows; return how many it changed."""
+        try:
+            await self._limit(timeout_s)
+            status = await self._connection.execute(sql, *[to_argument(value) for value in args])
+        except _FAILURES as error:
+            raise sql_error(error) from error
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def _limit(self, timeout_s: float | None) -> None:
+        """Let the server itself end the statement, should this process be frozen when its time is up."""
+        if timeout_s is not None and timeout_s != self._timeout_s:
+            milliseconds = str(max(1, round(timeout_s * 1000)))
+            await self._connection.execute("SELECT set_config('statement_timeout', $1, true)", milliseconds)
+            self._timeout_s = timeout_s
+
+
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+def sql_error(error: Exception) -> ActionError:
+    """Make the action's error: a class such as `sql_unique_violation`; details hold the SQLSTATE and what it names."""
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
+        return ActionError(
+            str(error),
+            error_class=f"sql_{_word(error)}",
+            retryable=_may_pass(error),
+            details={key: value for key, name in _DETAILS.items() if (value := getattr(error, name, None))},
+        )
+    if isinstance(error, asyncpg.UnsupportedClientFeatureError):
+        hint = "select the fields of a composite value, or to_jsonb(value)"
+        return ActionError(f"{error}: {hint}", error_class="sql_unsupported", retryable=False)
+    if isinstance(error, ValueError):  # asyncpg could not write an argument for its parameter
+        return ActionError(str(error), error_class="sql_invalid_value", retryable=False)
+    return ActionError(f"the database is away: {str(error) or type(error).__name__}", error_class="sql_connection")
+
+
+def _word(error: asyncpg.PostgresError) -> str:
+    return _CAMEL.sub("_", type(error).__name__.removesuffix("Error")).lower()
+
+
+def _may_pass(error: asyncpg.PostgresError) -> bool:
+    state = error.sqlstate or ""
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        return True  # a table changed under a prepared statement: the next attempt prepares it anew
+    return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
+
+
+class NamedConnections:
+    """Databases beside the home database, by name. Pools open at first use; `aclose` closes them."""
+
+    def __init__(self, urls: Mapping[str, str], *, max_size: int = 4, connect_timeout_s: float = 10.0) -> None:
+        self._urls = dict(urls)
+        self._max_size = max_size
+        self._connect_timeout_s = connect_timeout_s
+        self._pools: dict[str, asyncpg.Pool[Any]] = {}
+        self._opening = asyncio.Lock()
+
+    def __call__(self, name: str) -> AbstractAsyncContextManager[Sql]:
+        """Give a transaction on a connection: committed at the end of the block, rolled back by an exception."""
+        return self._transaction(name)
+
+    @asynccontextmanager
+    async def _transaction(self, name: str) -> AsyncIterator[Sql]:
+        try:
+            async with (await self._pool(name)).acquire() as connection, connection.transaction():
+                yield AsyncpgSql(connection)
+        except _FAILURES as error:
+            raise sql_error(error) from error
+
+    async def _pool(self, name: str) -> asyncpg.Pool[Any]:
+        if name not in self._urls:
+            hint = suggestion(name, self._urls) or "none is configured"
+            raise ActionError(
+                f"there is no connection {name!r} ({hint})", error_class="sql_connection_unknown", retryable=False
+            )
+        async with self._opening:
+            if name not in self._pools:
+                self._pools[name] = await self._open(self._urls[name])
+        return self._pools[name]
+
+    async def _open(self, url: str) -> asyncpg.Pool[Any]:
+        return await asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=self._max_size,
+            timeout=self._connect_timeout_s,
+            init=prepare_connection,
+            server_settings={"application_name": "hark", "datestyle": "ISO"},
+        )
+
+    async def aclose(self) -> None:
+        """Close all pools; idempotent. Statements that still run have `_CLOSE_S` to end."""
+        pools, self._pools = self._pools, {}
+        await asyncio.gather(*(_close(pool) for pool in pools.values()))
+
+
+async def _close(pool: asyncpg.Pool[Any]) -> None:
+    try:
+        await asyncio.wait_for(pool.close(), _CLOSE_S)
+    except TimeoutError:
+        pool.terminate()
+
+
+def named_connections(urls: Mapping[str, str]) -> NamedConnections:
+    """Return the connect function for databases by name."""
+    return NamedConnections(urls)
