@@ -105,6 +105,17 @@ def open_home(data_dir: Path) -> Home:
         ) from error
 
 
+def existing_url(data_dir: Path) -> str | None:
+    """Return the URL of a server that was made before, running or not, and None when there is none to be seen."""
+    place = data_dir / "postgres"
+    try:
+        if (place / "data").is_dir():
+            return Home(place.resolve(), account_for(data_dir, place)).url()
+    except PermissionError:
+        pass
+    return None
+
+
 def _make_home(data_dir: Path, place: Path) -> Home:
     account = account_for(data_dir, place)
     if not place.exists():

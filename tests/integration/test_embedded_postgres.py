@@ -21,6 +21,7 @@ import asyncpg
 import pytest
 from support.database import connected
 
+from hark.daemon.configuration import describe, load_settings
 from hark.daemon.data_dir import make_data_dir
 from hark.daemon.postgres import binaries
 from hark.daemon.postgres.account import Account, account_for
@@ -132,6 +133,14 @@ async def test_the_first_start_makes_a_database_that_any_client_can_use(new_dir:
         if psql:
             answer = await asyncio.to_thread(subprocess.run, [psql, url, "-Atc", "SELECT 42"], capture_output=True)
             assert answer.stdout.strip() == b"42"
+
+
+async def test_the_settings_give_the_url_of_a_server_that_was_made(new_dir: Path) -> None:
+    settings = load_settings({"data_dir": new_dir})
+    assert describe(settings, show_secrets=True)["database_url"] == {"value": None, "origin": "embedded"}
+    async with started(new_dir) as url:
+        assert describe(settings, show_secrets=True)["database_url"]["value"] == url
+        assert "********" in describe(settings)["database_url"]["value"]
 
 
 async def test_what_was_written_is_there_after_a_restart(data_dir: Path) -> None:

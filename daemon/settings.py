@@ -1,0 +1,122 @@
+"""The settings of a process: flags, then environment, then credentials, then `hark.toml`, then defaults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PrivateAttr, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from hark.workflows.durations import Duration
+
+PREFIX = "HARK_"
+Network = IPv4Network | IPv6Network
+
+
+def _split(value: Any) -> Any:
+    """Let a list be written `a, b` as well, which is all that an environment variable can hold."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _network(value: Any) -> Any:
+    return ip_network(value, strict=False) if isinstance(value, str) else value
+
+
+def _database(value: str) -> str:
+    if urlsplit(value).scheme not in ("postgresql", "postgres"):
+        raise ValueError("write postgresql://user:password@host:5432/database")
+    return value
+
+
+def _web(value: str) -> str:
+    if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc:
+        raise ValueError("write http://host:port or https://host")
+    return value.rstrip("/")
+
+
+Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_split)]
+Word = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+
+
+def default_data_dir() -> Path:
+    """Return systemd's state directory (`/var/lib/hark`), else `$XDG_STATE_HOME/hark`."""
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.partition(":")[0])
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "hark"
+
+
+class Settings(BaseSettings):
+    """The effective settings. Make them with `hark.daemon.configuration.load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, validate_default=False
+    )
+
+    data_dir: Folder = Field(default_factory=default_data_dir, description="where Hark keeps what is its own")
+    database_url: Annotated[str, AfterValidator(_database)] | None = Field(
+        None, repr=False, description="a PostgreSQL from version 15 on; without it the embedded one under data_dir"
+    )
+    database_connections: int = Field(10, ge=3, le=500, description="how many connections one instance may open")
+
+    host: str = Field("127.0.0.1", description="the address to serve HTTP on")
+    port: int = Field(8470, ge=0, le=65535, description="the port to serve HTTP on; 0 takes a free one")
+    url: Annotated[str, AfterValidator(_web)] | None = Field(None, description="where others reach this daemon")
+    api_key: SecretStr | None = Field(None, description="the key that the command line sends")
+    trusted_proxies: Networks = Field((), description="networks whose X-Forwarded-* headers are believed")
+    max_body_bytes: ByteSize = Field(
+        ByteSize(1024**2), ge=1024, description="the largest request body, such as 1048576 or 1MiB"
+    )
+    max_requests: int = Field(1000, ge=1, description="requests in flight before more are refused with 503")
+    header_timeout: Duration = Field(
+        timedelta(seconds=15), description="how long a client may take to send its headers"
+    )
+    body_timeout: Duration = Field(timedelta(seconds=30), description="how long a client may take to send its body")
+
+    workflows: Folder | None = Field(None, description="a directory of workflow files, applied at start")
+    max_running: int = Field(200, ge=1, le=100_000, description="executions in flight in one instance")
+    drain_timeout: Duration = Field(timedelta(seconds=30), description="how long a stop waits for steps that run")
+    unmatched_retention: Duration = Field(timedelta(days=7), description="how long events that started nothing stay")
+
+    http_allow_networks: Networks = Field((), description="private networks that actions may call, such as 10.0.0.0/8")
+    smtp_host: str | None = Field(None, description="the mail server of send_email")
+    smtp_port: int | None = Field(None, ge=1, le=65535, description="its port; 465 with tls, else 587")
+    smtp_username: str | None = Field(None, description="who signs in there")
+    smtp_password: SecretStr | None = Field(None, description="with what")
+    smtp_from: str | None = Field(None, description="the sender where a step names none")
+    smtp_tls: Annotated[Literal["starttls", "tls", "none"], Word] = Field("starttls", description="how it is encrypted")
+
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Word] = Field("info", description="the least")
+    log_format: Annotated[Literal["auto", "console", "json"], Word] = Field(
+        "auto", description="auto is console on a terminal, else json"
+    )
+
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where each setting that is not a default came from."""
+        return self._origins
+
+    @property
+    def base_url(self) -> str:
+        """Where this daemon is reached: `url`, or what follows from host and port."""
+        return self.url or f"http://{self.host}:{self.port}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what is handed in: the loader reads the layers itself, to know where each value comes from."""
+        return (init_settings,)
