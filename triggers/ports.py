@@ -1,0 +1,83 @@
+"""What the daemon offers to particular trigger kinds, under these names in `ListenerContext.ports`.
+
+`schedules`: SchedulePort, for `cron`. `notify`: NotifyPort, for `notify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from hark.workflows.ids import TenantId, WorkflowId
+
+
+class TriggerKey(NamedTuple):
+    """What names a trigger over all its versions."""
+
+    tenant_id: TenantId
+    workflow_id: WorkflowId
+    trigger_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleState:
+    """How far a cron trigger has come."""
+
+    key: TriggerKey
+    schedule: str
+    """The expressions, one per line. A state that was kept for another schedule or zone says nothing."""
+    timezone: str
+    settled_until: datetime
+    """Every slot up to this moment is settled: fired, or passed over because the policy says so."""
+    last_slot: datetime | None
+    """The latest slot that fired."""
+
+
+class SchedulePort(Protocol):
+    """Where the state of cron triggers is kept."""
+
+    async def last_slots(self, keys: Sequence[TriggerKey]) -> Mapping[TriggerKey, ScheduleState]:
+        """Return the states that are known. Raises UnavailableError."""
+        ...
+
+    async def record_slots(self, states: Sequence[ScheduleState]) -> None:
+        """Keep these states, in one statement; a state of a workflow that is gone is passed over.
+
+        `settled_until` and `last_slot` only move forward: of the stored value and the new one the later stays (NULL is
+        the earliest), whichever instance writes last. Raises UnavailableError.
+        """
+        ...
+
+
+class Ears(Protocol):
+    """Who hears notifications. All calls come from the event loop and return at once."""
+
+    def tuned(self, channels: frozenset[str]) -> None:
+        """Say that LISTEN on exactly these channels has committed on a connection that works."""
+        ...
+
+    def hear(self, channel: str, payload: str) -> None:
+        """Take one notification, in the order in which the server delivered them."""
+        ...
+
+    def lost(self) -> None:
+        """Say that the connection is gone; `tuned` follows when it has been rebuilt."""
+        ...
+
+
+class NotifyPort(Protocol):
+    """The daemon's listening connection: one for the process, watched and rebuilt by the daemon."""
+
+    async def listen(self, channels: frozenset[str], ears: Ears) -> None:
+        """Listen on exactly these channels from now on, also after every rebuild; an empty set ends it.
+
+        Calls `ears.tuned` after LISTEN has committed, now and after every rebuild, and before any message of the new
+        connection. Returns when that is done; when the database is away it returns too, and goes on trying.
+        """
+        ...
+
+    async def send(self, channel: str, payload: str) -> None:
+        """Send one notification (at most 7999 bytes), on any connection. Raises UnavailableError."""
+        ...
