@@ -1,0 +1,137 @@
+"""How far one cron trigger has come: what is settled, what is pending, when to look again. Pure, without a clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import takewhile
+
+from hark.triggers.cron_plan import COUNTED, CronConfig, Due, Firing, choose, due_of
+from hark.triggers.ports import ScheduleState, TriggerKey
+from hark.triggers.slots import Schedule
+from hark.workflows.catalogue import ActiveTrigger
+from hark.workflows.ids import WorkflowId
+
+
+def route_of(workflow_id: WorkflowId, trigger_id: str) -> str:
+    """Return the route of one trigger: a slot concerns it alone."""
+    return f"cron:{workflow_id}/{trigger_id}"
+
+
+def key_of(trigger: ActiveTrigger) -> TriggerKey:
+    """Return what names a trigger over all versions of its workflow."""
+    return TriggerKey(trigger.tenant_id, trigger.workflow_id, trigger.id)
+
+
+@dataclass(slots=True)
+class Clockwork:
+    """One trigger that is attached, and how far it has come."""
+
+    trigger: ActiveTrigger
+    schedule: Schedule
+    planned_until: datetime
+    """Every slot up to here has been settled or stands in `pending`."""
+    settled_until: datetime
+    last_slot: datetime | None
+    read_at: datetime
+    """When the state was last read."""
+    pending: deque[Firing] = field(default_factory=deque)
+    next_at: datetime | None = None
+    """When to look again; None: no slot is left."""
+    unsaved: bool = True
+    passed_over: int = 0
+    """Slots since `last_slot` that the policy did not let fire."""
+
+    @property
+    def config(self) -> CronConfig:
+        config: CronConfig = self.trigger.config
+        return config
+
+    @property
+    def key(self) -> TriggerKey:
+        return key_of(self.trigger)
+
+    def state(self) -> ScheduleState:
+        """Return what is to be kept."""
+        return ScheduleState(self.key, self.config.text, self.config.timezone, self.settled_until, self.last_slot)
+
+    def coming(self) -> Due | None:
+        """Return the first slot that is not planned yet."""
+        slot = next(self.schedule.after(self.planned_until), None)
+        return due_of(self.key, slot.utc, self.config.jitter) if slot else None
+
+    def plan(self, now: datetime) -> None:
+        """Take the slots that are due by now; what the policy lets fire goes to `pending`."""
+        passed = self.schedule.between(self.planned_until, now, COUNTED)
+        dues = [due_of(self.key, slot.utc, self.config.jitter) for slot in passed]
+        dues = list(takewhile(lambda due: due.at <= now, dues))
+        if not dues:
+            return
+        firings = choose(dues, now, self.config)
+        if firings:
+            firings[0] = replace(firings[0], missed=firings[0].missed + self.passed_over)
+            self.passed_over = 0
+        else:
+            self.passed_over += len(dues)
+        self.pending.extend(firings)
+        self.planned_until = dues[-1].slot
+        self._settle()
+
+    def fired(self, firing: Firing) -> None:
+        """Note that the first pending slot has been stored."""
+        self.pending.popleft()
+        self.last_slot = firing.slot
+        self.settled_until = firing.slot
+        self._settle()
+
+    def look_ahead(self) -> None:
+        """Set `next_at` to when the next slot is due."""
+        coming = self.coming()
+        self.next_at = coming.at if coming else None
+
+    def renew(self, trigger: ActiveTrigger) -> None:
+        """Go on as another version's trigger, whose schedule is the same."""
+        self.trigger = trigger
+        if trigger.active_since is not None:
+            self.planned_until = max(self.planned_until, trigger.active_since)
+        if not self.pending:
+            self.look_ahead()
+
+    def catch_up(self, state: ScheduleState | None, now: datetime) -> None:
+        """Take over what another instance has settled meanwhile."""
+        self.read_at = now
+        if state is None or not same_schedule(state, self.trigger):
+            return
+        self.settled_until = max(self.settled_until, state.settled_until)
+        self.planned_until = max(self.planned_until, self.settled_until)
+        self.last_slot = max(filter(None, (self.last_slot, state.last_slot)), default=None)
+
+    def _settle(self) -> None:
+        if not self.pending:
+            self.settled_until = self.planned_until
+        self.unsaved = True
+
+
+def begin(trigger: ActiveTrigger, state: ScheduleState | None, now: datetime) -> Clockwork:
+    """Begin where the state ends; without one, or with another schedule's, when the version was published."""
+    known = state if state is not None and same_schedule(state, trigger) else None
+    start = known.settled_until if known else (trigger.published_at or now)
+    if trigger.active_since is not None:
+        start = max(start, trigger.active_since)
+    work = Clockwork(
+        trigger=trigger,
+        schedule=trigger.config.built(),
+        planned_until=start,
+        settled_until=start,
+        last_slot=known.last_slot if known else None,
+        read_at=now,
+        unsaved=known is None,
+    )
+    work.look_ahead()
+    return work
+
+
+def same_schedule(state: ScheduleState, trigger: ActiveTrigger) -> bool:
+    """Say whether a state was kept for the schedule that the trigger has now."""
+    return (state.schedule, state.timezone) == (trigger.config.text, trigger.config.timezone)
