@@ -59,7 +59,7 @@ def _text(value: Any, _digits: int) -> str:
 def _decimal(value: Any, _digits: int) -> str:
     if type(value) not in NUMBERS:
         raise mismatch("format %d", value)
-    return _text(value, 0)
+    return f"{value:f}" if isinstance(value, float) else _text(value, 0)
 
 
 def _floating(letter: str) -> Callable[[Any, int], str]:

@@ -25,8 +25,8 @@ _ASCII_UPPER = {code: code - 32 for code in range(ord("a"), ord("z") + 1)}
 _UNREADABLE = {0: "\ufffd", **dict.fromkeys(range(0xD800, 0xE000), "\ufffd")}
 _MAX_PATTERN = 1000
 _BOOLS = {
-    **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
-    **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
+    **dict.fromkeys(("1", "t", "true", "True", "TRUE"), True),
+    **dict.fromkeys(("0", "f", "false", "False", "FALSE"), False),
 }
 
 
@@ -52,7 +52,7 @@ overload("lowerAscii", str)(lambda text: text.translate(_ASCII_LOWER))
 overload("upperAscii", str)(lambda text: text.translate(_ASCII_UPPER))
 overload("trim", str)(str.strip)
 overload("reverse", str)(lambda text: text[::-1])
-overload("split", str, str)(lambda text, separator: text.split(separator) if separator else list(text))
+overload("split", str, str)(lambda text, separator: text.split(separator) if separator else list(text) or [""])
 overload("base64.encode", bytes)(base64_text)
 
 

@@ -147,6 +147,8 @@ def _equal_parts(a: Any, b: Any) -> bool:
 def contains(container: Any, item: Any) -> bool:
     """CEL's `in`: an element of a list, or a key of a map."""
     if type(container) is dict:
+        if type(item) is bool or (type(item) is float and not item.is_integer()):
+            return False  # CEL takes them as keys, JSON has none of them
         return map_key(item) in container
     if type(container) is not list:
         raise mismatch("in", item, container)
