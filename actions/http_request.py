@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
 from hark.actions.config import ActionConfig, Timeout, as_text
 from hark.actions.http_answers import failure, is_expected, read_body
@@ -26,6 +25,7 @@ from hark.actions.http_config import (
 from hark.workflows.catalogue import Action, ActionContext, ActionSpec, Effect, HttpAnswer
 
 FormValue = str | int | float | bool | None
+Fields = Annotated[dict[str, FormValue | list[FormValue]], WithJsonSchema({"type": "object"})]
 
 
 class HttpRequestConfig(ActionConfig):
@@ -37,17 +37,17 @@ class HttpRequestConfig(ActionConfig):
     """The whole address, `https://…` or `http://…`."""
     headers: Headers = Field(default_factory=dict)
     """Headers by name; one whose value is null is left out."""
-    query: dict[str, FormValue | list[FormValue]] = Field(default_factory=dict)
+    query: Fields = Field(default_factory=dict)
     """Query parameters, added to those in `url`; a list repeats its parameter, null leaves it out."""
     json_: Any = Field(default=None, alias="json")
     """A body to send as JSON."""
-    form: dict[str, FormValue | list[FormValue]] | None = None
+    form: Fields | None = None
     """A body to send as an HTML form does (`application/x-www-form-urlencoded`)."""
     body: Any = None
     """A body to send: a string as it is (say its `Content-Type` in `headers`), everything else as JSON."""
     auth: Auth | None = None
     """Who is asking: `basic`, `bearer` or `header`."""
-    timeout: Timeout = timedelta(seconds=30)
+    timeout: Timeout = Field(default="30s", validate_default=True)
     """How long one attempt may take, with all redirects."""
     expect: list[Status | StatusClass] = Field(default_factory=list)
     """Statuses that are a success, such as `[200, 404]` or `[2xx]`; without it, everything below 400."""

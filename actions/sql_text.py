@@ -17,6 +17,7 @@ _TOKEN = re.compile(
       (?P<space>      \s+ | --[^\n]* )
     | (?P<comment>    /\* )
     | (?P<escaped>    [eE]'(?:[^'\\]|\\.|'')*' )
+    | (?P<unclosed>   [eE]' )
     | (?P<string>     (?:[bBxXnN]|[uU]&)?'(?:[^']|'')*' )
     | (?P<identifier> (?:[uU]&)?"(?:[^"]|"")*" )
     | (?P<dollar>     \$(?P<tag>[A-Za-z_\u0080-\U0010ffff][\w]*)?\$ )
@@ -117,7 +118,7 @@ def _end_of(kind: str, match: re.Match[str], sql: str) -> int:
         if end < 0:
             raise ValueError(f"the text that begins with {match.group()} does not end")
         return end + len(match.group())
-    if kind == "quote":
+    if kind in {"unclosed", "quote"}:
         raise ValueError(f"the quoted text at character {match.start() + 1} does not end")
     if kind == "positional":
         raise ValueError(f"{match.group()}: write parameters by name, such as :email, and give them in `params`")

@@ -6,7 +6,6 @@ import binascii
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
-from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -55,7 +54,7 @@ class TriggerWebhookConfig(ActionConfig):
     """What to send: a string as it is, everything else as JSON; without it, which workflow and execution sent it."""
     secret: Annotated[Text, AfterValidator(_checked_secret)] | None = None
     """Sign the request with this secret: text, or `whsec_` and base64."""
-    timeout: Timeout = timedelta(seconds=15)
+    timeout: Timeout = Field(default="15s", validate_default=True)
     """How long one attempt may take."""
 
 

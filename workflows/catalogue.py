@@ -28,6 +28,7 @@ class Config(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
+ConfigClass = type[BaseModel]
 
 
 class Effect(StrEnum):
@@ -50,7 +51,7 @@ class ActionSpec:
     description: str
     category: str
     effect: Effect
-    config: type[BaseModel]
+    config: ConfigClass
     example: Mapping[str, Any]
     """A whole step, as it would be written."""
     output_schema: Mapping[str, Any] = field(default_factory=dict)
@@ -268,7 +269,7 @@ class TriggerSpec:
     kind: str
     name: str
     description: str
-    config: type[BaseModel]
+    config: ConfigClass
     example: Mapping[str, Any]
     """A whole trigger, as it would be written."""
     data_fields: tuple[str, ...]
