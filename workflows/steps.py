@@ -295,9 +295,10 @@ Step = Annotated[
     Discriminator(
         verb_of,
         custom_error_type="no_verb",
-        custom_error_message=f"a step needs one verb: {', '.join(verb if verb != 'then' else 'if/then' for verb in VERBS)}",
+        custom_error_message="a step needs one verb",
     ),
 ]
 
-for _model in (BaseStep, Case, *VERBS.values()):
+_MODELS: tuple[type[BaseModel], ...] = (BaseStep, Case, *VERBS.values())
+for _model in _MODELS:
     _model.model_rebuild()

@@ -1,0 +1,43 @@
+"""Which names an expression sees, by where it stands.
+
+The daemon evaluates an expression with exactly the names that it was checked with here.
+"""
+
+from __future__ import annotations
+
+ROOTS = frozenset(
+    {
+        "config",
+        "context",
+        "error",
+        "event",
+        "events",
+        "execution",
+        "index",
+        "inputs",
+        "item",
+        "new",
+        "now",
+        "old",
+        "secrets",
+        "steps",
+        "vars",
+    },
+)
+"""Every name there is; a loop may give its item another one."""
+
+TRIGGER = frozenset({"event", "config", "now"})
+"""In a trigger's `when`; `old` and `new` too where the kind has them."""
+TRIGGER_INPUTS = TRIGGER
+"""In a trigger's `inputs` and `subject`."""
+TRIGGER_CONFIG = frozenset({"config", "secrets"})
+"""In the fields of a trigger's kind: they are read when the trigger is attached, before anything has happened."""
+START = frozenset({"event", "inputs", "config", "now"})
+"""In `conditions`, and in the keys of `concurrency`, `idempotency`, `throttle`, `rate_limit`, `debounce`, `batch`."""
+STEP = frozenset({"event", "inputs", "vars", "steps", "context", "config", "secrets", "execution", "now"})
+"""In steps and in `output`; `error` where one is handled, `item` (or its other name) and `index` in a loop."""
+
+EVENT_FIELDS = ("id", "type", "source", "data", "subject", "occurred_at")
+EXECUTION_FIELDS = ("id", "workflow", "version", "mode", "started_at", "event_id", "trigger_type", "trigger")
+STEP_FIELDS = ("output", "status", "error")
+ERROR_FIELDS = ("class", "message", "step", "attempt", "details")
