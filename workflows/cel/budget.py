@@ -8,7 +8,7 @@ from hark.workflows.cel.lookup import Frame
 from hark.workflows.errors import ExpressionError
 
 MAX_STEPS = 50_000
-"""How much work one evaluation may do: an iteration is one step, and so are 256 characters or elements looked at."""
+"""How much work one evaluation may do: an iteration is one step; so are 256 characters or 16 elements looked at."""
 BUDGET = "@budget"
 
 
@@ -32,22 +32,31 @@ SIZED = frozenset({str, bytes, list, dict})
 
 def charge(frame: Frame, *values: Any) -> None:
     """Pay for looking at large values. The containers in a container count too: comparing goes all the way down."""
+    budget = frame[BUDGET]
     for value in values:
         if type(value) in SIZED and value:
-            frame[BUDGET].spend(_weight(value, frame[BUDGET].left) >> 8)
+            budget.spend(_steps(value, budget.left))
 
 
-def _weight(value: Any, limit: int) -> int:
-    """Count the characters and elements in a value, down to where they exceed what `limit` steps pay for."""
-    weight, stack = 0, [value]
-    while stack and weight >> 8 <= limit:
+def charge_search(frame: Frame, item: Any, container: Any) -> None:
+    """Pay for `item in container`: nothing for a map, little for text, which is found quickly."""
+    if type(container) is list:
+        budget = frame[BUDGET]
+        budget.spend(len(container) >> 8 if type(item) is str else _steps(container, budget.left))
+
+
+def _steps(value: Any, limit: int) -> int:
+    """Count the characters and elements in a value in steps, down to where they exceed `limit`."""
+    characters = elements = 0
+    stack = [value]
+    while stack and (characters >> 8) + (elements >> 4) <= limit:
         value = stack.pop()
         if isinstance(value, str | bytes):
-            weight += len(value)
+            characters += len(value)
         elif isinstance(value, dict):
-            weight += len(value)
+            elements += len(value)
             stack += value.values()
         elif isinstance(value, list | tuple):
-            weight += len(value)
+            elements += len(value)
             stack += value
-    return weight
+    return (characters >> 8) + (elements >> 4)

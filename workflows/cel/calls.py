@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hark.workflows.cel.budget import SIZED, charge
+from hark.workflows.cel.budget import SIZED, charge, charge_search
 from hark.workflows.cel.lookup import Frame, Run
 from hark.workflows.cel.registry import Implementation, Overloads
-from hark.workflows.cel.values import mismatch
+from hark.workflows.cel.values import contains, mismatch
 
+_CHEAP = frozenset({"size", "type", "dyn", "first", "last", "value", "hasValue", "optional.of"})
+"""Functions that take no longer for a large value."""
 _SPELLINGS = {"-_": "-", "!_": "!", "math.@max": "math.greatest", "math.@min": "math.least", "_?_:_": "?:"}
 
 
@@ -20,7 +22,7 @@ def spelling(function: str) -> str:
 
 def call(function: str, overloads: Overloads, runs: list[Run], *, metered: bool) -> Run:
     """Return the closure that calls `function` with what `runs` give, paying for it when `metered`."""
-    kinds = _METERED if metered else _FREE
+    kinds = _METERED if metered and function not in _CHEAP else _FREE
     return kinds.get(len(runs), kinds[0])(spelling(function), overloads, runs)
 
 
@@ -102,8 +104,20 @@ def relation(compare: Callable[[Any, Any], bool], left: Run, right: Run, *, mete
 
     def run(frame: Frame) -> bool:
         a, b = left(frame), right(frame)
-        if type(a) in SIZED or type(b) in SIZED:
+        if type(a) in SIZED and type(b) in SIZED:
             charge(frame, a, b)
         return compare(a, b)
+
+    return run
+
+
+def membership(item: Run, container: Run, *, metered: bool) -> Run:
+    """Return `item in container`, paying for the search when `metered`."""
+
+    def run(frame: Frame) -> bool:
+        a, b = item(frame), container(frame)
+        if metered:
+            charge_search(frame, a, b)
+        return contains(b, a)
 
     return run

@@ -52,8 +52,6 @@ def check(source: str, roots: frozenset[str]) -> Checked:
     _refuse_oversize(source)
     try:
         expression = _environment(roots).compile(source)
-    except UnicodeEncodeError as error:
-        raise ExpressionError("the expression holds a lone surrogate", expression=source) from error
     except (RuntimeError, ValueError) as error:
         raise _translate(source, roots, str(error)) from error
     return Checked(tree.read_tree(expression.serialize()), expression.return_type().name().lower())
@@ -62,6 +60,8 @@ def check(source: str, roots: frozenset[str]) -> Checked:
 def _refuse_oversize(source: str) -> None:
     if not source.strip():
         raise ExpressionError("the expression is empty", expression=source)
+    if any("\ud800" <= character <= "\udfff" for character in source):
+        raise ExpressionError("the expression holds a lone surrogate", expression=source)
     if len(source) > MAX_SOURCE:
         raise ExpressionError(f"the expression is longer than {MAX_SOURCE} characters", expression=source[:100])
     if len(_DUPLICATING.findall(source)) > _MAX_DUPLICATIONS:

@@ -12,7 +12,7 @@ from hark.workflows.cel.text import bounded
 from hark.workflows.cel.values import NUMBERS, finalise, mismatch, normalise
 from hark.workflows.errors import ExpressionError
 
-_CLAUSE = re.compile(r"%(?:(%)|(?:\.(\d{1,4}))?([sdfebxXo])|)", re.ASCII)
+_CLAUSE = re.compile(r"%(?:(%)|(?:\.(\d{1,18}))?([sdfebxXo])|)", re.ASCII)
 _MAX_PRECISION = 1000
 
 

@@ -18,12 +18,12 @@ from typing import Any
 from hark.workflows.cel import collections, formatting, loops, moments, numbers, operators, text
 from hark.workflows.cel.access import at, field, has, optional_reader, path_name
 from hark.workflows.cel.budget import BUDGET, Budget
-from hark.workflows.cel.calls import call, relation, spelling
+from hark.workflows.cel.calls import call, membership, relation, spelling
 from hark.workflows.cel.lookup import MISSING, Frame, Run, find, reader
 from hark.workflows.cel.paths import Read, path_of
 from hark.workflows.cel.registry import FUNCTIONS
 from hark.workflows.cel.tree import Call, Comprehension, Const, Ident, ListNode, MapNode, Node, Select, children
-from hark.workflows.cel.values import TypeName, comparison, contains, equal
+from hark.workflows.cel.values import TypeName, comparison, equal
 from hark.workflows.errors import ExpressionError
 
 LIBRARIES = (collections, formatting, moments, numbers, text)
@@ -43,9 +43,10 @@ _FREE_CALLS = 16
 _RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
     "_==_": equal,
     "_!=_": lambda a, b: not equal(a, b),
-    "@in": lambda item, container: contains(container, item),
     **{f"_{symbol}_": comparison(symbol) for symbol in ("<", "<=", ">", ">=")},
 }
+_SHORT = frozenset({*_RELATIONS, "_&&_", "_||_", "!_", "@in", "_[_]", "_?._", "_[?_]"})
+"""Calls of which even hundreds are no work."""
 
 
 def compile_program(node: Node, roots: frozenset[str], used: Iterable[str]) -> Run:
@@ -76,7 +77,7 @@ def _is_metered(node: Node) -> bool:
         node = stack.pop()
         if isinstance(node, Comprehension):
             return True
-        calls += isinstance(node, Call) and node.function not in _RELATIONS
+        calls += isinstance(node, Call) and node.function not in _SHORT
         stack += children(node)
     return calls > _FREE_CALLS
 
@@ -188,6 +189,9 @@ class _Compiler:
                 return loops.appending(key, self._all(right.elements, local))
         return call("_+_", FUNCTIONS["_+_"], self._all(node.args, local), metered=self._metered)
 
+    def _in(self, node: Call, local: Locals) -> Run:
+        return membership(*self._all(node.args, local), metered=self._metered)
+
     def _insert(self, node: Call, local: Locals) -> Run:
         return loops.inserting(*self._all(node.args, local))
 
@@ -234,6 +238,7 @@ class _Compiler:
         "_==_": _equal,
         "_!=_": _equal,
         "_+_": _add,
+        "@in": _in,
         "_[_]": _index,
         "_[?_]": _index,
         "_?._": _index,

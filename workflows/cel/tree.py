@@ -122,9 +122,9 @@ class _Reader:
     def node(self, data: bytes) -> Node:
         message = wire.read_message(data)
         offset = self._offsets.get(wire.signed(message, 2), 0)
-        for field, read in self._kinds.items():
-            if field in message:
-                return read(wire.read_message(wire.raw(message, field)), offset)
+        for field in message:
+            if field in self._kinds:
+                return self._kinds[field](wire.read_message(wire.raw(message, field)), offset)
         raise ValueError("a node of unknown kind")
 
     def _field(self, message: wire.Message, field: int) -> Node:
@@ -166,18 +166,20 @@ class _Reader:
 
 
 def _constant(message: wire.Message, offset: int) -> Const:
-    readers: dict[int, Callable[[wire.Message, int], Literal]] = {
-        2: lambda m, field: bool(wire.integer(m, field)),
-        3: wire.signed,
-        4: lambda m, field: Uint(wire.integer(m, field)),
-        5: wire.double,
-        6: wire.text,
-        7: wire.raw,
-    }
-    for field, read in readers.items():
-        if field in message:
-            return Const(read(message, field), offset)
+    for field in message:
+        if field in _LITERALS:
+            return Const(_LITERALS[field](message, field), offset)
     return Const(None, offset)
+
+
+_LITERALS: dict[int, Callable[[wire.Message, int], Literal]] = {
+    2: lambda message, field: bool(wire.integer(message, field)),
+    3: wire.signed,
+    4: lambda message, field: Uint(wire.integer(message, field)),
+    5: wire.double,
+    6: wire.text,
+    7: wire.raw,
+}
 
 
 def children(node: Node) -> tuple[Node, ...]:

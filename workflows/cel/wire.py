@@ -25,7 +25,10 @@ def read_message(data: bytes) -> Message:
         else:
             width, position = _width(data, position, tag & 7)
             value, position = data[position : position + width], position + width
-        fields.setdefault(tag >> 3, []).append(value)
+        if tag >> 3 in fields:
+            fields[tag >> 3].append(value)
+        else:
+            fields[tag >> 3] = [value]
     return fields
 
 
@@ -38,16 +41,17 @@ def _width(data: bytes, position: int, wire_type: int) -> tuple[int, int]:
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
+    if position < len(data) and data[position] < 0x80:  # nearly all of them
+        return data[position], position + 1
     number = shift = 0
-    while True:
-        if position >= len(data):
-            raise ValueError("the message ends in the middle of a number")
+    while position < len(data):
         byte = data[position]
         position += 1
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
             return number, position
         shift += 7
+    raise ValueError("the message ends in the middle of a number")
 
 
 def integer(message: Message, field: int) -> int:
