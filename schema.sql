@@ -123,6 +123,7 @@ CREATE TABLE workflows (
     tags               text[] NOT NULL DEFAULT '{}',
     status             text NOT NULL DEFAULT 'draft' CHECK (status IN ('draft', 'active', 'archived')),
     paused_at          timestamptz,
+    active_since       timestamptz,
     is_template        boolean NOT NULL DEFAULT false,
     published_version  integer,
     latest_version     integer NOT NULL DEFAULT 0 CHECK (latest_version >= 0),
@@ -138,6 +139,7 @@ CREATE TABLE workflows (
 COMMENT ON TABLE workflows IS 'Named automations. What they do stands in workflow_versions.';
 COMMENT ON COLUMN workflows.status IS 'draft: not published; active: its triggers may start it; archived: kept for its history.';
 COMMENT ON COLUMN workflows.paused_at IS 'Since when its triggers are switched off; NULL when they are on.';
+COMMENT ON COLUMN workflows.active_since IS 'When it was last switched on (published first, or resumed): no slot from before is made up for.';
 CREATE INDEX workflows_by_created ON workflows (tenant_id, created_at, id);
 COMMENT ON INDEX workflows_by_created IS 'list_workflows.sql';
 CREATE INDEX workflows_by_tag ON workflows USING gin (tags);
@@ -201,16 +203,18 @@ CREATE TRIGGER workflows_announce AFTER INSERT OR UPDATE OR DELETE ON workflows
     FOR EACH STATEMENT EXECUTE FUNCTION announce_workflows();
 
 CREATE TABLE schedules (
-    tenant_id    uuid NOT NULL,
-    workflow_id  uuid NOT NULL,
-    trigger_id   text NOT NULL,
-    schedule     text NOT NULL,
-    timezone     text NOT NULL,
-    last_slot    timestamptz NOT NULL,
+    tenant_id      uuid NOT NULL,
+    workflow_id    uuid NOT NULL,
+    trigger_id     text NOT NULL,
+    schedule       text NOT NULL,
+    timezone       text NOT NULL,
+    settled_until  timestamptz NOT NULL,
+    last_slot      timestamptz,
     PRIMARY KEY (tenant_id, workflow_id, trigger_id),
     FOREIGN KEY (tenant_id, workflow_id) REFERENCES workflows (tenant_id, id) ON DELETE CASCADE
 );
 COMMENT ON TABLE schedules IS 'How far each cron trigger has come; moves forward only. That a slot fires once is kept by event_keys.';
+COMMENT ON COLUMN schedules.settled_until IS 'Every slot up to here has fired or was passed over by the trigger''s policy.';
 
 -- ---------------------------------------------------------------------------------------------- events
 

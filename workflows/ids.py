@@ -64,3 +64,9 @@ def time_of(identifier: UUID) -> datetime:
 def floor_of(moment: datetime) -> UUID:
     """Return the smallest id of `moment`'s millisecond: the lower bound of a range by time."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
+def same_millisecond(identifier: UUID) -> tuple[UUID, UUID]:
+    """Return the range [from, to) of all ids with the same time: where everything derived from an id lies."""
+    milliseconds = milliseconds_of(identifier)
+    return UUID(int=milliseconds << 80), UUID(int=(milliseconds + 1) << 80)

@@ -1,0 +1,305 @@
+"""Running an action: its attempts, its effect on the world, and what is on record before and after each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from hark.daemon.engine.outcome import Failed, Outcome, failure
+from hark.daemon.engine.pauses import seconds_of, until
+from hark.daemon.engine.program import ActionWork, Node
+from hark.daemon.engine.records import StepRecord
+from hark.daemon.engine.run import Frame, Run
+from hark.workflows.backoff import delay_after
+from hark.workflows.catalogue import ActionContext, Effect, Pause, Sql
+from hark.workflows.errors import ActionError, ExpressionError, FencedError, HarkError, UnavailableError
+
+SHOWN_AFTER_S = 0.2
+"""An attempt that takes longer is put on record as running, for those who watch."""
+
+
+async def run_action(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+    """Run an action step from where its record stands to its end."""
+    if known is None:
+        step = _Step(run, node, path, frame, run.next_seq(), run.now())
+    else:
+        step = _Step(run, node, path, frame, known.seq, known.started_at or run.now(), known.attempt)
+        outcome = await step.resume(known)
+        if outcome is not _AGAIN:
+            return outcome
+    return await step.run()
+
+
+_AGAIN: Any = object()
+
+
+class _Step:
+    """One action step while it runs."""
+
+    __slots__ = ("attempt", "first", "frame", "node", "path", "run_", "seq", "sent", "started", "work")
+
+    def __init__(
+        self, run: Run, node: Node, path: str, frame: Frame, seq: int, first: datetime, attempt: int = 1
+    ) -> None:
+        self.run_ = run
+        self.node = node
+        self.work: ActionWork = node.work
+        self.path = path
+        self.frame = frame
+        self.seq = seq
+        self.first = first
+        """When the first attempt began."""
+        self.attempt = attempt
+        self.started = first
+        self.sent: str | None = None
+        """The input as it goes on record."""
+
+    # ------------------------------------------------------------------ resuming
+
+    async def resume(self, known: StepRecord) -> Any:
+        """Go on from the record: an outcome, or _AGAIN for an attempt."""
+        self.sent = known.input
+        if known.status == "waiting" and known.due_at is not None:
+            return await self._pause(known)
+        if known.status == "retrying" and known.due_at is not None:
+            suspended = await until(self.run_, known.due_at)
+            if suspended is not None:
+                return suspended
+            self.attempt = known.attempt + 1
+            return _AGAIN
+        if self.work.at_most_once:
+            message = "the instance died while this step ran; whether it took effect is not known"
+            return self._fail(Failed("outcome_unknown", message, self.path, self.attempt))
+        return _AGAIN
+
+    # ------------------------------------------------------------------ attempts
+
+    async def run(self) -> Outcome:
+        """Attempt until it succeeds, pauses, or fails for good."""
+        while True:
+            self.started = self.run_.now()
+            result = await self._attempt()
+            if not isinstance(result, Failed):
+                return await self._pause_anew(result) if isinstance(result, Pause) else None
+            suspended = await self._retry(result)
+            if suspended is not _AGAIN:
+                return suspended
+            self.attempt += 1
+            self.frame.scope["now"] = self.run_.now()
+
+    async def _attempt(self) -> Pause | Failed | None:
+        """Make one attempt; on success the step is on record as completed."""
+        run, work = self.run_, self.work
+        try:
+            config = self._config()
+            if run.mode != "production" and work.effect is not Effect.PURE:
+                return self._complete(run.mocks.get(self.node.id))
+            if work.effect is Effect.TRANSACTIONAL:
+                await self._in_transaction(config)
+                return None
+            if work.effect is Effect.EXTERNAL:
+                await self._before_effect()
+            output = await self._call(config, run.services.connect)
+            return output if isinstance(output, Pause) else self._complete(output)
+        except (FencedError, UnavailableError):
+            raise
+        except HarkError as error:
+            return failure(error, self.path, self.attempt)
+        except ValidationError as error:
+            return Failed("config_invalid", _spoken(error), self.path, self.attempt)
+        except Exception as error:  # noqa: BLE001 - the edge of somebody's action: its defect is the step's failure
+            return failure(error, self.path, self.attempt)
+
+    def _config(self) -> BaseModel:
+        work = self.work
+        if work.ready is not None:
+            if work.ready_text is None:
+                work.ready_text = self.run_.encoded_input(work.template.render({}))
+            self.sent = work.ready_text
+            return work.ready
+        rendered = work.template.render(self.frame.scope)
+        self.sent = self.run_.encoded_input(rendered)
+        return work.action.spec.config.model_validate(rendered)
+
+    async def _before_effect(self) -> None:
+        """Put everything before on record; for an effect that must not be repeated, also that it is about to happen."""
+        if self.work.at_most_once:
+            self._record("running")
+        await self.run_.settle()
+
+    async def _call(self, config: BaseModel, connect: Callable[[str], AbstractAsyncContextManager[Sql]]) -> Any:
+        timeout_s = None if self.node.timeout is None else seconds_of(self.node.timeout, self.frame)
+        context = self._context(connect, timeout_s)
+        if self.work.effect is Effect.PURE and timeout_s is None:
+            return await self.work.action.run(config, context)
+        shown = asyncio.get_running_loop().call_later(SHOWN_AFTER_S, self._show)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self.work.action.run(config, context)
+        except TimeoutError as error:
+            raise ActionError(f"the attempt took longer than {timeout_s} s", error_class="timeout") from error
+        except asyncio.CancelledError:
+            if self.run_.ending in {None, "cancelled", "timeout"}:
+                self._record("cancelled", completed_at=self.run_.now())
+            raise
+        finally:
+            shown.cancel()
+
+    def _context(
+        self, connect: Callable[[str], AbstractAsyncContextManager[Sql]], timeout_s: float | None
+    ) -> ActionContext:
+        run, path = self.run_, self.path
+        return ActionContext(
+            tenant_id=run.tenant_id,
+            execution_id=run.id,
+            workflow=run.program.slug,
+            step=path,
+            attempt=self.attempt,
+            idempotency_key=run.idempotency_key(path),
+            now=self.started,
+            log=lambda level, message, data: run.log(path, level, message, data),
+            http=run.services.http,
+            settings=run.services.settings,
+            connect=connect,
+            timeout_s=timeout_s,
+        )
+
+    async def _in_transaction(self, config: BaseModel) -> None:
+        """Run SQL on the home database and put the step on record in the same transaction.
+
+        While the database is away it waits and tries again: that is no failure of the step. A COMMIT whose answer was
+        lost is settled by looking whether the record is there.
+        """
+        run = self.run_
+        await run.settle()
+        while True:
+            try:
+                await self._commit_with_record(config)
+            except UnavailableError:
+                if await run.services.is_recorded(run, self.path):
+                    return
+            else:
+                return
+
+    async def _commit_with_record(self, config: BaseModel) -> None:
+        run = self.run_
+        taken = None
+        try:
+            async with run.services.home_transaction(run) as transaction:
+
+                def connect(name: str) -> AbstractAsyncContextManager[Sql]:
+                    return run.services.connect(name) if name else nullcontext(transaction.sql)
+
+                self._complete(await self._call(config, connect))
+                taken = run.take_progress()
+                await transaction.record(taken)
+        except BaseException:
+            if taken is not None:
+                run.put_back(taken)
+            raise
+
+    # ------------------------------------------------------------------ what follows an attempt
+
+    async def _retry(self, failed: Failed) -> Any:
+        """Decide whether a failed attempt is repeated; returns _AGAIN when it is time for the next one."""
+        delay = self._delay(failed)
+        if delay is None:
+            return self._fail(failed)
+        due_at = self.run_.now() + delay
+        self._record("retrying", error=failed.view(), due_at=due_at)
+        detail = {"attempt": self.attempt, "error": failed.message, "due_at": due_at}
+        self.run_.note("step.retrying", self.path, detail)
+        suspended = await until(self.run_, due_at)
+        return _AGAIN if suspended is None else suspended
+
+    def _delay(self, failed: Failed) -> timedelta | None:
+        retry, run = self.node.retry, self.run_
+        if self.attempt > retry.retries:
+            return None
+        if self.node.retry_when is not None:
+            try:
+                wanted = self.node.retry_when.holds({**self.frame.scope, "error": failed.view()})
+            except ExpressionError:
+                wanted = False
+        else:
+            wanted = failed.retryable
+        if not wanted:
+            return None
+        delay = delay_after(
+            retry, self.attempt, random=run.services.random, retry_after_s=failed.retry_after_s
+        )
+        if retry.max_duration is not None and run.now() + delay > self.first + retry.max_duration:
+            return None
+        return delay
+
+    async def _pause_anew(self, pause: Pause) -> Outcome:
+        output, _ = self.run_.encoded_output(pause.output)
+        record = self._record("waiting", output=output, due_at=pause.until)
+        return await self._pause(record)
+
+    async def _pause(self, record: StepRecord) -> Outcome:
+        """Wait as an action asked for; then the step is complete with the output that it gave along."""
+        assert record.due_at is not None
+        suspended = await until(self.run_, record.due_at)
+        if suspended is not None:
+            return suspended
+        self._complete(None if record.output is None else orjson.loads(record.output))
+        return None
+
+    # ------------------------------------------------------------------ the record
+
+    def _complete(self, output: Any) -> None:
+        text, output = self.run_.encoded_output(output)
+        self._record("completed", output=text, completed_at=self.run_.now())
+        self.frame.steps[self.node.id] = {"output": output, "status": "completed", "error": None}
+
+    def _fail(self, failed: Failed) -> Failed:
+        view = failed.view()
+        self._record("failed", error=view, completed_at=self.run_.now())
+        self.frame.steps[self.node.id] = {"output": None, "status": "failed", "error": view}
+        return failed
+
+    def _record(
+        self,
+        status: str,
+        *,
+        output: str | None = None,
+        error: dict[str, Any] | None = None,
+        due_at: datetime | None = None,
+        completed_at: datetime | None = None,
+    ) -> StepRecord:
+        record = StepRecord(
+            path=self.path,
+            seq=self.seq,
+            verb="action",
+            status=status,
+            action_type=self.work.action.spec.type,
+            attempt=self.attempt,
+            input=self.sent,
+            output=output,
+            error=None if error is None else self.run_.encoded(error, what="the error")[0],
+            due_at=due_at,
+            started_at=self.first,
+            completed_at=completed_at,
+        )
+        self.run_.record(record)
+        return record
+
+    def _show(self) -> None:
+        """Put a long attempt on record as running, without waiting for it."""
+        self._record("running")
+        self.run_.publish()
+
+
+def _spoken(error: ValidationError) -> str:
+    """Say in one line what is wrong with a rendered config."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"with.{where}: {first['msg']}" if where else first["msg"]
+

@@ -1,0 +1,165 @@
+"""Claiming: taking executions that wait for a time or for a free place, and waking up when there are some."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+import asyncpg
+import orjson
+import structlog
+
+from hark.daemon.engine.instance import Instance
+from hark.daemon.engine.records import ENGINE_PLANNER, StepRecord
+from hark.daemon.store.database import Database, Lane
+from hark.workflows.errors import UnavailableError
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 5.0
+"""However quiet it is, the database is asked this often: a lost wake-up costs this much and nothing else."""
+MOST = 200
+
+
+@dataclass(slots=True)
+class Claimed:
+    """An execution that this instance has taken, with all that is needed to go on with it."""
+
+    row: asyncpg.Record
+    event: Mapping[str, Any]
+    steps: dict[str, StepRecord] = field(default_factory=dict)
+
+
+class Places(Protocol):
+    """Where claimed executions run."""
+
+    @property
+    def free(self) -> int:
+        """How many more can run."""
+        ...
+
+    def resume(self, claimed: Claimed) -> None:
+        """Run a claimed execution."""
+        ...
+
+
+class Claimer:
+    """Takes what can run, as soon as it can: when a time comes, a place frees, or somebody says that there is work."""
+
+    def __init__(
+        self, database: Database, instance: Instance, places: Places, *, now: Callable[[], datetime]
+    ) -> None:
+        self._lane = Lane(database, "claim", **{**ENGINE_PLANNER, "enable_hashjoin": "on"})
+        self._instance = instance
+        self._places = places
+        self._now = now
+        self._wake = asyncio.Event()
+        self._due_at: datetime | None = None
+        self._queued = True
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start to claim."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="claimer")
+
+    async def stop(self) -> None:
+        """Claim nothing more; idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await self._lane.stop()
+
+    @property
+    def backend_pid(self) -> int | None:
+        """The server process behind the connection."""
+        return self._lane.backend_pid
+
+    def work_arrived(self) -> None:
+        """Note that something waits for a place."""
+        self._queued = True
+        self._wake.set()
+
+    def place_freed(self) -> None:
+        """Note that a place is free; matters only while something is known to wait for one."""
+        if self._queued:
+            self._wake.set()
+
+    def due(self, moment: datetime) -> None:
+        """Note that something goes on at a moment."""
+        if self._due_at is None or moment < self._due_at:
+            self._due_at = moment
+            self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._claim_all()
+                await self._look_ahead()
+            except UnavailableError as error:
+                log.warning("claim.failed", error=str(error))
+                await asyncio.sleep(1)
+            except Exception:
+                log.exception("claim.broken")
+                await asyncio.sleep(1)
+            self._wake.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pause()):
+                    await self._wake.wait()
+
+    def _pause(self) -> float:
+        if self._due_at is None:
+            return POLL_S
+        return min(POLL_S, max((self._due_at - self._now()).total_seconds(), 0.001))
+
+    async def _claim_all(self) -> None:
+        """Claim until there is no place, or nothing left."""
+        while (free := self._places.free) > 0:
+            self._queued = False
+            wanted = min(free, MOST)
+            rows = await self._lane.fetch("claim_executions", self._instance.id, wanted)
+            if rows:
+                await self._hand_over(rows)
+            if len(rows) < wanted:
+                return
+        self._queued = True
+
+    async def _look_ahead(self) -> None:
+        self._due_at = (await self._lane.fetch("next_due"))[0][0]
+
+    async def _hand_over(self, rows: Sequence[asyncpg.Record]) -> None:
+        tenants = [row["tenant_id"] for row in rows]
+        executions = [row["id"] for row in rows]
+        events = await self._lane.fetch("load_events", tenants, [row["event_id"] for row in rows])
+        by_id = {event["id"]: _event(event) for event in events}
+        steps: dict[UUID, dict[str, StepRecord]] = {}
+        for step in await self._lane.fetch("load_steps", tenants, executions):
+            steps.setdefault(step["execution_id"], {})[step["path"]] = _step(step)
+        for row in rows:
+            self._places.resume(Claimed(row, by_id.get(row["event_id"], {}), steps.get(row["id"], {})))
+
+
+def _event(row: asyncpg.Record) -> dict[str, Any]:
+    """Return a stored event as expressions see it, and its kind."""
+    subject = {"kind": row["subject_kind"], "id": row["subject_id"]} if row["subject_kind"] else None
+    return {
+        "id": str(row["id"]),
+        "type": row["type"],
+        "source": row["source"],
+        "data": orjson.loads(row["data"]),
+        "subject": subject,
+        "occurred_at": row["occurred_at"].isoformat(),
+    }
+
+
+def _step(row: asyncpg.Record) -> StepRecord:
+    values = dict(row.items())
+    del values["execution_id"]
+    return StepRecord(**values)

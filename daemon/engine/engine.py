@@ -1,0 +1,337 @@
+"""The engine: events in, executions run, everything on record. Composes the parts and starts and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+
+from hark.actions.http_client import HttpClient
+from hark.actions.sql import named_connections
+from hark.daemon.engine.claims import Claimer
+from hark.daemon.engine.clock import DatabaseClock
+from hark.daemon.engine.executor import Executor
+from hark.daemon.engine.ingest import Ingest
+from hark.daemon.engine.instance import Instance
+from hark.daemon.engine.listeners import Listeners
+from hark.daemon.engine.maintenance import Maintenance
+from hark.daemon.engine.matcher import Matcher
+from hark.daemon.engine.payload import Masker
+from hark.daemon.engine.programs import Programs
+from hark.daemon.engine.publisher import Publisher
+from hark.daemon.engine.records import Recorder
+from hark.daemon.engine.registry import Registry
+from hark.daemon.engine.row_capture import RowCapture
+from hark.daemon.engine.services import PATIENCE_S, EngineServices
+from hark.daemon.engine.starts import Starts
+from hark.daemon.settings import Settings
+from hark.daemon.store.database import Database
+from hark.daemon.store.listening import Listening, WakeUps
+from hark.daemon.store.schedules import Schedules
+from hark.workflows.catalogue import ActiveTrigger, Catalogue, Health, ListenerContext, NewEvent, Receipt
+from hark.workflows.errors import ConflictError, FencedError, NotFoundError, UnavailableError
+from hark.workflows.ids import ExecutionId, TenantId, new_id
+
+log = structlog.get_logger(__name__)
+
+TEND_S = 5.0
+
+
+class Engine:
+    """Everything between the listeners and the record. Owned by the application."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        catalogue: Catalogue,
+        *,
+        secrets: Mapping[str, str],
+        connections: Mapping[str, str] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.catalogue = catalogue
+        self.clock = DatabaseClock()
+        handed: dict[str, Any] = {"secrets": dict(secrets), "config": {}}
+        self.listening = Listening(database)
+        self.registry = Registry(database, catalogue, handed=handed, on_change=self._triggers_changed)
+        self.instance = Instance(
+            database,
+            self.clock,
+            on_fenced=self._fenced,
+            on_generation=self._generation_seen,
+            on_reclaimed=self._work_arrived,
+            backend_pids=self._backend_pids,
+        )
+        self.recorder = Recorder(database, self.instance, patience=lambda: asyncio.sleep(PATIENCE_S))
+        self.http = HttpClient(allow_networks=settings.http_allow_networks)
+        self._connections = named_connections(connections or {})
+        self.services = EngineServices(
+            http=self.http,
+            settings=action_settings(settings),
+            now=self.clock.now,
+            database=database,
+            instance=self.instance,
+            recorder=self.recorder,
+            connections=self._connections,
+        )
+        self.programs = Programs(database, catalogue)
+        self.executor = Executor(
+            self.programs,
+            self.services,
+            catalogue,
+            places=settings.max_running,
+            handed=handed,
+            masker=Masker(secrets.values()),
+            on_due=lambda moment: self.claimer.due(moment),
+            on_queued=self._work_arrived,
+            on_freed=lambda: self.claimer.place_freed(),
+            on_ended=self._ended,
+        )
+        self.claimer = Claimer(database, self.instance, self.executor, now=self.clock.now)
+        self.ingest = Ingest(
+            database,
+            self.registry,
+            Matcher(self.registry, handed={"config": handed["config"]}),
+            self.instance,
+            self.executor,
+            now=self.clock.now,
+        )
+        self.services.ingest = self.ingest
+        self.starts = Starts(database, self.ingest, self.programs, on_queued=self._work_arrived)
+        self.rows = RowCapture(database, self.ingest, self.listening)
+        self.listeners = Listeners(
+            catalogue,
+            ListenerContext(
+                emit=self.emit,
+                now=self.clock.now,
+                ports={"schedules": Schedules(database), "notify": self.listening, "row": self.rows},
+            ),
+        )
+        self.publisher = Publisher(
+            self,
+            handed=handed,
+            checks=(),
+            refresh=self.registry.refresh,
+            cancel=self.cancel,
+        )
+        self.maintenance = Maintenance(
+            database, now=self.clock.now, unmatched_retention=settings.unmatched_retention
+        )
+        self._waiting: dict[UUID, list[asyncio.Future[str]]] = {}
+        self._refresh_wanted = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._started = False
+
+    # ------------------------------------------------------------------ life
+
+    async def start(self) -> None:
+        """Start everything; returns when events are taken and listeners are attached."""
+        await self.instance.start()
+        await self.http.start()
+        self.recorder.start()
+        self.ingest.start()
+        await self.registry.refresh()
+        self.claimer.start()
+        await self.listening.listen(frozenset({"hark_registry"}), WakeUps(lambda _: self._refresh_wanted.set()))
+        await self.listening.listen(frozenset({"hark_work"}), WakeUps(lambda _: self.claimer.work_arrived()))
+        await self.listening.listen(frozenset({"hark_cancel"}), WakeUps(self._cancel_heard))
+        await self.listening.start()
+        await self.listeners.start()
+        self.maintenance.start()
+        self._tasks = [
+            asyncio.create_task(self._follow_registry(), name="follow registry"),
+            asyncio.create_task(self._tend(), name="tend"),
+        ]
+        self._started = True
+        log.info("engine.started", instance=str(self.instance.id), workflows=len(self.registry))
+
+    async def stop(self) -> None:
+        """Stop in order: sources first, then the work, then the record; idempotent."""
+        self._started = False
+        self.instance.state = "draining"
+        await self.listeners.stop()
+        await self.maintenance.stop()
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        self._tasks = []
+        await self.claimer.stop()
+        await self.executor.drain(self.settings.drain_timeout.total_seconds())
+        await self.ingest.stop()
+        await self.recorder.stop()
+        await self.listening.stop()
+        await self.instance.stop()
+        await self.services.home.stop()
+        await self._connections.aclose()
+        await self.http.stop()
+        log.info("engine.stopped")
+
+    # ------------------------------------------------------------------ what others ask for
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        return self.clock.now()
+
+    async def emit(self, event: NewEvent) -> Receipt:
+        """Store an event and start what matches; returns after the commit."""
+        return await self.ingest.take(event)
+
+    async def start_workflow(
+        self,
+        tenant_id: TenantId,
+        slug: str,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        mode: str = "production",
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        source: str = "api",
+    ) -> Receipt:
+        """Start a workflow by hand; see `Starts.start`."""
+        return await self.starts.start(
+            tenant_id, slug, inputs=inputs or {}, mode=mode, key=key, metadata=metadata, source=source
+        )
+
+    async def retry(self, tenant_id: TenantId, execution_id: UUID, *, from_start: bool = False) -> ExecutionId:
+        """Run an ended execution again; see `Starts.retry`."""
+        return await self.starts.retry(tenant_id, execution_id, from_start=from_start)
+
+    async def cancel(self, tenant_id: TenantId, execution_id: UUID, *, reason: str = "") -> str:
+        """Cancel an execution, wherever it runs; returns its status, `running` while its instance still has to hear.
+
+        Raises NotFoundError, ConflictError when it has ended.
+        """
+        error = orjson.dumps({"class": "cancelled", "message": reason or "it was cancelled"}).decode()
+        row = await self.database.fetchrow("cancel_execution", tenant_id, execution_id, error)
+        if row is None:
+            state = await self.database.fetchrow("get_execution_state", tenant_id, execution_id)
+            if state is None:
+                raise NotFoundError(f"there is no execution {execution_id}")
+            raise ConflictError(f"execution {execution_id} has already ended: {state['status']}")
+        detail = orjson.dumps({"reason": reason}).decode() if reason else None
+        note = new_id(self.now())
+        await self.database.execute("note_timeline", tenant_id, execution_id, note, "execution.cancel_requested", detail)
+        if row["status"] == "running" and not self.executor.interrupt(execution_id, "cancelled"):
+            await self.listening.send("hark_cancel", str(execution_id))
+        if row["status"] != "running":
+            self._ended(execution_id, row["status"])
+        return str(row["status"])
+
+    async def wait_for_end(self, tenant_id: TenantId, execution_id: UUID, timeout_s: float) -> str | None:
+        """Wait until an execution has ended; returns its status, None when the time is over first."""
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(execution_id, []).append(future)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    state = await self.database.fetchrow("get_execution_state", tenant_id, execution_id)
+                    if state is not None and state["completed_at"] is not None:
+                        return str(state["status"])
+                    # Another instance may run it: that is seen by looking again.
+                    await asyncio.wait([future], timeout=1.0)
+        waiting = self._waiting.get(execution_id, [])
+        if future in waiting:
+            waiting.remove(future)
+            if not waiting:
+                del self._waiting[execution_id]
+        return None
+
+    def health(self) -> dict[str, Health]:
+        """Tell what of this instance works; it is ready when all of it is attached."""
+        broken = self.registry.broken
+        detail = "; ".join(f"{one.workflow}/{one.trigger}: {one.reason}" for one in broken[:5])
+        silent = self.instance.silent_s
+        return {
+            "engine": Health(self._started, "" if self._started else "not started, or stopping"),
+            "database": Health(silent < 2 * TEND_S, f"last heartbeat {silent:.1f} s ago"),
+            "listening": Health(self.listening.hears, "" if self.listening.hears else "the connection is being rebuilt"),
+            "triggers": Health(not broken, detail),
+            **self.listeners.health(),
+        }
+
+    def stats(self) -> dict[str, float]:
+        """Return figures for /metrics."""
+        return {
+            "executions_in_flight": self.executor.in_flight,
+            "executions_free_places": self.executor.free,
+            "ingest_backlog": self.ingest.backlog,
+            "record_flushes_total": self.recorder.flushes,
+            "executions_reclaimed_total": self.instance.reclaimed,
+            "heartbeat_age_seconds": self.instance.silent_s,
+            "listening_rebuilt_total": self.listening.rebuilt,
+            "active_workflows": len(self.registry),
+            "clock_skew_seconds": self.clock.skew_s,
+        }
+
+    # ------------------------------------------------------------------ wiring
+
+    async def _triggers_changed(self, triggers: Sequence[ActiveTrigger]) -> None:
+        await self.listeners.attach(triggers)
+
+    def _generation_seen(self, generation: int) -> None:
+        if generation != self.registry.generation:
+            self._refresh_wanted.set()
+
+    def _work_arrived(self) -> None:
+        self.claimer.work_arrived()
+
+    def _backend_pids(self) -> list[int]:
+        parts = (self.ingest, self.recorder, self.claimer)
+        return [pid for pid in (part.backend_pid for part in parts) if pid is not None]
+
+    def _cancel_heard(self, payload: str) -> None:
+        with suppress(ValueError):
+            self.executor.interrupt(UUID(payload), "cancelled")
+
+    def _ended(self, execution_id: UUID, status: str) -> None:
+        for future in self._waiting.pop(execution_id, ()):
+            if not future.done():
+                future.set_result(status)
+
+    async def _fenced(self) -> None:
+        """Drop all that is held: another instance has it now, and nothing of it may be written under a new licence."""
+        await self.executor.abort()
+        self.recorder.discard(FencedError("another instance has taken over"))
+
+    async def _follow_registry(self) -> None:
+        while True:
+            await self._refresh_wanted.wait()
+            self._refresh_wanted.clear()
+            try:
+                await self.registry.refresh()
+            except UnavailableError as error:
+                log.warning("registry.refresh_postponed", error=str(error))
+                await asyncio.sleep(1)
+                self._refresh_wanted.set()
+            except Exception:
+                log.exception("registry.refresh_broken")
+
+    async def _tend(self) -> None:
+        """Catch up, every few seconds, on what a lost message would have told."""
+        while True:
+            await asyncio.sleep(TEND_S)
+            with suppress(UnavailableError):
+                for row in await self.database.fetch("find_cancelled", self.instance.id):
+                    self.executor.interrupt(row["id"], "cancelled")
+
+
+def action_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings that actions may read."""
+    names = ("smtp_host", "smtp_port", "smtp_username", "smtp_tls")
+    password = settings.smtp_password
+    return {
+        **{name: getattr(settings, name) for name in names},
+        "smtp_password": password.get_secret_value() if password else None,
+        "mail_from": settings.smtp_from,
+    }
+
+

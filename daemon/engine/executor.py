@@ -1,0 +1,356 @@
+"""The executor: runs executions side by side within this instance's capacity, and sees each one to its record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+import structlog
+
+from hark.daemon.engine.claims import Claimed
+from hark.daemon.engine.interpreter import run_program
+from hark.daemon.engine.matcher import Match, Start, event_view
+from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended
+from hark.daemon.engine.payload import Masker
+from hark.daemon.engine.program import Block, Program
+from hark.daemon.engine.programs import Programs
+from hark.daemon.engine.records import Change, StepRecord
+from hark.daemon.engine.run import Run, Services
+from hark.workflows.catalogue import Catalogue
+from hark.workflows.errors import ExpressionError, FencedError, HarkError, UnavailableError
+from hark.workflows.ids import ExecutionId, TenantId
+
+log = structlog.get_logger(__name__)
+
+MOST_CLAIMS = 5
+"""An execution that was taken so often without being given back has brought its instances down: it is parked."""
+
+
+class _Job(NamedTuple):
+    """What is needed to run an execution, however it came here."""
+
+    tenant_id: TenantId
+    id: ExecutionId
+    workflow_id: UUID
+    version: int
+    event: Mapping[str, Any]
+    trigger: str | None
+    trigger_type: str
+    inputs: Mapping[str, Any]
+    mode: str
+    depth: int
+    started_at: datetime
+    deadline_at: datetime | None
+    claims: int
+    metadata: Mapping[str, Any]
+    steps: Mapping[str, StepRecord]
+    cancelled: bool = False
+
+
+class Executor:
+    """Owns the tasks of all executions in flight. Safe to stop before start, and twice."""
+
+    def __init__(
+        self,
+        programs: Programs,
+        services: Services,
+        catalogue: Catalogue,
+        *,
+        places: int,
+        handed: Mapping[str, Any],
+        masker: Masker,
+        on_due: Callable[[datetime], None],
+        on_queued: Callable[[], None],
+        on_freed: Callable[[], None],
+        on_ended: Callable[[UUID, str], None],
+    ) -> None:
+        self._programs = programs
+        self._services = services
+        self._catalogue = catalogue
+        self._places = places
+        self._reserved = 0
+        self._handed = handed
+        self._masker = masker
+        self._on_due = on_due
+        self._on_queued = on_queued
+        self._on_freed = on_freed
+        self._on_ended = on_ended
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._runs: dict[UUID, Run] = {}
+        self._closed = False
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.ended: dict[str, int] = {}
+        """How many executions left this instance, by status."""
+
+    # ------------------------------------------------------------------ capacity
+
+    @property
+    def free(self) -> int:
+        """How many more executions can run."""
+        return 0 if self._closed else self._places - len(self._tasks) - self._reserved
+
+    @property
+    def in_flight(self) -> int:
+        """How many executions run."""
+        return len(self._tasks)
+
+    def reserve(self, most: int) -> int:
+        """Take up to `most` free places; return how many."""
+        taken = max(0, min(most, self.free))
+        self._reserved += taken
+        return taken
+
+    def give_back(self, count: int) -> None:
+        """Return places that were reserved and not used."""
+        self._reserved -= count
+
+    def queued(self) -> None:
+        """Note that executions were stored which wait for a place."""
+        self._on_queued()
+
+    # ------------------------------------------------------------------ beginning
+
+    def launch(self, match: Match, start: Start, now: datetime) -> None:
+        """Run an execution that was stored as claimed here, in a reserved place."""
+        self._reserved -= 1
+        workflow, event = start.workflow, match.event
+        job = _Job(
+            tenant_id=workflow.tenant_id,
+            id=start.id,
+            workflow_id=workflow.id,
+            version=start.version or workflow.version,
+            event=event_view(event, match.event_id, now),
+            trigger=start.trigger_id,
+            trigger_type=event.kind,
+            inputs=start.inputs,
+            mode=start.mode,
+            depth=event.depth,
+            started_at=now,
+            deadline_at=now + workflow.timeout if workflow.timeout is not None else None,
+            claims=1,
+            metadata=start.metadata or {},
+            steps={},
+        )
+        self._begin(job)
+
+    def resume(self, claimed: Claimed) -> None:
+        """Run an execution that was claimed from the database."""
+        self._begin(_job_of(claimed))
+
+    def _begin(self, job: _Job) -> None:
+        if job.id in self._tasks or self._closed:
+            # Claimed while stopping: it stays ours on record and is given back by the end of the instance.
+            return
+        self.idle.clear()
+        task = asyncio.create_task(self._execute(job), name=f"execution {job.id}")
+        self._tasks[job.id] = task
+        task.add_done_callback(lambda _: self._left(job.id))
+
+    def _left(self, execution_id: UUID) -> None:
+        del self._tasks[execution_id]
+        self._runs.pop(execution_id, None)
+        if not self._tasks:
+            self.idle.set()
+        self._on_freed()
+
+    def _scope_of(self, kind: str, data: Any) -> Mapping[str, Any]:
+        trigger = self._catalogue.trigger(kind)
+        return trigger.scope(data) if trigger is not None and isinstance(data, dict) else {}
+
+    # ------------------------------------------------------------------ running
+
+    async def _execute(self, job: _Job) -> None:
+        try:
+            program = self._programs.ready(job.tenant_id, job.workflow_id, job.version) or await self._load(job)
+            if program is not None:
+                run = self._runs[job.id] = self._run(job, program)
+                await self._walk(run, job)
+        except FencedError:
+            log.warning("execution.fenced", execution=str(job.id))
+        except Exception as error:  # the edge: a defect here ends this execution, and none besides
+            log.exception("execution.broken", execution=str(job.id))
+            with suppress(HarkError):
+                await self._refuse(job, "internal_error", f"{type(error).__name__}: {error}")
+
+    async def _load(self, job: _Job) -> Program | None:
+        while True:
+            try:
+                return await self._programs.get(job.tenant_id, job.workflow_id, job.version)
+            except UnavailableError:
+                await asyncio.sleep(1)
+            except (HarkError, LookupError, ValueError) as error:
+                log.exception("execution.program_broken", execution=str(job.id))
+                await self._refuse(job, "definition_broken", str(error))
+                return None
+
+    async def _refuse(self, job: _Job, kind: str, message: str) -> None:
+        """End an execution that cannot even begin."""
+        empty = Program(job.tenant_id, job.workflow_id, "", job.version, _NOTHING, None, None, reads_secrets=False)
+        run = self._run(job, empty)
+        await self._finish(run, self._failed(run, Failed(kind, message, "")))
+
+    def _run(self, job: _Job, program: Program) -> Run:
+        names = self._scope_of(job.trigger_type, job.event.get("data"))
+        return Run(
+            tenant_id=job.tenant_id,
+            execution_id=job.id,
+            program=program,
+            services=self._services,
+            event=job.event,
+            names=names,
+            trigger=(job.trigger_type, job.trigger),
+            inputs=job.inputs,
+            mode=job.mode,
+            depth=job.depth,
+            started_at=job.started_at,
+            masker=self._masker,
+            handed=self._handed,
+            mocks=job.metadata.get("mocks") or {},
+            known=job.steps,
+        )
+
+    async def _walk(self, run: Run, job: _Job) -> None:
+        if job.cancelled:
+            return await self._finish(run, self._interrupted(run, "cancelled"))
+        if job.claims > MOST_CLAIMS:
+            message = f"it was taken {job.claims - 1} times and its instance died every time"
+            return await self._finish(run, self._failed(run, Failed("poisoned", message, "")))
+        alarm = self._arm(run, job.deadline_at)
+        try:
+            outcome = await run_program(run)
+            change = self._change(run, outcome, job.deadline_at)
+        except asyncio.CancelledError:
+            if run.ending in {None, "fenced"}:
+                raise
+            change = self._interrupted(run, run.ending)
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+        await self._finish(run, change)
+        return None
+
+    def _arm(self, run: Run, deadline_at: datetime | None) -> asyncio.TimerHandle | None:
+        if deadline_at is None:
+            return None
+        left = (deadline_at - run.now()).total_seconds()
+        return asyncio.get_running_loop().call_later(max(left, 0), self.interrupt, run.id, "timeout")
+
+    def interrupt(self, execution_id: UUID, ending: str) -> bool:
+        """Cancel an execution's task; `ending` says what becomes of it. False when it does not run here."""
+        task, run = self._tasks.get(execution_id), self._runs.get(execution_id)
+        if task is None or run is None:
+            return False
+        if run.ending is None:
+            run.ending = ending
+            task.cancel()
+        return True
+
+    # ------------------------------------------------------------------ ending
+
+    def _change(self, run: Run, outcome: Outcome, deadline_at: datetime | None) -> Change:
+        """Return what an execution becomes by the outcome of its walk."""
+        match outcome:
+            case None:
+                return self._completed(run)
+            case Suspended():
+                due_at = outcome.due_at if deadline_at is None else min(outcome.due_at, deadline_at)
+                return Change("waiting", due_at=due_at)
+            case Failed():
+                return self._failed(run, outcome)
+            case Stopped(status="failed"):
+                return self._failed(run, Failed("stopped", outcome.reason or "stopped by the workflow", ""))
+            case Stopped():
+                text, _ = run.encoded_output(outcome.output)
+                return Change(outcome.status, output=text, completed_at=run.now())
+
+    def _completed(self, run: Run) -> Change:
+        try:
+            output = None
+            if run.program.output is not None:
+                run.root.scope["now"] = run.now()
+                output = run.encoded_output(run.program.output.render(run.root.scope))[0]
+        except (ExpressionError, HarkError) as error:
+            return self._failed(run, Failed("output_failed", str(error), ""))
+        return Change("completed", output=output, completed_at=run.now())
+
+    def _failed(self, run: Run, failed: Failed) -> Change:
+        error = run.encoded(failed.view(), what="the error")[0]
+        return Change("failed", error=error, completed_at=run.now())
+
+    def _interrupted(self, run: Run, ending: str) -> Change:
+        if ending == "released":
+            return Change("pending", pending_reason="released")
+        kind, message = _ENDINGS[ending]
+        run.note(f"execution.{ending}", None)
+        error = run.encoded({"class": kind, "message": message}, what="the error")[0]
+        return Change(ending, error=error, completed_at=run.now())
+
+    async def _finish(self, run: Run, change: Change) -> None:
+        progress = run.take_progress()
+        progress.change = change
+        await asyncio.shield(self._services.commit(progress))
+        self.ended[change.status] = self.ended.get(change.status, 0) + 1
+        if change.completed_at is not None:
+            self._on_ended(run.id, change.status)
+        if change.due_at is not None:
+            self._on_due(change.due_at)
+        log.debug("execution.left", execution=str(run.id), workflow=run.program.slug, status=change.status)
+
+    # ------------------------------------------------------------------ stopping
+
+    async def drain(self, timeout_s: float) -> None:
+        """Begin nothing more; wait for what runs, then give back what still does. Idempotent."""
+        self._closed = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.idle.wait()
+        except TimeoutError:
+            log.info("executor.releasing", executions=len(self._tasks))
+        await self._interrupt_all("released")
+
+    async def abort(self) -> None:
+        """Drop everything without a word on record: another instance has it now."""
+        await self._interrupt_all("fenced")
+
+    async def _interrupt_all(self, ending: str) -> None:
+        for execution_id in list(self._tasks):
+            if not self.interrupt(execution_id, ending):
+                self._tasks[execution_id].cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+
+
+_NOTHING = Block((), is_graph=False)
+
+_ENDINGS = {
+    "cancelled": ("cancelled", "it was cancelled"),
+    "timeout": ("timeout", "it took longer than the workflow's timeout"),
+}
+
+
+def _job_of(claimed: Claimed) -> _Job:
+    row = claimed.row
+    return _Job(
+        tenant_id=row["tenant_id"],
+        id=ExecutionId(row["id"]),
+        workflow_id=row["workflow_id"],
+        version=row["version"],
+        event=claimed.event,
+        trigger=row["trigger_id"],
+        trigger_type=row["trigger_type"],
+        inputs=orjson.loads(row["inputs"]) if row["inputs"] else {},
+        mode=row["mode"],
+        depth=row["depth"],
+        started_at=row["started_at"],
+        deadline_at=row["deadline_at"],
+        claims=row["claims"],
+        metadata=orjson.loads(row["metadata"]) if row["metadata"] else {},
+        steps=claimed.steps,
+        cancelled=row["cancel_requested_at"] is not None,
+    )

@@ -1,0 +1,332 @@
+"""Ingest: events are matched and stored together with the executions that they start, many in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, Protocol
+from uuid import UUID
+
+import orjson
+import structlog
+
+from hark.daemon.engine.group_commit import GroupCommit
+from hark.daemon.engine.instance import Instance
+from hark.daemon.engine.matcher import Match, Matcher, Start
+from hark.daemon.engine.payload import encode
+from hark.daemon.engine.registry import Registry
+from hark.daemon.store.database import Connection, Database, Lane, sql
+from hark.workflows.catalogue import NewEvent, Receipt
+from hark.workflows.errors import ConflictError, UnavailableError
+from hark.workflows.ids import EventId, ExecutionId, TenantId, new_id, same_millisecond
+
+log = structlog.get_logger(__name__)
+
+_ATTEMPTS = 3
+"""How often one flush is tried when the database goes away under it. Repeating is harmless: the ids are the same."""
+
+
+class Capacity(Protocol):
+    """Where started executions run: the executor, as ingest sees it."""
+
+    def reserve(self, most: int) -> int:
+        """Take up to `most` free places; return how many."""
+        ...
+
+    def give_back(self, count: int) -> None:
+        """Return places that were not used."""
+        ...
+
+    def launch(self, match: Match, start: Start, now: datetime) -> None:
+        """Run an execution that is stored as claimed by this instance; uses one reserved place."""
+        ...
+
+    def queued(self) -> None:
+        """Note that executions were stored which wait for a free place."""
+        ...
+
+
+@dataclass(slots=True)
+class Arrival:
+    """An event on its way into the record, with everything that can be computed before the flush."""
+
+    event: NewEvent
+    id: EventId
+    data: str
+    explicit: Callable[[EventId], Start] | None = None
+    """Makes the one execution of an event that is addressed to one workflow; such an event is not matched."""
+    digest: bytes = b""
+
+    @property
+    def key(self) -> tuple[TenantId, str, str] | None:
+        """What must be unique, if the event has a dedupe key."""
+        event = self.event
+        return None if event.dedupe_key is None else (event.tenant_id, event.source, event.dedupe_key)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The rows of one flush, and what is to be launched after its commit."""
+
+    instance: UUID
+    now: datetime
+    keys: list[tuple[Any, ...]] = field(default_factory=list)
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+    parents: set[tuple[UUID, UUID]] = field(default_factory=set)
+    executions: list[tuple[Any, ...]] = field(default_factory=list)
+    refusals: list[tuple[Any, ...]] = field(default_factory=list)
+    launches: list[tuple[Match, Start]] = field(default_factory=list)
+    claimed: set[UUID] = field(default_factory=set)
+
+    def arguments(self, generation: int) -> list[Any]:
+        """Return the parameters of ingest_events.sql."""
+        columns: list[Any] = [self.instance, generation]
+        for rows, width in (
+            (sorted(self.keys), 6),  # in one order everywhere, or two instances with the same keys deadlock
+            (self.events, 15),
+            (sorted(self.parents), 2),
+            (self.executions, 20),
+            (self.refusals, 7),
+        ):
+            columns.extend(zip(*rows, strict=True) if rows else ((),) * width)
+        return columns
+
+
+class Ingest:
+    """The way in: every event of every source passes here, and is acknowledged after its commit."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        matcher: Matcher,
+        instance: Instance,
+        capacity: Capacity,
+        *,
+        now: Callable[[], datetime],
+        limit: int = 20_000,
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._matcher = matcher
+        self._instance = instance
+        self._capacity = capacity
+        self._now = now
+        self._lane = Lane(database, "ingest")
+        self._group: GroupCommit[Arrival, Receipt | Exception] = GroupCommit("ingest", self._write, limit=limit)
+
+    def start(self) -> None:
+        """Start to take events in."""
+        self._group.start()
+
+    async def stop(self) -> None:
+        """Store what was submitted, then stop; idempotent."""
+        await self._group.stop()
+        await self._lane.stop()
+
+    @property
+    def backlog(self) -> int:
+        """Events that wait for the next flush."""
+        return len(self._group)
+
+    @property
+    def backend_pid(self) -> int | None:
+        """The server process behind the connection."""
+        return self._lane.backend_pid
+
+    async def take(self, event: NewEvent, *, explicit: Callable[[EventId], Start] | None = None) -> Receipt:
+        """Store an event; return after the commit.
+
+        Raises UnprocessableError when the data cannot be stored, ConflictError when the key came with other data,
+        UnavailableError when the database is away or too much is waiting.
+        """
+        receipt = await self._group.submit(self.arrival(event, explicit=explicit))
+        if isinstance(receipt, Exception):
+            raise receipt
+        return receipt
+
+    def arrival(self, event: NewEvent, *, explicit: Callable[[EventId], Start] | None = None) -> Arrival:
+        """Prepare an event for the flush."""
+        data = encode(event.data, "the event's data")
+        arrival = Arrival(event, EventId(new_id(self._now())), data, explicit)
+        if event.dedupe_key is not None:
+            arrival.digest = blake2b(event.fingerprint or data.encode(), digest_size=16).digest()
+        return arrival
+
+    async def take_within(self, connection: Connection, events: Sequence[NewEvent]) -> Callable[[], list[Receipt]]:
+        """Store events in the caller's open transaction.
+
+        The caller commits and then calls what this returns: only then do the executions start to run here. Events
+        with a dedupe key that is already known are left out of the receipts' effects like any duplicate.
+        """
+        arrivals = [self.arrival(event) for event in events]
+        batch, matches, keyed = await self._store(connection, arrivals)
+
+        def committed() -> list[Receipt]:
+            self._launch(batch, batch.claimed)
+            return [_receipt(match) for match in matches if match.event.dedupe_key is None or match.event_id in keyed]
+
+        return committed
+
+    # ------------------------------------------------------------------ the flush
+
+    async def _write(self, arrivals: Sequence[Arrival]) -> Sequence[Receipt | Exception]:
+        first_of: dict[tuple[TenantId, str, str], Arrival] = {}
+        unique = []
+        for arrival in arrivals:
+            key = arrival.key
+            if key is None or first_of.setdefault(key, arrival) is arrival:
+                unique.append(arrival)
+        outcome: dict[EventId, Receipt] = {}
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                outcome = await self._commit(unique, again=attempt > 1)
+                break
+            except UnavailableError:
+                if attempt == _ATTEMPTS:
+                    raise
+        known = await self._duplicates([a for a in arrivals if a.id not in outcome])
+        return [outcome.get(arrival.id) or known[arrival.id] for arrival in arrivals]
+
+    async def _commit(self, arrivals: Sequence[Arrival], *, again: bool) -> dict[EventId, Receipt]:
+        async with self._lane.connection() as connection:
+            batch, matches, keyed = await self._store(connection, arrivals)
+        launched = batch.claimed
+        if again and batch.launches:
+            launched = await self._owned(batch)
+        self._launch(batch, launched)
+        return {
+            match.event_id: _receipt(match)
+            for match in matches
+            if match.event.dedupe_key is None or match.event_id in keyed
+        }
+
+    async def _store(
+        self, connection: Connection, arrivals: Sequence[Arrival]
+    ) -> tuple[_Batch, list[Match], set[UUID]]:
+        """Match and write; again with a fresh registry when the active workflows have changed meanwhile."""
+        while True:
+            now = self._now()
+            matches = [self._match(arrival, now) for arrival in arrivals]
+            batch = self._batch(arrivals, matches, now)
+            reserved = len(batch.launches)
+            try:
+                row = await connection.fetchrow(sql("ingest_events"), *batch.arguments(self._registry.generation))
+            except BaseException:
+                self._capacity.give_back(reserved)
+                raise
+            if row is not None and row["generation"] is not None:
+                started = set(row["started"])
+                batch.claimed = {start.id for _, start in batch.launches if start.id in started}
+                return batch, matches, set(row["keyed"])
+            self._capacity.give_back(reserved)
+            if not await self._registry.refresh():
+                raise self._instance.fenced()
+
+    def _match(self, arrival: Arrival, now: datetime) -> Match:
+        if arrival.explicit is not None:
+            return Match(arrival.event, arrival.id, starts=[arrival.explicit(arrival.id)])
+        return self._matcher.match(arrival.event, arrival.id, now)
+
+    def _batch(self, arrivals: Sequence[Arrival], matches: Sequence[Match], now: datetime) -> _Batch:
+        batch = _Batch(self._instance.id, now)
+        wanted = sum(len(part.starts) for match in matches for part in match.all())
+        free = self._capacity.reserve(wanted) if wanted else 0
+        if free < wanted:
+            self._capacity.queued()
+        for arrival, match in zip(arrivals, matches, strict=True):
+            event = arrival.event
+            gate = arrival.id if event.dedupe_key is not None else None
+            if gate is not None:
+                expires = now + event.dedupe_ttl
+                key = (event.tenant_id, event.source, event.dedupe_key, arrival.id, arrival.digest, expires)
+                batch.keys.append(key)
+            for part in match.all():
+                free = self._add(batch, part, arrival.data, gate, free)
+        return batch
+
+    def _add(self, batch: _Batch, match: Match, data: str, gate: UUID | None, free: int) -> int:
+        """Add one event with its executions and refusals; return how many free places are left."""
+        event = match.event
+        subject_kind, subject_id = event.subject or (None, None)
+        # What somebody listens to under another name has not been in vain, so it is matched too.
+        matched = bool(match.starts or match.derived)
+        batch.events.append((
+            event.tenant_id, match.event_id, event.kind, event.type, event.source, event.route, subject_kind, subject_id,
+            data, event.occurred_at or batch.now, event.dedupe_key, event.depth, event.caused_by, matched, gate,
+        ))  # fmt: skip
+        for start in match.starts:
+            if free:
+                batch.launches.append((match, start))
+            batch.executions.append(_execution_row(start, match, batch.now, gate, claimed=bool(free)))
+            batch.parents.add((start.workflow.tenant_id, start.workflow.id))
+            free -= bool(free)
+        for refusal in match.refusals:
+            batch.refusals.append((
+                event.tenant_id, match.event_id, refusal.workflow_id, refusal.trigger_id, refusal.reason, refusal.detail,
+                gate,
+            ))  # fmt: skip
+        return free
+
+    def _launch(self, batch: _Batch, claimed: set[UUID]) -> None:
+        for match, start in batch.launches:
+            if start.id in claimed:
+                self._capacity.launch(match, start, batch.now)
+        self._capacity.give_back(len(batch.launches) - len(claimed))
+
+    async def _owned(self, batch: _Batch) -> set[UUID]:
+        """After an attempt whose answer was lost: what of this batch is stored as claimed by this instance."""
+        rows = await self._lane.fetch(
+            "find_owned",
+            batch.instance,
+            [start.workflow.tenant_id for _, start in batch.launches],
+            [start.id for _, start in batch.launches],
+        )
+        return {row["id"] for row in rows}
+
+    # ------------------------------------------------------------------ duplicates
+
+    async def _duplicates(self, arrivals: Sequence[Arrival]) -> dict[EventId, Receipt | Exception]:
+        """Answer for events whose key was there before, with what became of the first one."""
+        keys = {arrival.key for arrival in arrivals if arrival.key is not None}
+        if not keys:
+            return {}
+        rows = await self._lane.fetch("find_event_keys", *zip(*sorted(keys), strict=True))
+        holders = {(row["tenant_id"], row["source"], row["key"]): row for row in rows}
+        answers: dict[EventId, Receipt | Exception] = {}
+        for arrival in arrivals:
+            holder = holders.get(arrival.key) if arrival.key else None
+            if holder is None:
+                answers[arrival.id] = UnavailableError("the key of this event was just given up; send it again")
+            elif holder["digest"] != arrival.digest:
+                answers[arrival.id] = ConflictError(
+                    f"an event with the key {arrival.event.dedupe_key!r} was received before with other content"
+                )
+            else:
+                answers[arrival.id] = await self._receipt_of(arrival.event.tenant_id, EventId(holder["event_id"]))
+        return answers
+
+    async def _receipt_of(self, tenant_id: TenantId, event_id: EventId) -> Receipt:
+        rows = await self._lane.fetch("find_executions_of_event", tenant_id, event_id, *same_millisecond(event_id))
+        return Receipt(event_id, tuple(ExecutionId(row["id"]) for row in rows), duplicate=True)
+
+
+def _receipt(match: Match) -> Receipt:
+    executions = tuple(start.id for part in match.all() for start in part.starts)
+    return Receipt(match.event_id, executions)
+
+
+def _execution_row(start: Start, match: Match, now: datetime, gate: UUID | None, *, claimed: bool) -> tuple[Any, ...]:
+    workflow, event = start.workflow, match.event
+    subject_kind, subject_id = start.subject or (None, None)
+    deadline = now + workflow.timeout if workflow.timeout is not None else None
+    return (
+        workflow.tenant_id, start.id, workflow.id, start.version or workflow.version, match.event_id, start.ordinal,
+        start.trigger_id, event.kind, "running" if claimed else "pending", start.mode, workflow.priority, deadline,
+        event.depth, start.origin_id, None, subject_kind, subject_id, orjson.dumps(start.inputs).decode(),
+        orjson.dumps(start.metadata).decode() if start.metadata else None, gate,
+    )  # fmt: skip
+
+

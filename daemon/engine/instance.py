@@ -1,0 +1,174 @@
+"""This process among the others: its licence to write, its heartbeat, and the reclaiming of dead instances' work."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from hark._version import __version__
+from hark.daemon.engine.clock import DatabaseClock
+from hark.daemon.engine.host import ProcessIdentity, this_process
+from hark.daemon.store.database import Database, Lane, sql
+from hark.workflows.errors import FencedError, UnavailableError
+from hark.workflows.ids import InstanceId, new_id
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_S = 3.0
+DEAD_AFTER_S = 15.0
+"""A heartbeat that stood still for so long, by the observer's monotonic clock, is a dead instance."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    heartbeat: int
+    since: float
+
+
+class Instance:
+    """The licence of this process, kept alive by a heartbeat; whoever lets it lapse is fenced.
+
+    `on_fenced` is awaited once the licence is found gone, before a new one is taken: nothing held may be written.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: DatabaseClock,
+        *,
+        on_fenced: Callable[[], Awaitable[None]],
+        on_generation: Callable[[int], None],
+        on_reclaimed: Callable[[], None],
+        backend_pids: Callable[[], Iterable[int]] = tuple,
+    ) -> None:
+        self.id = InstanceId(UUID(int=0))
+        self.state = "running"
+        self.reclaimed = 0
+        self._database = database
+        self._clock = clock
+        self._identity = this_process()
+        self._lane = Lane(database, "heartbeat")
+        self._on_fenced = on_fenced
+        self._on_generation = on_generation
+        self._on_reclaimed = on_reclaimed
+        self._backend_pids = backend_pids
+        self._seen: dict[UUID, _Seen] = {}
+        self._good_since: float | None = None
+        self._last_beat = 0.0
+        self._lost = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take a licence and keep it."""
+        await self._register()
+        await self._reclaim()
+        self._task = asyncio.create_task(self._keep(), name="instance heartbeat")
+
+    async def stop(self) -> None:
+        """Give the licence back; idempotent."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        with suppress(UnavailableError):
+            await self._lane.fetch("leave_instance", self.id)
+        await self._lane.stop()
+
+    def fenced(self) -> FencedError:
+        """Say that a write found the licence gone; returns the error to raise."""
+        self._lost.set()
+        return FencedError(f"instance {self.id} has lost its licence: another one has taken over")
+
+    @property
+    def silent_s(self) -> float:
+        """How long ago the last good heartbeat was; what the watchdog looks at."""
+        return time.monotonic() - self._last_beat
+
+    async def _register(self) -> None:
+        # The first reading of the clock comes with the first heartbeat; the id needs one only roughly.
+        self.id = InstanceId(new_id(self._clock.now()))
+        this = self._identity
+        await self._lane.fetch(
+            "register_instance", self.id, this.host, this.host_boot, this.pid, this.pid_started, __version__
+        )
+        self._lost.clear()
+        await self._beat()
+        log.info("instance.registered", instance=str(self.id))
+
+    async def _keep(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._lost.wait()
+            try:
+                if self._lost.is_set():
+                    await self._rejoin()
+                await self._beat()
+                await self._reclaim()
+            except UnavailableError as error:
+                self._good_since = None
+                log.warning("instance.heartbeat_failed", error=str(error), silent_s=round(self.silent_s, 1))
+            except FencedError:
+                continue
+            except Exception:
+                self._good_since = None
+                log.exception("instance.heartbeat_broken")
+
+    async def _beat(self) -> None:
+        sent = time.monotonic()
+        rows = await self._lane.fetch("beat_instance", self.id, list(self._backend_pids()), self.state)
+        received = time.monotonic()
+        if not rows:
+            raise self.fenced()
+        self._clock.observe(rows[0]["now"], sent, received)
+        self._on_generation(rows[0]["generation"])
+        if self._good_since is None:
+            self._good_since = received
+        self._last_beat = received
+
+    async def _rejoin(self) -> None:
+        log.error("instance.fenced", instance=str(self.id))
+        self._good_since = None
+        self._seen.clear()
+        await self._on_fenced()
+        await self._register()
+
+    async def _reclaim(self) -> None:
+        """Remove the licences of dead instances, then take back all work that has no licensed owner."""
+        others = {row["id"]: row for row in await self._lane.fetch("list_other_instances", self.id)}
+        now = time.monotonic()
+        self._seen = {key: seen for key, seen in self._seen.items() if key in others}
+        for key, row in others.items():
+            seen = self._seen.get(key)
+            if seen is None or seen.heartbeat != row["heartbeat"]:
+                self._seen[key] = seen = _Seen(row["heartbeat"], now)
+            process = ProcessIdentity("", row["host_boot"], row["pid"], row["pid_started"])
+            if self._is_dead(process, seen, now):
+                await self._remove(key, row["heartbeat"], row["backend_pids"])
+        async with self._lane.connection() as connection:
+            count = await connection.fetchval(sql("reclaim_executions"))
+        if count:
+            self.reclaimed += count
+            log.warning("instance.work_reclaimed", executions=count)
+            self._on_reclaimed()
+
+    def _is_dead(self, process: ProcessIdentity, seen: _Seen, now: float) -> bool:
+        """Judge another instance. A gone process on this host is certain; else its heartbeat must have stood still
+        while this instance's own went well, so that neither a clock step nor a database outage declares all dead."""
+        if process.host_boot and process.host_boot == self._identity.host_boot and process.is_gone():
+            return True
+        watched = self._good_since is not None and now - self._good_since >= DEAD_AFTER_S
+        return watched and now - seen.since >= DEAD_AFTER_S
+
+    async def _remove(self, key: UUID, heartbeat: int, backend_pids: list[int]) -> None:
+        await self._lane.fetch("end_backends", backend_pids)
+        if await self._lane.fetch("remove_instance", key, heartbeat):
+            log.warning("instance.removed", dead=str(key))

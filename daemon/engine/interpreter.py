@@ -1,0 +1,402 @@
+"""The interpreter: walks over a program, skips what is on record, and runs the rest.
+
+Resuming is the same walk as running: a step that is on record as ended answers from the record. Every decision that
+could come out differently a second time (a branch taken, the items of a loop) is on record before what follows from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from hark.daemon.engine.action_step import run_action
+from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended, failure, merged
+from hark.daemon.engine.pauses import run_wait, seconds_of
+from hark.daemon.engine.program import (
+    ActionWork,
+    Block,
+    EmitWork,
+    ForEachWork,
+    IfWork,
+    LaterWork,
+    Node,
+    ParallelWork,
+    StopWork,
+    SwitchWork,
+    TryWork,
+    WaitWork,
+    WhileWork,
+)
+from hark.daemon.engine.records import StepRecord
+from hark.daemon.engine.run import ENDED, Frame, Run, step_view
+from hark.daemon.engine.side_by_side import cancel_all, run_bounded, run_race
+from hark.daemon.engine.step_record import begin_step, end_step, holds
+from hark.workflows.catalogue import NewEvent
+from hark.workflows.errors import ExpressionError, FencedError, HarkError, MissingFieldError
+from hark.workflows.templates import Template
+
+Runner = Callable[[Run, Node, Any, str, Frame], Awaitable[Outcome]]
+
+
+async def run_program(run: Run) -> Outcome:
+    """Run an execution from where its record ends; on failure run the workflow's `on_error` too."""
+    outcome = await run_block(run, run.program.block, run.root)
+    if isinstance(outcome, Failed) and run.program.on_error is not None:
+        handled = await run_block(run, run.program.on_error, run.root.with_names(error=outcome.view()))
+        if isinstance(handled, Stopped | Suspended):
+            return handled
+    return outcome
+
+
+async def run_block(run: Run, block: Block, frame: Frame) -> Outcome:
+    """Run the steps of a block, in order or as a graph."""
+    if block.is_graph:
+        return await _run_graph(run, block, frame)
+    for node in block.nodes:
+        outcome = await run_step(run, node, frame)
+        if outcome is not None:
+            return outcome
+    return None
+
+
+async def run_step(run: Run, node: Node, frame: Frame) -> Outcome:
+    """Run one step unless it is on record as ended; handle its failure as the step says."""
+    path = frame.path(node)
+    known = run.known.get(path)
+    if known is not None and known.status in ENDED:
+        outcome = _replayed(known, frame, node)
+    else:
+        frame.scope["now"] = run.now()
+        outcome = _guarded(run, node, path, known, frame)
+        if outcome is _GO_ON:
+            outcome = await _RUNNERS[type(node.work)](run, node, known, path, frame)
+    if isinstance(outcome, Failed):
+        return await _handled(run, node, path, outcome, frame)
+    return outcome
+
+
+_GO_ON: Any = object()
+
+
+def _guarded(run: Run, node: Node, path: str, known: StepRecord | None, frame: Frame) -> Any:
+    """Check a step's `if`; once a step is on record as begun it has passed."""
+    if node.guard is None or known is not None:
+        return _GO_ON
+    try:
+        if node.guard.holds(frame.scope):
+            return _GO_ON
+        reason = None
+    except MissingFieldError as error:
+        reason = f"{error.path} is missing"
+    except ExpressionError as error:
+        return end_step(run, node, path, frame, failure(error, path))
+    moment = run.now()
+    output = None if reason is None else orjson.dumps({"skipped": reason}).decode()
+    record = StepRecord(path, run.next_seq(), node.verb, "skipped", output=output, completed_at=moment)
+    run.record(record)
+    frame.steps[node.id] = {"output": None, "status": "skipped", "error": None}
+    return None
+
+
+def _replayed(known: StepRecord, frame: Frame, node: Node) -> Outcome:
+    view = step_view(known)
+    frame.steps[node.id] = view
+    if known.status in {"failed", "cancelled"}:
+        return Failed.from_view(view["error"] or {"class": "cancelled", "message": "cancelled", "step": known.path})
+    if known.verb == "stop":
+        stop = view["output"]
+        return Stopped(stop["status"], stop["reason"], stop["output"])
+    return None
+
+
+async def _handled(run: Run, node: Node, path: str, failed: Failed, frame: Frame) -> Outcome:
+    """Give a failed step to its own `on_error`, or go on if it says so."""
+    if node.on_error is not None:
+        outcome = await run_block(run, node.on_error, frame.with_names(error=failed.view()))
+        # What its handlers could not handle is the failure that counts.
+        return outcome
+    return None if node.continue_on_error else failed
+
+
+Body = Callable[[Any], Awaitable[tuple[Outcome, Any]]]
+
+
+async def _container(
+    run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame, decide: Callable[[], Any], body: Body
+) -> Outcome:
+    """Run a step that holds other steps: decide once, run the body within the step's timeout, record how it ended."""
+    try:
+        begun = begin_step(run, node, known, path, decide)
+    except (ExpressionError, _BadValue) as error:
+        return end_step(run, node, path, frame, failure(error, path))
+    decision = None if begun.input is None else orjson.loads(begun.input)
+    try:
+        outcome, output = await _within_timeout(run, node, frame, begun, body(decision))
+    except (ExpressionError, TimeoutError, _BadValue) as error:
+        return end_step(run, node, path, frame, failure(error, path), begun=begun)
+    if isinstance(outcome, Suspended):
+        return outcome
+    failed = outcome if isinstance(outcome, Failed) else None
+    end_step(run, node, path, frame, failed, output=output, begun=begun)
+    return outcome
+
+
+class _BadValue(HarkError):
+    """A verb was given a value that it cannot work with."""
+
+
+async def _within_timeout(
+    run: Run, node: Node, frame: Frame, begun: StepRecord, body: Awaitable[tuple[Outcome, Any]]
+) -> tuple[Outcome, Any]:
+    """Bound a container by its timeout, counted from when it first began, also over waits and restarts."""
+    seconds = None if node.timeout is None else seconds_of(node.timeout, frame)
+    if seconds is None or begun.started_at is None:
+        return await body
+    left = seconds - (run.now() - begun.started_at).total_seconds()
+    async with asyncio.timeout(max(left, 0)):
+        outcome, output = await body
+    if isinstance(outcome, Suspended):
+        from_start = datetime.fromtimestamp(begun.started_at.timestamp() + seconds, begun.started_at.tzinfo)
+        outcome = Suspended(min(outcome.due_at, from_start))
+    return outcome, output
+
+
+async def _run_if(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+    work: IfWork = node.work
+
+    def decide() -> Any:
+        return {"branch": "then" if holds(work.condition, frame) else "else"}
+
+    async def body(decision: Any) -> tuple[Outcome, Any]:
+        block = work.then if decision["branch"] == "then" else work.otherwise
+        return await run_block(run, block, frame), decision
+
+    return await _container(run, node, known, path, frame, decide, body)
+
+
+async def _run_switch(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+    work: SwitchWork = node.work
+
+    def decide() -> Any:
+        value = work.value.evaluate(frame.scope)
+        for number, case in enumerate(work.cases):
+            if case.when is not None:
+                if holds(case.when, frame):
+                    return {"case": number}
+            elif case.value == value or (isinstance(case.value, list) and value in case.value):
+                return {"case": number}
+        return {"case": None}
+
+    async def body(decision: Any) -> tuple[Outcome, Any]:
+        taken = decision["case"]
+        return await run_block(run, work.default if taken is None else work.cases[taken].do, frame), decision
+
+    return await _container(run, node, known, path, frame, decide, body)
+
+
+async def _run_for_each(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+    work: ForEachWork = node.work
+
+    def decide() -> Any:
+        source = work.items
+        items = source.render(frame.scope) if isinstance(source, Template) else source.evaluate(frame.scope)
+        if isinstance(items, dict):
+            items = [{"key": key, "value": value} for key, value in items.items()]
+        if not isinstance(items, list):
+            raise _BadValue(f"for_each needs a list, not {type(items).__name__}")
+        if len(items) > work.max_items:
+            raise _BadValue(f"for_each got {len(items)} items, more than its max_items of {work.max_items}")
+        return {"items": items}
+
+    async def body(decision: Any) -> tuple[Outcome, Any]:
+        items: list[Any] = decision["items"]
+        outputs: list[Any] = [None] * len(items)
+
+        async def iterate(index: int) -> Outcome:
+            prefix = f"{path}[{index}]."
+            inner = frame.inner(prefix, run.known_steps(prefix), **{work.name: items[index], "index": index})
+            outcome = await run_block(run, work.do, inner)
+            outputs[index] = inner.steps.get(work.do.nodes[-1].id, {}).get("output") if work.do.nodes else None
+            return outcome
+
+        return await run_bounded(iterate, len(items), work.parallel), outputs
+
+    return await _container(run, node, known, path, frame, decide, body)
+
+
+async def _run_while(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+    work: WhileWork = node.work
+
+    async def body(_: Any) -> tuple[Outcome, Any]:
+        for index in range(work.max_iterations + 1):
+            turn = f"{path}[{index}]"
+            prefix = f"{turn}."
+            inner = frame.inner(prefix, run.known_steps(prefix), index=index)
+            if turn not in run.known:
+                inner.scope["now"] = run.now()
+                if not holds(work.condition, inner):
+                    return None, {"iterations": index}
+                if index == work.max_iterations:
+                    break
+                # The turn itself is on record: its condition may read what its own steps change.
+                moment = run.now()
+                run.record(StepRecord(turn, run.next_seq(), "iteration", "completed", completed_at=moment))
+            outcome = await run_block(run, work.do, inner)
+            if outcome is not None:
+                return outcome, {"iterations": index}
+        raise _BadValue(f"`while` still holds after its max_iterations of {work.max_iterations}")
+
+    return await _container(run, node, known, path, frame, lambda: None, body)
+
+
+async def _run_parallel(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+    work: ParallelWork = node.work
+
+    async def body(_: Any) -> tuple[Outcome, Any]:
+        async def branch(index: int) -> Outcome:
+            return await run_block(run, work.branches[index][1], frame)
+
+        if work.race:
+            return await run_race(branch, [name for name, _ in work.branches])
+        outcome = await run_bounded(branch, len(work.branches), len(work.branches))
+        outputs = {
+            name: frame.steps.get(do.nodes[-1].id, {}).get("output") for name, do in work.branches if do.nodes
+        }
+        return outcome, outputs
+
+    return await _container(run, node, known, path, frame, lambda: None, body)
+
+
+async def _run_try(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+    work: TryWork = node.work
+
+    async def body(_: Any) -> tuple[Outcome, Any]:
+        outcome = await run_block(run, work.body, frame)
+        caught = None
+        if isinstance(outcome, Failed) and work.catch is not None:
+            caught = outcome.view()
+            outcome = await run_block(run, work.catch, frame.with_names(error=caught))
+        if isinstance(outcome, Suspended) or work.finally_ is None:
+            return outcome, {"caught": caught}
+        last = await run_block(run, work.finally_, frame)
+        return last if last is not None else outcome, {"caught": caught}
+
+    return await _container(run, node, known, path, frame, lambda: None, body)
+
+
+# ---------------------------------------------------------------------- plain verbs
+
+
+async def _run_set(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+    try:
+        values = node.work.render(frame.scope)
+    except ExpressionError as error:
+        return end_step(run, node, path, frame, failure(error, path))
+    failed = end_step(run, node, path, frame, output=values)
+    if failed is None:
+        run.vars.update(frame.steps[node.id]["output"])
+    return failed
+
+
+async def _run_stop(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+    work: StopWork = node.work
+    try:
+        stop = {
+            "status": work.status,
+            "reason": work.reason.render(frame.scope),
+            "output": work.output.render(frame.scope),
+        }
+    except ExpressionError as error:
+        return end_step(run, node, path, frame, failure(error, path))
+    failed = end_step(run, node, path, frame, output=stop)
+    return failed or Stopped(stop["status"], stop["reason"], stop["output"])
+
+
+async def _run_emit(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+    work: EmitWork = node.work
+    begun = begin_step(run, node, known, path)
+    try:
+        kind = str(work.type.render(frame.scope))
+        event = NewEvent(
+            tenant_id=run.tenant_id,
+            kind="event",
+            type=kind,
+            source=f"workflow:{run.program.slug}",
+            route=f"event:{kind}",
+            data=work.data.render(frame.scope),
+            subject=_subject(work.subject.render(frame.scope)),
+            # The key makes a repetition after a crash the same event.
+            dedupe_key=work.key.render(frame.scope) or f"{run.id}/{path}",
+            depth=run.depth + 1,
+            caused_by=run.id,
+        )
+        await run.settle()
+        receipt = await run.services.emit(event)
+    except FencedError:
+        raise
+    except HarkError as error:
+        return end_step(run, node, path, frame, failure(error, path), begun=begun)
+    return end_step(run, node, path, frame, output={"event_id": str(receipt.event_id)}, begun=begun)
+
+
+def _subject(value: Any) -> tuple[str, str] | None:
+    if not isinstance(value, dict) or value.get("id") in (None, ""):
+        return None
+    return str(value.get("kind", "")), str(value["id"])
+
+
+async def _run_later(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+    message = f"this version of Hark does not run `{node.verb}` yet"
+    return end_step(run, node, path, frame, Failed("not_supported", message, path))
+
+
+# ---------------------------------------------------------------------- side by side
+
+
+async def _run_graph(run: Run, block: Block, frame: Frame) -> Outcome:
+    """Run steps as their `needs` allow; a step without `needs` follows the one written before it."""
+    needs: dict[str, set[str]] = {}
+    before: str | None = None
+    for node in block.nodes:
+        needs[node.id] = set(node.needs) if node.needs is not None else ({before} if before else set())
+        before = node.id
+    nodes = {node.id: node for node in block.nodes}
+    ended: set[str] = set()
+    outcomes: list[Outcome] = []
+    tasks: dict[asyncio.Task[Outcome], str] = {}
+    try:
+        while True:
+            if not any(isinstance(outcome, Failed | Stopped) for outcome in outcomes):
+                for name in [name for name, wanted in needs.items() if wanted <= ended]:
+                    del needs[name]
+                    tasks[asyncio.create_task(run_step(run, nodes[name], frame), name=f"step {name}")] = name
+            if not tasks:
+                return merged(outcomes)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                name, outcome = tasks.pop(task), task.result()
+                outcomes.append(outcome)
+                if outcome is None:
+                    ended.add(name)
+    finally:
+        await cancel_all(list(tasks))
+
+
+_RUNNERS: dict[type, Runner] = {
+    ActionWork: run_action,
+    IfWork: _run_if,
+    SwitchWork: _run_switch,
+    ForEachWork: _run_for_each,
+    WhileWork: _run_while,
+    ParallelWork: _run_parallel,
+    TryWork: _run_try,
+    WaitWork: run_wait,
+    Template: _run_set,
+    StopWork: _run_stop,
+    EmitWork: _run_emit,
+    LaterWork: _run_later,
+}

@@ -1,0 +1,67 @@
+"""Housekeeping that no execution waits for: partitions ahead of time, and what has outlived its policy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+import structlog
+
+from hark.daemon.store.database import Database
+from hark.workflows.errors import UnavailableError
+from hark.workflows.ids import floor_of
+
+log = structlog.get_logger(__name__)
+
+INTERVAL_S = 600.0
+BATCH = 1000
+
+
+class Maintenance:
+    """Runs at start and every ten minutes. Every statement is safe when several instances run it at once."""
+
+    def __init__(self, database: Database, *, now: Callable[[], datetime], unmatched_retention: timedelta) -> None:
+        self._database = database
+        self._now = now
+        self._retention = unmatched_retention
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start to keep house."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="maintenance")
+
+    async def stop(self) -> None:
+        """Stop; idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.once()
+            except UnavailableError as error:
+                log.warning("maintenance.postponed", error=str(error))
+            except Exception:
+                log.exception("maintenance.broken")
+            await asyncio.sleep(INTERVAL_S)
+
+    async def once(self) -> None:
+        """Do all of it once."""
+        made = await self._database.fetchval("create_partitions")
+        events = await self._in_batches("prune_unmatched_events", floor_of(self._now() - self._retention), BATCH)
+        keys = await self._in_batches("prune_event_keys", BATCH)
+        if made or events or keys:
+            log.info("maintenance.done", partitions=made, events_pruned=events, keys_pruned=keys)
+
+    async def _in_batches(self, query: str, *args: object) -> int:
+        total = 0
+        while count := await self._database.fetchval(query, *args):
+            total += count
+            await asyncio.sleep(0)
+        return total

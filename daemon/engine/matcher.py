@@ -1,0 +1,202 @@
+"""Matching: which workflows an event starts, and why the others it was offered to do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from hark.daemon.engine.inputs import InvalidInputs
+from hark.daemon.engine.registry import ActiveWorkflow, Registry, Subscription
+from hark.workflows.catalogue import NewEvent
+from hark.workflows.errors import ExpressionError, MissingFieldError
+from hark.workflows.expressions import ROOTS, compile_expression
+from hark.workflows.ids import EventId, ExecutionId, derived_id, execution_id
+from hark.workflows.templates import Template, compile_template
+
+DEPTH_LIMIT = 20
+"""An event this many executions away from the outside world starts nothing: it is a loop."""
+MOST_REFUSALS = 100
+"""Refusals kept per event; a thousand workflows that do not want it need not be on record a million times."""
+
+
+@dataclass(slots=True)
+class Start:
+    """An execution that an event starts."""
+
+    id: ExecutionId
+    workflow: ActiveWorkflow
+    trigger_id: str | None
+    inputs: dict[str, Any]
+    subject: tuple[str, str] | None
+    mode: str = "production"
+    metadata: Mapping[str, Any] | None = None
+    ordinal: int = 0
+    origin_id: ExecutionId | None = None
+    version: int | None = None
+    """Another version than the published one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a workflow did not start: a stable word, and the detail for people."""
+
+    workflow_id: UUID
+    trigger_id: str
+    reason: str
+    detail: str | None = None
+
+
+@dataclass(slots=True)
+class Match:
+    """What became of one event. `derived` are the events that triggers publish under a name of their own (`as`)."""
+
+    event: NewEvent
+    event_id: EventId
+    starts: list[Start] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    derived: list[Match] = field(default_factory=list)
+
+    def all(self) -> Iterator[Match]:
+        """Walk over this match and those of the derived events."""
+        yield self
+        for match in self.derived:
+            yield from match.all()
+
+
+def event_view(event: NewEvent, event_id: EventId, now: datetime) -> dict[str, Any]:
+    """Return what expressions see as `event`."""
+    return {
+        "id": str(event_id),
+        "type": event.type,
+        "source": event.source,
+        "data": event.data,
+        "subject": {"kind": event.subject[0], "id": event.subject[1]} if event.subject else None,
+        "occurred_at": (event.occurred_at or now).isoformat(),
+    }
+
+
+class Matcher:
+    """Offers events to the active workflows. Synchronous and without I/O: part of every flush of arrivals."""
+
+    def __init__(self, registry: Registry, *, handed: Mapping[str, Any]) -> None:
+        self._registry = registry
+        self._handed = handed
+
+    def match(self, event: NewEvent, event_id: EventId, now: datetime) -> Match:
+        """Offer an event, and those derived from it, to every workflow on its route."""
+        return self._match(event, event_id, now, frozenset())
+
+    def _match(self, event: NewEvent, event_id: EventId, now: datetime, ancestors: frozenset[str]) -> Match:
+        match = Match(event, event_id)
+        subscriptions = self._registry.find(event.tenant_id, event.route)
+        if not subscriptions:
+            return match
+        scope = {**self._handed, "event": event_view(event, event_id, now), "now": now}
+        started: set[UUID] = set()
+        published: set[str] = set()
+        for subscription in subscriptions:
+            names = subscription.kind.scope(event.data)
+            outcome = self._offer(match, subscription, {**scope, **names} if names else scope)
+            if isinstance(outcome, Start) and outcome.workflow.id not in started:
+                started.add(outcome.workflow.id)
+                match.starts.append(outcome)
+            elif isinstance(outcome, Refusal) and len(match.refusals) < MOST_REFUSALS:
+                match.refusals.append(outcome)
+            concerned = isinstance(outcome, Start) or outcome.reason not in _NOT_MINE
+            if subscription.publishes and concerned:
+                published.add(subscription.publishes)
+        for name in sorted(published - ancestors):
+            derived = EventId(derived_id(event_id, "as", name))
+            match.derived.append(self._match(_renamed(event, name, now), derived, now, ancestors | {name}))
+        return match
+
+    @staticmethod
+    def _offer(match: Match, subscription: Subscription, scope: dict[str, Any]) -> Start | Refusal:
+        event, workflow, trigger_id = match.event, subscription.workflow, subscription.active.id
+
+        def refuse(reason: str, detail: str | None) -> Refusal:
+            return Refusal(workflow.id, trigger_id, reason, detail)
+
+        unconcerned = subscription.refusal(event)
+        if unconcerned is not None:
+            return refuse("not_concerned", unconcerned)
+        if subscription.when is not None:
+            failed = _fault(subscription.when, scope)
+            if failed is not None:
+                return refuse("when_false", failed)
+        if event.depth > DEPTH_LIMIT:
+            return refuse("depth_limit", f"this event is {event.depth} executions away from its origin: a loop?")
+        try:
+            inputs = workflow.inputs.apply(_inputs(subscription, event, scope))
+            subject = _subject(subscription, scope) or event.subject
+        except (ExpressionError, InvalidInputs) as error:
+            return refuse("inputs_invalid", str(error))
+        for condition in workflow.conditions:
+            failed = _fault(condition, {**scope, "inputs": inputs})
+            if failed is not None:
+                return refuse("condition_false", failed)
+        return Start(execution_id(match.event_id, workflow.id), workflow, trigger_id, inputs, subject)
+
+
+_NOT_MINE = frozenset({"not_concerned", "when_false"})
+"""Refusals that say that the trigger itself did not fire: then it publishes nothing either."""
+
+
+def _renamed(event: NewEvent, name: str, now: datetime) -> NewEvent:
+    """Return the event as a trigger publishes it under a name of its own."""
+    return NewEvent(
+        tenant_id=event.tenant_id,
+        kind="event",
+        type=name,
+        source=event.source,
+        route=f"event:{name}",
+        data=event.data,
+        subject=event.subject,
+        occurred_at=event.occurred_at or now,
+        depth=event.depth,
+        caused_by=event.caused_by,
+    )
+
+
+def _fault(condition: str, scope: Mapping[str, Any]) -> str | None:
+    """Evaluate a condition; return what to put on record when it does not hold, None when it does."""
+    try:
+        return None if compile_expression(condition, ROOTS).holds(scope) else condition
+    except MissingFieldError as error:
+        return f"{condition}: {error.path} is missing"
+    except ExpressionError as error:
+        return f"{condition}: {error}"
+
+
+def _inputs(subscription: Subscription, event: NewEvent, scope: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Render a trigger's inputs; without a mapping, an event's or a manual start's own data are the inputs."""
+    if subscription.inputs is None:
+        own = event.kind in {"event", "manual"} and isinstance(event.data, dict)
+        return event.data if own else {}
+    inputs = _inputs_template(subscription).render(scope)
+    if not isinstance(inputs, Mapping):
+        raise InvalidInputs("the trigger's `inputs` give no object")
+    return inputs
+
+
+def _subject(subscription: Subscription, scope: Mapping[str, Any]) -> tuple[str, str] | None:
+    if subscription.subject is None:
+        return None
+    rendered = _subject_template(subscription).render(scope)
+    if rendered["id"] in (None, ""):
+        return None
+    return str(rendered["kind"]), str(rendered["id"])
+
+
+@lru_cache(maxsize=4096)
+def _inputs_template(subscription: Subscription) -> Template:
+    return compile_template(subscription.inputs, ROOTS)
+
+
+@lru_cache(maxsize=4096)
+def _subject_template(subscription: Subscription) -> Template:
+    return compile_template(dict(subscription.subject or {}), ROOTS)

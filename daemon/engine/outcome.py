@@ -1,0 +1,79 @@
+"""How a step, a block or a whole execution can end otherwise than by going on: as values, not as exceptions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from hark.workflows.errors import ActionError, ExpressionError
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A `stop` step was reached."""
+
+    status: str
+    reason: str | None
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """Everything that can be done now is done; it goes on at `due_at`."""
+
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A step failed for good, and nothing has handled it yet."""
+
+    kind: str
+    message: str
+    step: str
+    attempt: int = 1
+    retryable: bool = False
+    retry_after_s: float | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def view(self) -> dict[str, Any]:
+        """Return what expressions see as `error`, and what goes on record."""
+        view: dict[str, Any] = {"class": self.kind, "message": self.message, "step": self.step, "attempt": self.attempt}
+        if self.details:
+            view["details"] = self.details
+        return view
+
+    @classmethod
+    def from_view(cls, view: dict[str, Any]) -> Failed:
+        """Read a recorded failure back."""
+        return cls(view["class"], view["message"], view["step"], view.get("attempt", 1), details=view.get("details", {}))
+
+
+Outcome = Stopped | Suspended | Failed | None
+"""None: go on with the next step."""
+
+
+def failure(error: BaseException, step: str, attempt: int = 1) -> Failed:
+    """Describe an exception as a failure of a step."""
+    match error:
+        case ActionError():
+            return Failed(
+                error.error_class, str(error), step, attempt, error.retryable, error.retry_after_s, error.details
+            )
+        case ExpressionError():
+            return Failed("expression_error", str(error), step, attempt)
+        case TimeoutError():
+            return Failed("timeout", "the attempt took longer than its timeout", step, attempt, retryable=True)
+        case _:
+            return Failed("internal_error", f"{type(error).__name__}: {error}", step, attempt)
+
+
+def merged(outcomes: list[Outcome]) -> Outcome:
+    """Return the outcome of branches that ran side by side: a failure first, then a stop, then the earliest wait."""
+    for kind in (Failed, Stopped):
+        for outcome in outcomes:
+            if isinstance(outcome, kind):
+                return outcome
+    waits = [outcome.due_at for outcome in outcomes if isinstance(outcome, Suspended)]
+    return Suspended(min(waits)) if waits else None

@@ -1,0 +1,83 @@
+"""Waiting: durable, and free of cost while it lasts."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from hark.daemon.engine.outcome import Failed, Outcome, Suspended, failure
+from hark.daemon.engine.program import Node, WaitWork
+from hark.daemon.engine.records import StepRecord
+from hark.daemon.engine.run import Frame, Run
+from hark.daemon.engine.step_record import end_step
+from hark.workflows.durations import parse_duration
+from hark.workflows.errors import ExpressionError
+from hark.workflows.templates import Template
+
+HELD_S = 1.0
+"""A shorter wait keeps its place in memory; it is on record all the same."""
+
+
+async def until(run: Run, due_at: datetime) -> Suspended | None:
+    """Wait for a moment that is on record: here when it is near, else by giving the execution back."""
+    left = (due_at - run.now()).total_seconds()
+    if left > HELD_S:
+        return Suspended(due_at)
+    await run.settle()
+    if left > 0:
+        await asyncio.sleep(left)
+    return None
+
+
+async def run_wait(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+    """Run a `wait` step."""
+    if known is None:
+        try:
+            due_at = _due(node.work, run.now(), frame)
+        except (ExpressionError, ValueError) as error:
+            return end_step(run, node, path, frame, _unusable(error, path))
+        known = StepRecord(path, run.next_seq(), node.verb, "waiting", due_at=due_at, started_at=run.now())
+        run.record(known)
+    if known.due_at is not None:
+        suspended = await until(run, known.due_at)
+        if suspended is not None:
+            return suspended
+        output = {"waited_until": known.due_at.isoformat()}
+        return end_step(run, node, path, frame, output=output, begun=known)
+    return end_step(run, node, path, frame, begun=known)
+
+
+def _unusable(error: Exception, path: str) -> Failed:
+    return failure(error, path) if isinstance(error, ExpressionError) else Failed("invalid_wait", str(error), path)
+
+
+def _due(work: WaitWork, now: datetime, frame: Frame) -> datetime:
+    if work.until is None:
+        assert work.duration is not None
+        return now + timedelta(seconds=seconds_of(work.duration, frame))
+    moment = parse_moment(work.until.render(frame.scope))
+    return moment if work.at_most is None else min(moment, now + work.at_most)
+
+
+def parse_moment(value: Any) -> datetime:
+    """Read a moment: ISO 8601 with a zone. Raises ValueError with what would be right."""
+    moment = value if isinstance(value, datetime) else None
+    if isinstance(value, str):
+        moment = datetime.fromisoformat(value)
+    if moment is None or moment.tzinfo is None:
+        raise ValueError(f"{value!r} is no moment: write ISO 8601 with a zone, such as 2027-01-31T09:00:00+01:00")
+    return moment.astimezone(UTC)
+
+
+def seconds_of(value: timedelta | Template, frame: Frame) -> float:
+    """Return a duration in seconds; a template is rendered first. Raises ExpressionError when it gives none."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    rendered = value.render(frame.scope)
+    try:
+        return parse_duration(rendered).total_seconds()
+    except ValueError as error:
+        raise ExpressionError(f"{orjson.dumps(rendered, default=str).decode()} is no duration", hint=str(error)) from error

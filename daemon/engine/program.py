@@ -1,0 +1,308 @@
+"""Programs: a version's definition, compiled once into what the interpreter walks over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from hark.workflows import scopes
+from hark.workflows.catalogue import Action, Catalogue, Effect
+from hark.workflows.definition import Workflow
+from hark.workflows.expressions import Expression, compile_expression
+from hark.workflows.steps import (
+    ActionStep,
+    BaseStep,
+    EmitStep,
+    ForEachStep,
+    IfStep,
+    ParallelStep,
+    Retry,
+    SetStep,
+    StopStep,
+    SwitchStep,
+    TryStep,
+    WaitStep,
+    WaitUntil,
+    WhileStep,
+    verb_of,
+)
+from hark.workflows.templates import Template, compile_template
+
+_LOCALS = frozenset({"error", "item", "index", "old", "new"})
+_DEFAULT_RETRY = Retry(retries=0)
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A step as the interpreter meets it; `work` is what its verb needs."""
+
+    id: str
+    verb: str
+    guard: Expression | None
+    retry: Retry
+    retry_when: Expression | None
+    timeout: timedelta | Template | None
+    continue_on_error: bool
+    on_error: Block | None
+    needs: tuple[str, ...] | None
+    work: Any
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """Steps that run in order, or as a graph when any of them has `needs`."""
+
+    nodes: tuple[Node, ...]
+    is_graph: bool
+
+
+@dataclass(slots=True, eq=False)
+class ActionWork:
+    """An action with its config: built once when it is literal, else rendered for every attempt."""
+
+    action: Action[Any]
+    template: Template
+    ready: BaseModel | None
+    effect: Effect
+    at_most_once: bool
+    ready_text: str | None = None
+    """A literal config as it goes on record, encoded once."""
+
+
+@dataclass(slots=True, eq=False)
+class IfWork:
+    condition: Expression
+    then: Block
+    otherwise: Block
+
+
+@dataclass(slots=True, eq=False)
+class CaseWork:
+    value: Any
+    when: Expression | None
+    do: Block
+
+
+@dataclass(slots=True, eq=False)
+class SwitchWork:
+    value: Expression
+    cases: tuple[CaseWork, ...]
+    default: Block
+
+
+@dataclass(slots=True, eq=False)
+class ForEachWork:
+    items: Expression | Template
+    name: str
+    do: Block
+    parallel: int
+    max_items: int
+
+
+@dataclass(slots=True, eq=False)
+class WhileWork:
+    condition: Expression
+    do: Block
+    max_iterations: int
+
+
+@dataclass(slots=True, eq=False)
+class ParallelWork:
+    branches: tuple[tuple[str, Block], ...]
+    race: bool
+
+
+@dataclass(slots=True, eq=False)
+class WaitWork:
+    duration: timedelta | Template | None
+    until: Template | None
+    at_most: timedelta | None
+
+
+@dataclass(slots=True, eq=False)
+class StopWork:
+    status: str
+    reason: Template
+    output: Template
+
+
+@dataclass(slots=True, eq=False)
+class EmitWork:
+    type: Template
+    data: Template
+    subject: Template
+    key: Template
+
+
+@dataclass(slots=True, eq=False)
+class TryWork:
+    body: Block
+    catch: Block | None
+    finally_: Block | None
+
+
+@dataclass(slots=True, eq=False)
+class LaterWork:
+    """A verb that parses and validates, and that this version cannot run yet."""
+
+
+@dataclass(slots=True, eq=False)
+class Program:
+    """A version ready to run."""
+
+    tenant_id: UUID
+    workflow_id: UUID
+    slug: str
+    version: int
+    block: Block
+    on_error: Block | None
+    output: Template | None
+    reads_secrets: bool
+
+
+class Compiler:
+    """Compiles definitions against a catalogue. Definitions were validated before; what fails here is a defect."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._names: frozenset[str] = scopes.STEP | _LOCALS
+        self._roots: set[str] = set()
+        self._verbs = {
+            ActionStep: self._action,
+            IfStep: self._if,
+            SwitchStep: self._switch,
+            ForEachStep: self._for_each,
+            WhileStep: self._while,
+            ParallelStep: self._parallel,
+            WaitStep: self._wait,
+            SetStep: self._set,
+            StopStep: self._stop,
+            EmitStep: self._emit,
+            TryStep: self._try,
+        }
+
+    def compile(self, workflow: Workflow, *, tenant_id: UUID, workflow_id: UUID, version: int) -> Program:
+        """Compile a definition."""
+        self._names = scopes.STEP | _LOCALS | frozenset(_loop_names(workflow.steps))
+        self._roots = set()
+        return Program(
+            tenant_id=tenant_id,
+            workflow_id=workflow_id,
+            slug=workflow.id,
+            version=version,
+            block=self._block(workflow.steps),
+            on_error=self._block(workflow.on_error) if workflow.on_error else None,
+            output=self._template(workflow.output) if workflow.output is not None else None,
+            reads_secrets="secrets" in self._roots,
+        )
+
+    def _block(self, steps: Iterable[BaseStep]) -> Block:
+        nodes = tuple(self._node(step) for step in steps)
+        return Block(nodes, any(node.needs is not None for node in nodes))
+
+    def _node(self, step: BaseStep) -> Node:
+        build: Any = self._verbs.get(type(step), lambda _: LaterWork())
+        retry = step.retry or _DEFAULT_RETRY
+        guard = step.if_ if not isinstance(step, IfStep) else None
+        return Node(
+            id=step.id,
+            verb="if" if isinstance(step, IfStep) else verb_of(step) or "",
+            guard=self._expression(guard) if guard is not None else None,
+            retry=retry,
+            retry_when=self._expression(retry.when) if retry.when is not None else None,
+            timeout=self._duration(step.timeout),
+            continue_on_error=step.continue_on_error,
+            on_error=self._block(step.on_error) if step.on_error else None,
+            needs=tuple(step.needs) if step.needs is not None else None,
+            work=build(step),
+        )
+
+    def _action(self, step: ActionStep) -> ActionWork:
+        action = self._catalogue.action(step.action)
+        if action is None:
+            raise LookupError(f"there is no action {step.action!r} here")
+        template = self._template(step.with_)
+        return ActionWork(
+            action=action,
+            template=template,
+            ready=action.spec.config.model_validate(template.render({})) if template.is_literal else None,
+            effect=action.effect(step.with_),
+            at_most_once=step.effect == "at_most_once",
+        )
+
+    def _if(self, step: IfStep) -> IfWork:
+        return IfWork(self._expression(step.if_), self._block(step.then), self._block(step.else_))
+
+    def _switch(self, step: SwitchStep) -> SwitchWork:
+        cases = tuple(
+            CaseWork(case.value, self._expression(case.when) if case.when else None, self._block(case.do))
+            for case in step.cases
+        )
+        return SwitchWork(self._expression(step.switch), cases, self._block(step.default))
+
+    def _for_each(self, step: ForEachStep) -> ForEachWork:
+        items = step.for_each
+        source = self._expression(items) if isinstance(items, str) else self._template(items)
+        return ForEachWork(source, step.as_, self._block(step.do), step.parallel, step.max_items)
+
+    def _while(self, step: WhileStep) -> WhileWork:
+        return WhileWork(self._expression(step.while_), self._block(step.do), step.max_iterations)
+
+    def _parallel(self, step: ParallelStep) -> ParallelWork:
+        return ParallelWork(tuple((name, self._block(do)) for name, do in step.parallel.items()), step.race)
+
+    def _wait(self, step: WaitStep) -> WaitWork:
+        if isinstance(step.wait, WaitUntil):
+            return WaitWork(None, self._template(step.wait.until), step.wait.at_most)
+        return WaitWork(self._duration(step.wait), None, None)
+
+    def _set(self, step: SetStep) -> Template:
+        return self._template(step.set)
+
+    def _stop(self, step: StopStep) -> StopWork:
+        return StopWork(step.stop, self._template(step.reason), self._template(step.output))
+
+    def _emit(self, step: EmitStep) -> EmitWork:
+        emit = step.emit
+        return EmitWork(*(self._template(part) for part in (emit.type, emit.data, emit.subject, emit.key)))
+
+    def _try(self, step: TryStep) -> TryWork:
+        catch = self._block(step.catch) if step.catch else None
+        return TryWork(self._block(step.try_), catch, self._block(step.finally_) if step.finally_ else None)
+
+    def _expression(self, source: str) -> Expression:
+        expression = compile_expression(source, self._names)
+        self._roots |= expression.roots
+        return expression
+
+    def _template(self, value: Any) -> Template:
+        template = compile_template(value, self._names)
+        for expression in template.expressions:
+            self._roots |= expression.roots
+        return template
+
+    def _duration(self, value: timedelta | str | None) -> timedelta | Template | None:
+        return self._template(value) if isinstance(value, str) else value
+
+
+def _loop_names(steps: Iterable[Any]) -> Iterable[str]:
+    """Yield the names that loops give to their items, wherever they stand."""
+    for step in steps:
+        if isinstance(step, ForEachStep):
+            yield step.as_
+        for part in _blocks_of(step):
+            yield from _loop_names(part)
+
+
+def _blocks_of(step: Any) -> Iterable[Iterable[Any]]:
+    for name in type(step).model_fields:
+        value = getattr(step, name)
+        if isinstance(value, list) and value and isinstance(value[0], BaseModel):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from (part for part in value.values() if isinstance(part, list))

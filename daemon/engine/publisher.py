@@ -1,0 +1,311 @@
+"""Publication: definitions become versions, versions become active, all or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID
+
+import asyncpg
+import orjson
+import structlog
+from pydantic import ValidationError
+
+from hark.daemon.engine.registry import build_config
+from hark.daemon.store.database import Connection, Database, sql
+from hark.workflows.catalogue import ActiveTrigger, Catalogue
+from hark.workflows.definition import Trigger, Workflow
+from hark.workflows.errors import ConflictError, DefinitionError, ExpressionError, NotFoundError, Problem
+from hark.workflows.hashing import content_hash
+from hark.workflows.ids import TenantId, WorkflowId, new_id
+from hark.workflows.loading import Loaded
+
+log = structlog.get_logger(__name__)
+
+_STOPPED_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one workflow: `created`, `updated`, `unchanged` or `archived`."""
+
+    slug: str
+    workflow_id: UUID
+    outcome: str
+    version: int
+    status: str
+    warnings: tuple[Problem, ...] = ()
+
+
+Check = Callable[[Connection, Sequence[ActiveTrigger]], Awaitable[Sequence[Problem]]]
+"""Looks at triggers that are to be published with the database at hand; a problem's path starts with the trigger's
+place: (workflow slug, trigger id, …)."""
+
+
+class Surroundings(Protocol):
+    """What the publisher needs of the engine."""
+
+    database: Database
+    catalogue: Catalogue
+
+    def now(self) -> Any:
+        """The database's clock."""
+        ...
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A workflow on its way to publication."""
+
+    loaded: Loaded
+    existing: asyncpg.Record | None
+    id: WorkflowId
+    hash: str
+    triggers: list[ActiveTrigger] = field(default_factory=list)
+
+    @property
+    def workflow(self) -> Workflow:
+        """The definition."""
+        return self.loaded.workflow
+
+    @property
+    def publishes(self) -> bool:
+        """Whether it becomes active: a definition without steps stays a draft, a template never starts."""
+        return bool(self.workflow.steps) and not self.is_template
+
+    @property
+    def is_template(self) -> bool:
+        """Whether the source says that it is one."""
+        return bool(self.loaded.imported.template)
+
+    @property
+    def pauses(self) -> bool | None:
+        """Whether the source says that its triggers are off; None when it says nothing."""
+        active = self.loaded.imported.active
+        return None if active is None else not active
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether this very definition is the latest version and in force already."""
+        row = self.existing
+        if row is None or row["content_hash"] != self.hash:
+            return False
+        paused = self.pauses
+        return row["status"] == self.status and (paused is None or paused == (row["paused_at"] is not None))
+
+    @property
+    def status(self) -> str:
+        """The status that it gets."""
+        return "active" if self.publishes else "draft"
+
+
+class Publisher:
+    """Applies definitions and switches workflows on and off. Everything that it says was done is in force."""
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        *,
+        handed: Mapping[str, Any],
+        checks: Sequence[Check],
+        refresh: Callable[[], Awaitable[object]],
+        cancel: Callable[[TenantId, UUID], Awaitable[object]],
+    ) -> None:
+        self._database = surroundings.database
+        self._catalogue = surroundings.catalogue
+        self._now = surroundings.now
+        self._handed = handed
+        self._checks = checks
+        self._refresh = refresh
+        self._cancel = cancel
+
+    async def apply(
+        self,
+        tenant_id: TenantId,
+        workflows: Sequence[Loaded],
+        *,
+        dry_run: bool = False,
+        prune: bool = False,
+        created_by: UUID | None = None,
+    ) -> list[Applied]:
+        """Publish definitions; with `prune`, archive what is not among them. Nothing is done unless all of it can be.
+
+        Raises DefinitionError with every problem that the database or other workflows cause.
+        """
+        try:
+            async with self._database.transaction() as connection:
+                applied = await self._apply(connection, tenant_id, workflows, prune=prune, created_by=created_by)
+                if dry_run:
+                    raise _RolledBack
+        except _RolledBack:
+            return applied
+        await self._refresh()
+        for one in applied:
+            if one.outcome != "unchanged":
+                log.info("workflow.applied", workflow=one.slug, outcome=one.outcome, version=one.version)
+        return applied
+
+    async def _apply(
+        self, connection: Connection, tenant_id: TenantId, workflows: Sequence[Loaded], *, prune: bool,
+        created_by: UUID | None,
+    ) -> list[Applied]:  # fmt: skip
+        await connection.execute(sql("lock_tenant"), tenant_id)
+        slugs = [loaded.workflow.id for loaded in workflows]
+        rows = await connection.fetch(sql("find_workflows_by_slug"), tenant_id, slugs)
+        existing = {row["slug"]: row for row in rows}
+        drafts = [self._draft(loaded, existing.get(loaded.workflow.id)) for loaded in workflows]
+        await self._check(connection, tenant_id, drafts)
+        applied = [await self._store(connection, tenant_id, draft, created_by) for draft in drafts]
+        if prune:
+            archived = await connection.fetch(sql("archive_others"), tenant_id, slugs)
+            applied += [
+                Applied(row["slug"], row["id"], "archived", row["latest_version"], "archived") for row in archived
+            ]
+        return applied
+
+    def _draft(self, loaded: Loaded, existing: asyncpg.Record | None) -> _Draft:
+        identifier = existing["id"] if existing is not None else new_id(self._now())
+        return _Draft(loaded, existing, WorkflowId(identifier), content_hash(loaded.workflow))
+
+    # ------------------------------------------------------------------ checks
+
+    async def _check(self, connection: Connection, tenant_id: TenantId, drafts: Sequence[_Draft]) -> None:
+        problems: list[Problem] = []
+        for draft in drafts:
+            draft.triggers, found = self._triggers(tenant_id, draft)
+            problems += found
+        by_slug = {draft.workflow.id: draft for draft in drafts}
+        triggers = [trigger for draft in drafts if draft.publishes for trigger in draft.triggers]
+        for check in self._checks:
+            for problem in await check(connection, triggers):
+                problems.append(_placed(problem, by_slug))
+        if problems:
+            raise DefinitionError(problems)
+
+    def _triggers(self, tenant_id: TenantId, draft: _Draft) -> tuple[list[ActiveTrigger], list[Problem]]:
+        """Build the triggers as they will be attached; what cannot be built (a missing secret) is a problem."""
+        triggers, problems = [], []
+        for index, trigger in enumerate(draft.workflow.triggers):
+            if not trigger.enabled:
+                continue
+            try:
+                triggers.append(self._trigger(tenant_id, draft, trigger))
+            except (ExpressionError, ValidationError, ValueError) as error:
+                message, hint = str(error).splitlines()[0], getattr(error, "hint", "")
+                problems.append(draft.loaded.problem(("triggers", index), message, hint))
+        return triggers, problems
+
+    def _trigger(self, tenant_id: TenantId, draft: _Draft, trigger: Trigger) -> ActiveTrigger:
+        kind = self._catalogue.trigger(trigger.type)
+        if kind is None:
+            raise ValueError(f"there is no trigger kind {trigger.type!r}")
+        raw = trigger.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return ActiveTrigger(
+            tenant_id=tenant_id,
+            workflow_id=draft.id,
+            workflow=draft.workflow.id,
+            version=0,
+            id=trigger.id or "",
+            kind=kind.spec.kind,
+            config=build_config(kind, raw, self._handed),
+            when=trigger.when,
+        )
+
+    # ------------------------------------------------------------------ storing
+
+    async def _store(
+        self, connection: Connection, tenant_id: TenantId, draft: _Draft, created_by: UUID | None
+    ) -> Applied:
+        workflow, row = draft.workflow, draft.existing
+        status = draft.status
+        warnings = tuple(draft.loaded.warnings)
+        if row is not None and draft.unchanged:
+            return Applied(workflow.id, draft.id, "unchanged", row["latest_version"], status, warnings)
+        same = row is not None and row["content_hash"] == draft.hash
+        version = (row["latest_version"] if row is not None else 0) + (not same)
+        await connection.execute(
+            sql("upsert_workflow"), tenant_id, draft.id, workflow.id, workflow.name, workflow.description,
+            workflow.category, workflow.tags, version, draft.publishes, draft.pauses, draft.is_template, created_by,
+        )  # fmt: skip
+        if not same:
+            definition = workflow.model_dump(mode="json", by_alias=True, exclude_unset=True)
+            text = orjson.dumps(definition).decode()
+            await connection.execute(
+                sql("insert_version"), tenant_id, draft.id, version, draft.hash, text, created_by
+            )
+        await self._store_triggers(connection, tenant_id, draft)
+        return Applied(workflow.id, draft.id, "created" if row is None else "updated", version, status, warnings)
+
+    async def _store_triggers(self, connection: Connection, tenant_id: TenantId, draft: _Draft) -> None:
+        await connection.execute(sql("delete_triggers"), tenant_id, draft.id)
+        if not draft.publishes:
+            return
+        named = {trigger.id: trigger for trigger in draft.workflow.triggers}
+        rows = []
+        for active in draft.triggers:
+            kind = self._catalogue.triggers[active.kind]
+            trigger = named[active.id]
+            # As written, not as built: a secret that was filled in does not belong here.
+            config = orjson.dumps(trigger.config).decode()
+            rows.append((active.id, active.kind, kind.route(active.config, draft.id, active.id), trigger.as_, config))
+        if rows:
+            await connection.execute(sql("insert_triggers"), tenant_id, draft.id, *zip(*rows, strict=True))
+
+    # ------------------------------------------------------------------ on, off, away
+
+    async def pause(self, tenant_id: TenantId, slug: str) -> None:
+        """Switch an active workflow's triggers off. Raises NotFoundError, ConflictError."""
+        await self._switch("pause_workflow", tenant_id, slug)
+
+    async def resume(self, tenant_id: TenantId, slug: str) -> None:
+        """Switch an active workflow's triggers on again. Raises NotFoundError, ConflictError."""
+        await self._switch("resume_workflow", tenant_id, slug)
+
+    async def archive(self, tenant_id: TenantId, slug: str) -> None:
+        """Take a workflow out of use; its history stays. Raises NotFoundError."""
+        await self._switch("archive_workflow", tenant_id, slug)
+
+    async def delete(self, tenant_id: TenantId, slug: str) -> None:
+        """Delete a workflow with all its history. What still runs is cancelled first. Raises NotFoundError."""
+        await self._switch("archive_workflow", tenant_id, slug)
+        row = await self._database.fetchrow("find_workflow_head", tenant_id, slug)
+        if row is not None:
+            await self._end_all(tenant_id, row["workflow_id"])
+        await self._database.execute("delete_workflow", tenant_id, slug)
+        await self._refresh()
+        log.info("workflow.deleted", workflow=slug)
+
+    async def _end_all(self, tenant_id: TenantId, workflow_id: UUID) -> None:
+        """Cancel what still runs and wait for it: a record written after the deletion would be left behind."""
+        async with asyncio.timeout(_STOPPED_WITHIN_S):
+            while rows := await self._database.fetch("list_open_executions", tenant_id, workflow_id, 500):
+                for row in rows:
+                    try:
+                        await self._cancel(tenant_id, row["id"])
+                    except (ConflictError, NotFoundError):
+                        continue
+                await asyncio.sleep(0.05)
+
+    async def _switch(self, query: str, tenant_id: TenantId, slug: str) -> None:
+        if await self._database.fetchrow(query, tenant_id, slug) is None:
+            rows = await self._database.fetch("find_workflows_by_slug", tenant_id, [slug])
+            if not rows:
+                raise NotFoundError(f"there is no workflow {slug!r}")
+            raise ConflictError(f"workflow {slug!r} is {rows[0]['status']}, not active")
+        await self._refresh()
+
+
+class _RolledBack(Exception):  # noqa: N818 - no error: how a dry run leaves its transaction
+    """Ends the transaction of a dry run."""
+
+
+def _placed(problem: Problem, drafts: Mapping[str, _Draft]) -> Problem:
+    """Give a check's problem its place in the source."""
+    slug, trigger_id, *rest = problem.path
+    draft = drafts.get(str(slug))
+    if draft is None:
+        return problem
+    index = next((i for i, trigger in enumerate(draft.workflow.triggers) if trigger.id == trigger_id), 0)
+    return draft.loaded.problem(("triggers", index, *rest), problem.message, problem.hint)

@@ -1,0 +1,185 @@
+"""What goes on record while executions run, as rows; and the writer that flushes them for all executions together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from hark.daemon.engine.group_commit import GroupCommit
+from hark.daemon.engine.instance import Instance
+from hark.daemon.store.database import Connection, Database, Lane, sql
+from hark.workflows.errors import UnavailableError
+
+log = structlog.get_logger(__name__)
+
+Row = tuple[Any, ...]
+
+ENGINE_PLANNER = {
+    # Prepared on an empty table, the update from unnest() keeps a sequential plan for ever without these.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """One step execution as it is to be on record; JSON fields are encoded."""
+
+    path: str
+    seq: int
+    verb: str
+    status: str
+    action_type: str | None = None
+    attempt: int = 1
+    input: str | None = None
+    output: str | None = None
+    error: str | None = None
+    due_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+
+    def row(self, tenant_id: UUID, execution_id: UUID) -> Row:
+        """Return the parameters in the order of record_progress.sql."""
+        return (
+            tenant_id, execution_id, self.path, self.seq, self.verb, self.action_type, self.status, self.attempt,
+            self.input, self.output, self.error, self.due_at, self.started_at, self.completed_at,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Change:
+    """An execution leaving this instance: ended, waiting, or given back."""
+
+    status: str
+    output: str | None = None
+    error: str | None = None
+    due_at: datetime | None = None
+    pending_reason: str | None = None
+    completed_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Progress:
+    """What one execution has to put on record, in one piece: all of it is committed together."""
+
+    tenant_id: UUID
+    execution_id: UUID
+    steps: dict[str, StepRecord] = field(default_factory=dict)
+    """By path: a later state of a step replaces an earlier one that was not written yet."""
+    logs: list[Row] = field(default_factory=list)
+    timeline: list[Row] = field(default_factory=list)
+    change: Change | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.steps or self.logs or self.timeline or self.change)
+
+    def log(self, log_id: UUID, path: str | None, level: str, message: str, data: str | None) -> None:
+        """Add a line to the execution's logs."""
+        self.logs.append((self.tenant_id, self.execution_id, log_id, path, level, message, data))
+
+    def note(self, note_id: UUID, kind: str, path: str | None, detail: str | None) -> None:
+        """Add an entry to the timeline."""
+        self.timeline.append((self.tenant_id, self.execution_id, note_id, kind, path, detail))
+
+
+def _arguments(instance: UUID, parts: Sequence[Progress]) -> list[Any]:
+    """Turn progress into the column arrays of record_progress.sql."""
+    steps: list[Row] = []
+    changes: list[Row] = []
+    logs: list[Row] = []
+    timeline: list[Row] = []
+    for part in _merged(parts):
+        steps.extend(record.row(part.tenant_id, part.execution_id) for record in part.steps.values())
+        logs.extend(part.logs)
+        timeline.extend(part.timeline)
+        change = part.change
+        if change is not None:
+            changes.append((
+                part.tenant_id, part.execution_id, change.status, change.output, change.error, change.due_at,
+                change.pending_reason, change.completed_at,
+            ))  # fmt: skip
+    columns: list[Any] = [instance]
+    for rows, width in ((steps, 14), (changes, 8), (logs, 7), (timeline, 6)):
+        columns.extend(zip(*rows, strict=True) if rows else ((),) * width)
+    return columns
+
+
+def _merged(parts: Sequence[Progress]) -> Sequence[Progress]:
+    """Join parts of the same execution: one statement may not touch a row twice, the later state counts."""
+    merged: dict[UUID, Progress] = {}
+    for part in parts:
+        first = merged.setdefault(part.execution_id, part)
+        if first is not part:
+            first.steps.update(part.steps)
+            first.logs += part.logs
+            first.timeline += part.timeline
+            first.change = part.change or first.change
+    return list(merged.values())
+
+
+async def record_within(connection: Connection, instance: Instance, progress: Progress) -> None:
+    """Write one execution's progress in the caller's open transaction; raises FencedError without a licence."""
+    row = await connection.fetchrow(sql("record_progress"), *_arguments(instance.id, [progress]))
+    if row is None or row["licence"] is None:
+        raise instance.fenced()
+
+
+class Recorder:
+    """Writes the progress of all executions in flight, flush after flush.
+
+    It does not give up while the database is away: an execution that waits for its record waits on. Only losing the
+    licence ends it, with FencedError for everybody.
+    """
+
+    def __init__(self, database: Database, instance: Instance, *, patience: Callable[[], Any]) -> None:
+        self._instance = instance
+        self._patience = patience
+        self._lane = Lane(database, "record", **ENGINE_PLANNER)
+        self._group: GroupCommit[Progress, None] = GroupCommit("record", self._write, limit=1_000_000)
+
+    def start(self) -> None:
+        """Start to write."""
+        self._group.start()
+
+    async def stop(self) -> None:
+        """Write what was submitted, then stop; idempotent."""
+        await self._group.stop()
+        await self._lane.stop()
+
+    @property
+    def backend_pid(self) -> int | None:
+        """The server process behind the connection."""
+        return self._lane.backend_pid
+
+    @property
+    def flushes(self) -> int:
+        """Transactions so far."""
+        return self._group.flushes
+
+    def submit(self, progress: Progress) -> Any:
+        """Queue progress; the future is done after its commit."""
+        return self._group.submit(progress)
+
+    def discard(self, error: Exception) -> None:
+        """Give up what is not being written yet; who waits for it gets the error."""
+        self._group.discard(error)
+
+    async def _write(self, parts: Sequence[Progress]) -> Sequence[None]:
+        arguments = _arguments(self._instance.id, parts)
+        while True:
+            try:
+                rows = await self._lane.fetch("record_progress", *arguments)
+            except UnavailableError as error:
+                log.warning("record.delayed", executions=len(parts), error=str(error))
+                await self._patience()
+                continue
+            if rows[0]["licence"] is None:
+                raise self._instance.fenced()
+            return [None] * len(parts)

@@ -1,0 +1,283 @@
+"""One execution in memory: what it knows, what it has to put on record, and what it is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import orjson
+
+from hark.daemon.engine.payload import Masker, encode
+from hark.daemon.engine.program import Node, Program
+from hark.daemon.engine.records import Progress, StepRecord
+from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
+from hark.workflows.errors import UnprocessableError
+from hark.workflows.ids import ExecutionId, TenantId, derived_id, new_id
+
+ENDED = frozenset({"completed", "failed", "skipped", "cancelled"})
+
+_MOST_INPUT = 256 * 1024
+_MOST_OUTPUT = 4 * 1024 * 1024
+
+
+class OutputTooLarge(UnprocessableError):
+    """A step's output is larger than what may go on record."""
+
+
+class Services(Protocol):
+    """What the interpreter needs of the daemon."""
+
+    http: Http
+    settings: Mapping[str, Any]
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        ...
+
+    def random(self) -> float:
+        """A random number in [0, 1)."""
+        ...
+
+    async def commit(self, progress: Progress) -> None:
+        """Put progress on record; returns after the commit."""
+        ...
+
+    def publish(self, progress: Progress) -> None:
+        """Send progress on its way; it is committed before anything that is submitted later."""
+        ...
+
+    def home_transaction(self, run: Run) -> AbstractAsyncContextManager[HomeTransaction]:
+        """Open a transaction on the home database for a step's SQL and its record."""
+        ...
+
+    def connect(self, name: str) -> AbstractAsyncContextManager[Sql]:
+        """Open a transaction on a named connection."""
+        ...
+
+    async def emit(self, event: NewEvent) -> Receipt:
+        """Store an event; returns after the commit."""
+        ...
+
+    async def is_recorded(self, run: Run, path: str) -> bool:
+        """Tell whether a step is on record as completed, waiting for the database to come back if need be."""
+        ...
+
+
+class HomeTransaction(Protocol):
+    """A transaction on the home database that ends with the record of the step whose SQL ran in it."""
+
+    sql: Sql
+
+    async def record(self, progress: Progress) -> None:
+        """Write progress as the last statement; raises FencedError when the licence is gone."""
+        ...
+
+
+@dataclass(slots=True)
+class Frame:
+    """Where in the execution a block runs: the prefix of its steps' paths, and the names it sees."""
+
+    prefix: str
+    scope: dict[str, Any]
+
+    @property
+    def steps(self) -> dict[str, Any]:
+        """The steps that expressions of this frame see."""
+        steps: dict[str, Any] = self.scope["steps"]
+        return steps
+
+    def path(self, node: Node) -> str:
+        """Return the path of a step here."""
+        return self.prefix + node.id
+
+    def inner(self, prefix: str, known: Mapping[str, Any], **names: Any) -> Frame:
+        """Return a frame of its own for a loop's iteration: it sees the steps outside and adds its own."""
+        return Frame(prefix, {**self.scope, **names, "steps": {**self.steps, **known}})
+
+    def with_names(self, **names: Any) -> Frame:
+        """Return a frame that sees more names and shares the steps."""
+        return Frame(self.prefix, {**self.scope, **names})
+
+
+class Run:
+    """The state of one execution while an instance holds it."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: TenantId,
+        execution_id: ExecutionId,
+        program: Program,
+        services: Services,
+        event: Mapping[str, Any],
+        names: Mapping[str, Any],
+        trigger: tuple[str, str | None],
+        inputs: Mapping[str, Any],
+        mode: str,
+        depth: int,
+        started_at: datetime,
+        masker: Masker | None,
+        handed: Mapping[str, Any],
+        mocks: Mapping[str, Any],
+        known: Mapping[str, StepRecord],
+    ) -> None:
+        self.tenant_id = tenant_id
+        self.id = execution_id
+        self.program = program
+        self.services = services
+        self.mode = mode
+        self.depth = depth
+        self.mocks = mocks
+        self.known = known
+        self.vars: dict[str, Any] = {}
+        self.ending: str | None = None
+        """Why the task is being cancelled: `cancelled`, `timeout`, `released` or `fenced`; None in a race."""
+        self._masker = masker if program.reads_secrets and masker else None
+        self._progress = Progress(tenant_id, execution_id)
+        self._submitted = self._committed = 0
+        self._seq = max((record.seq for record in known.values()), default=-1) + 1
+        self._restore_vars()
+        execution = {
+            "id": str(execution_id),
+            "workflow": program.slug,
+            "version": program.version,
+            "mode": mode,
+            "started_at": started_at,
+            "event_id": event.get("id"),
+            "trigger_type": trigger[0],
+            "trigger": trigger[1],
+        }
+        self.root = Frame(
+            "",
+            {
+                **handed,
+                **names,
+                "event": event,
+                "inputs": inputs,
+                "vars": self.vars,
+                "steps": self.known_steps(""),
+                "context": {},
+                "execution": execution,
+                "now": started_at,
+            },
+        )
+
+    # ------------------------------------------------------------------ what is known from before
+
+    def _restore_vars(self) -> None:
+        for record in sorted(self.known.values(), key=lambda record: record.seq):
+            if record.verb == "set" and record.status == "completed" and record.output is not None:
+                self.vars.update(orjson.loads(record.output))
+
+    def known_steps(self, prefix: str) -> dict[str, Any]:
+        """Return what expressions see of the recorded steps right below a prefix."""
+        return {
+            path[len(prefix) :]: step_view(record)
+            for path, record in self.known.items()
+            if path.startswith(prefix) and "." not in path[len(prefix) :] and "[" not in path[len(prefix) :]
+            and record.status in ENDED
+        }  # fmt: skip
+
+    # ------------------------------------------------------------------ putting on record
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        return self.services.now()
+
+    def next_seq(self) -> int:
+        """Return the number of the next step that is reached."""
+        self._seq += 1
+        return self._seq - 1
+
+    def record(self, record: StepRecord) -> None:
+        """Note a step's state; it goes out before the next side effect."""
+        self._progress.steps[record.path] = record
+
+    def note(self, kind: str, path: str | None, detail: Any = None) -> None:
+        """Note something for the timeline."""
+        self._progress.note(new_id(self.now()), kind, path, None if detail is None else self.encoded(detail)[0])
+
+    def log(self, path: str, level: str, message: str, data: Any) -> None:
+        """Note a line for the logs."""
+        text = self.mask(message)
+        encoded = None if data is None else self.encoded(data, what="the data of a log line")[0]
+        self._progress.log(new_id(self.now()), path, level, text, encoded)
+
+    def take_progress(self) -> Progress:
+        """Hand over what is not on record yet; the caller writes it."""
+        progress, self._progress = self._progress, Progress(self.tenant_id, self.id)
+        return progress
+
+    def put_back(self, progress: Progress) -> None:
+        """Return progress whose writing was rolled back."""
+        later, self._progress = self._progress, progress
+        progress.steps.update(later.steps)
+        progress.logs += later.logs
+        progress.timeline += later.timeline
+
+    def publish(self) -> None:
+        """Send what was noted so far on its way, without waiting for it."""
+        if self._progress:
+            self._submitted += 1
+            self.services.publish(self.take_progress())
+
+    async def settle(self) -> None:
+        """Wait until all that was noted so far is on record: the line that is crossed before every side effect."""
+        if not self._progress and self._committed == self._submitted:
+            return
+        self._submitted += 1
+        # A branch that notes nothing itself still waits for what others have on the way: flushes keep their order.
+        mine = self._submitted
+        await self.services.commit(self.take_progress())
+        self._committed = max(self._committed, mine)
+
+    # ------------------------------------------------------------------ values on their way into the record
+
+    def mask(self, text: str) -> str:
+        """Remove secrets from a text."""
+        return self._masker.mask(text) if self._masker else text
+
+    def encoded(self, value: Any, *, what: str = "the value") -> tuple[str, Any]:
+        """Encode a value for the record; returns the text and the value as it is from now on.
+
+        Where a secret had to be masked, the value is the masked one: an execution that resumes on the record must
+        not see another value than the one that went on in memory.
+        """
+        text = encode(value, what)
+        if self._masker:
+            masked = self._masker.mask(text)
+            if masked is not text and masked != text:
+                return masked, orjson.loads(masked)
+        return text, value
+
+    def encoded_input(self, value: Any) -> str:
+        """Encode a step's input for the record, shortened when it is very large: it is not read again."""
+        text = self.encoded(value, what="the step's input")[0]
+        if len(text) > _MOST_INPUT:
+            return encode({"truncated": True, "bytes": len(text), "start": text[:2000]})
+        return text
+
+    def encoded_output(self, value: Any) -> tuple[str, Any]:
+        """Encode a step's output; raises OutputTooLarge beyond what may go on record."""
+        text, value = self.encoded(value, what="the step's output")
+        if len(text) > _MOST_OUTPUT:
+            raise OutputTooLarge(f"the step's output has {len(text)} bytes, more than the {_MOST_OUTPUT} that are kept")
+        return text, value
+
+    def idempotency_key(self, path: str) -> str:
+        """Return the key that all attempts of a step share."""
+        return str(derived_id(self.id, "step", path))
+
+
+def step_view(record: StepRecord) -> dict[str, Any]:
+    """Return what expressions see of a recorded step."""
+    return {
+        "output": None if record.output is None else orjson.loads(record.output),
+        "status": record.status,
+        "error": None if record.error is None else orjson.loads(record.error),
+    }
+
+

@@ -1,0 +1,164 @@
+"""What running executions are handed of the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from hark.actions.sql import AsyncpgSql, NamedConnections, prepare_connection
+from hark.daemon.engine.ingest import Ingest
+from hark.daemon.engine.instance import Instance
+from hark.daemon.engine.records import ENGINE_PLANNER, Progress, Recorder, record_within
+from hark.daemon.engine.run import Run
+from hark.daemon.store.database import Connection, Database, translated
+from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
+from hark.workflows.errors import ActionError, UnavailableError
+
+PATIENCE_S = 1.0
+
+_PLANNER = ";".join(f"SET LOCAL {name} = {value}" for name, value in ENGINE_PLANNER.items())
+
+_LOST = ("08", "57P")
+"""SQLSTATEs that say that the connection or the server went away, not that the statement was wrong."""
+
+
+class HomeConnections:
+    """Connections to the home database for SQL steps: the user's statements and the step's record in one transaction."""
+
+    def __init__(self, database: Database, *, size: int = 5) -> None:
+        self._database = database
+        self._size = size
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
+
+    async def acquire(self) -> AbstractAsyncContextManager[Connection]:
+        """Return a pool connection; the pool opens at first use."""
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._database.url,
+                    min_size=0,
+                    max_size=self._size,
+                    timeout=10,
+                    init=prepare_connection,
+                    server_settings={
+                        "application_name": "hark sql",
+                        "timezone": "UTC",
+                        "datestyle": "ISO",
+                        "idle_in_transaction_session_timeout": "5s",
+                        "tcp_user_timeout": "10s",
+                        "jit": "off",
+                    },
+                )
+        connection: AbstractAsyncContextManager[Connection] = self._pool.acquire(timeout=30)
+        return connection
+
+    async def stop(self) -> None:
+        """Close the pool; idempotent."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                async with asyncio.timeout(5):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
+
+
+class _HomeTransaction:
+    def __init__(self, connection: Connection, instance: Instance) -> None:
+        self.sql: Sql = AsyncpgSql(connection)
+        self._connection = connection
+        self._instance = instance
+
+    async def record(self, progress: Progress) -> None:
+        """Write progress as the transaction's last statement."""
+        await self._connection.execute(_PLANNER)
+        await record_within(self._connection, self._instance, progress)
+
+
+class EngineServices:
+    """The interpreter's `Services`, on the engine's parts."""
+
+    def __init__(
+        self,
+        *,
+        http: Http,
+        settings: Mapping[str, Any],
+        now: Callable[[], datetime],
+        database: Database,
+        instance: Instance,
+        recorder: Recorder,
+        connections: NamedConnections,
+    ) -> None:
+        self.http = http
+        self.settings = settings
+        self.now = now
+        self.home = HomeConnections(database)
+        self.ingest: Ingest
+        self._database = database
+        self._instance = instance
+        self._recorder = recorder
+        self._connections = connections
+
+    @staticmethod
+    def random() -> float:
+        """A random number in [0, 1)."""
+        return random.random()  # noqa: S311 - jitter, no secret
+
+    async def commit(self, progress: Progress) -> None:
+        """Put progress on record."""
+        await self._recorder.submit(progress)
+
+    def publish(self, progress: Progress) -> None:
+        """Send progress on its way; what goes wrong with it is met by the next commit."""
+        self._recorder.submit(progress).add_done_callback(_retrieve)
+
+    def connect(self, name: str) -> AbstractAsyncContextManager[Sql]:
+        """Open a transaction on a named connection."""
+        return self._connections(name)
+
+    @asynccontextmanager
+    async def home_transaction(self, run: Run) -> AsyncIterator[_HomeTransaction]:
+        """Open a transaction for a step's SQL. Losing the database is UnavailableError, whoever noticed it."""
+        try:
+            with translated():
+                async with await self.home.acquire() as connection, connection.transaction():
+                    # Row capture reads these: a change made by a workflow is one step further from the outside world.
+                    await connection.execute(
+                        "SELECT set_config('hark.depth', $1, true), set_config('hark.execution_id', $2, true)",
+                        str(run.depth + 1),
+                        str(run.id),
+                    )
+                    yield _HomeTransaction(connection, self._instance)
+        except ActionError as error:
+            if error.error_class == "sql_connection" or str(error.details.get("sqlstate", "")).startswith(_LOST):
+                raise UnavailableError(str(error)) from error
+            raise
+
+    async def is_recorded(self, run: Run, path: str) -> bool:
+        """Tell whether a step is on record as completed; waits for the database."""
+        while True:
+            await asyncio.sleep(PATIENCE_S)
+            try:
+                return await self._database.fetchval("get_step", run.tenant_id, run.id, path) == "completed"
+            except UnavailableError:
+                continue
+
+    async def emit(self, event: NewEvent) -> Receipt:
+        """Store an event; waits while the database is away or too much is waiting."""
+        while True:
+            try:
+                return await self.ingest.take(event)
+            except UnavailableError:
+                await asyncio.sleep(PATIENCE_S)
+
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    if not future.cancelled():
+        future.exception()

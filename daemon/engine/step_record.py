@@ -1,0 +1,70 @@
+"""How the engine's own verbs put their steps on record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hark.daemon.engine.outcome import Failed, failure
+from hark.daemon.engine.program import Node
+from hark.daemon.engine.records import StepRecord
+from hark.daemon.engine.run import Frame, Run
+from hark.workflows.errors import HarkError, MissingFieldError
+from hark.workflows.expressions import Expression
+
+
+
+def begin_step(
+    run: Run, node: Node, known: StepRecord | None, path: str, decision: Callable[[], Any] | None = None
+) -> StepRecord:
+    """Put a step on record as running, with the decision that it makes; the decision is made only once."""
+    if known is not None:
+        return known
+    text = None if decision is None else run.encoded(decision(), what="the step's decision")[0]
+    record = StepRecord(path, run.next_seq(), node.verb, "running", input=text, started_at=run.now())
+    run.record(record)
+    return record
+
+
+def end_step(
+    run: Run,
+    node: Node,
+    path: str,
+    frame: Frame,
+    failed: Failed | None = None,
+    *,
+    output: Any = None,
+    begun: StepRecord | None = None,
+) -> Failed | None:
+    """Put a step on record as completed or failed; returns the failure."""
+    moment = run.now()
+    record = StepRecord(
+        path,
+        begun.seq if begun else run.next_seq(),
+        node.verb,
+        "failed" if failed else "completed",
+        input=begun.input if begun else None,
+        started_at=begun.started_at if begun else moment,
+        completed_at=moment,
+    )
+    view = failed.view() if failed else None
+    if view is not None:
+        record.error = run.encoded(view, what="the error")[0]
+    elif output is not None:
+        try:
+            record.output, output = run.encoded_output(output)
+        except HarkError as error:
+            return end_step(run, node, path, frame, failure(error, path), begun=begun)
+    run.record(record)
+    frame.steps[node.id] = {"output": None if failed else output, "status": record.status, "error": view}
+    return failed
+
+
+def holds(condition: Expression, frame: Frame) -> bool:
+    """Evaluate a condition in a step: a missing field makes it false, any other fault is the step's failure."""
+    try:
+        return condition.holds(frame.scope)
+    except MissingFieldError:
+        return False
+
+

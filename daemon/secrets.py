@@ -1,0 +1,32 @@
+"""Secrets of workflows, until they have a store: from the environment and from the credentials directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+PREFIX = "HARK_SECRET_"
+
+
+def load_secrets(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what expressions see as `secrets`.
+
+    `HARK_SECRET_GH` gives `secrets.gh`; so does a file `secret_gh` in `$CREDENTIALS_DIRECTORY`, which is where systemd
+    puts what `LoadCredential=secret_gh:…` names. One trailing line break of a file does not count.
+    """
+    environment = os.environ if environment is None else environment
+    found = _from_directory(environment.get("CREDENTIALS_DIRECTORY"))
+    for name, value in environment.items():
+        if name.startswith(PREFIX) and len(name) > len(PREFIX):
+            found[name.removeprefix(PREFIX).lower()] = value
+    return found
+
+
+def _from_directory(directory: str | None) -> dict[str, str]:
+    if not directory:
+        return {}
+    files = sorted(path for path in Path(directory).glob("secret_*") if path.is_file())
+    return {
+        path.name.removeprefix("secret_").lower(): path.read_text(encoding="utf-8").removesuffix("\n") for path in files
+    }

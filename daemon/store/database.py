@@ -1,0 +1,203 @@
+"""The home database: a pool for general use, lanes for the engine, and the statements by name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from importlib import resources
+from typing import Any, TypeVar
+
+import asyncpg
+from asyncpg import exceptions as pg
+
+from hark.workflows.errors import UnavailableError
+
+Connection = asyncpg.Connection
+ResultT = TypeVar("ResultT")
+
+_AWAY: tuple[type[BaseException], ...] = (
+    OSError,
+    TimeoutError,
+    pg.PostgresConnectionError,
+    pg.OperatorInterventionError,
+    pg.TooManyConnectionsError,
+    pg.ReadOnlySQLTransactionError,
+    pg.InterfaceError,
+    pg.InternalClientError,
+)
+"""What asyncpg raises when the server is away, shutting down, a standby, or when the connection broke under a call."""
+
+_SERVER_SETTINGS = {
+    "search_path": "hark, pg_catalog",
+    "timezone": "UTC",
+    "idle_in_transaction_session_timeout": "5s",
+    "tcp_user_timeout": "10s",
+    "lock_timeout": "10s",
+    "jit": "off",
+}
+
+
+@cache
+def sql(name: str) -> str:
+    """Return the text of `queries/<name>.sql`."""
+    return (resources.files("hark.daemon.store") / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what asyncpg raises when the database is away into UnavailableError."""
+    try:
+        yield
+    except _AWAY as error:
+        raise UnavailableError(f"the database is not available: {error or type(error).__name__}") from error
+
+
+class Database:
+    """Connections to the home database. Owned by the application, which starts and stops it."""
+
+    def __init__(self, url: str, *, pool_size: int = 10, connect_timeout_s: float = 10.0) -> None:
+        self.url = url
+        self._pool_size = pool_size
+        self._connect_timeout_s = connect_timeout_s
+        self._pool: asyncpg.Pool | None = None
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """The general pool; json and jsonb are text on it."""
+        if self._pool is None:
+            raise UnavailableError("the database is not connected")
+        return self._pool
+
+    async def start(self) -> None:
+        """Open the pool; raises UnavailableError when the server cannot be reached."""
+        with translated():
+            self._pool = await asyncpg.create_pool(
+                self.url,
+                min_size=1,
+                max_size=self._pool_size,
+                timeout=self._connect_timeout_s,
+                command_timeout=30,
+                server_settings={**_SERVER_SETTINGS, "application_name": "hark"},
+            )
+
+    async def stop(self) -> None:
+        """Close the pool; connections that do not answer are cut after five seconds."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(5):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+    async def open(self, name: str, *, command_timeout_s: float | None = 30, **settings: str) -> Connection:
+        """Open a connection of its own, named in pg_stat_activity; the caller closes it."""
+        with translated():
+            return await asyncpg.connect(
+                self.url,
+                timeout=self._connect_timeout_s,
+                command_timeout=command_timeout_s,
+                server_settings={**_SERVER_SETTINGS, "application_name": f"hark {name}", **settings},
+            )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Hand out a pool connection in a transaction that commits when the block ends well."""
+        with translated():
+            async with self.pool.acquire(timeout=self._connect_timeout_s) as connection, connection.transaction():
+                yield connection
+
+    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """Run a named query; return all its rows."""
+        with translated():
+            return await self.pool.fetch(sql(query), *args)
+
+    async def fetchrow(self, query: str, *args: Any) -> asyncpg.Record | None:
+        """Run a named query; return its first row."""
+        with translated():
+            return await self.pool.fetchrow(sql(query), *args)
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        """Run a named query; return the first column of its first row."""
+        with translated():
+            return await self.pool.fetchval(sql(query), *args)
+
+    async def execute(self, query: str, *args: Any) -> str:
+        """Run a named query; return the command tag."""
+        with translated():
+            return await self.pool.execute(sql(query), *args)
+
+
+class Lane:
+    """One connection for one purpose, opened when needed and opened anew after it broke.
+
+    A lane serves one call at a time; who shares one takes turns.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        name: str,
+        *,
+        prepare: Callable[[Connection], Awaitable[None]] | None = None,
+        **settings: str,
+    ) -> None:
+        self._database = database
+        self._name = name
+        self._prepare = prepare
+        self._settings = settings
+        self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def backend_pid(self) -> int | None:
+        """The server process behind the lane, while it is open."""
+        connection = self._connection
+        return None if connection is None or connection.is_closed() else connection.get_server_pid()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Hand out the connection. Whatever leaves it unusable closes it; the next call opens another."""
+        async with self._turn:
+            with translated():
+                connection = await self._open()
+                try:
+                    yield connection
+                except _AWAY:
+                    self.cut()
+                    raise
+                except asyncio.CancelledError:
+                    # asyncpg cancels the statement, but an answer may be on its way: nobody else may read it.
+                    self.cut()
+                    raise
+
+    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """Run a named query on the lane, prepared once per connection."""
+        async with self.connection() as connection:
+            return await connection.fetch(sql(query), *args)
+
+    def cut(self) -> None:
+        """Drop the connection at once, without asking the server."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed():
+            connection.terminate()
+
+    async def stop(self) -> None:
+        """Close the connection once it is free; idempotent."""
+        async with self._turn:
+            connection, self._connection = self._connection, None
+            if connection is not None and not connection.is_closed():
+                try:
+                    await connection.close(timeout=2)
+                except _AWAY:
+                    connection.terminate()
+
+    async def _open(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._database.open(self._name, **self._settings)
+            if self._prepare is not None:
+                await self._prepare(self._connection)
+        return self._connection

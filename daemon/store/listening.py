@@ -1,0 +1,172 @@
+"""The listening connection: one LISTEN session for the process, watched by a heartbeat and rebuilt when it is deaf."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+import structlog
+
+from hark.daemon.store.database import Connection, Database, translated
+from hark.workflows.errors import UnavailableError
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_S = 4.0
+DEAF_AFTER_S = 4.0
+"""A heartbeat that is not answered in this time is a black hole: with the interval that makes 8 s, then a rebuild."""
+REBUILD_S = 1.0
+
+
+class Ears(Protocol):
+    """Who hears notifications; see `hark.triggers.ports`."""
+
+    def tuned(self, channels: frozenset[str]) -> None:
+        """LISTEN has committed."""
+        ...
+
+    def hear(self, channel: str, payload: str) -> None:
+        """Take one notification."""
+        ...
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        ...
+
+
+class WakeUps:
+    """Ears that call a function, whatever the message; after a rebuild too, for nobody knows what was missed."""
+
+    def __init__(self, wake: Callable[[str], None]) -> None:
+        self._wake = wake
+
+    def tuned(self, channels: frozenset[str]) -> None:
+        """Catch up: messages may have been missed before."""
+        self._wake("")
+
+    def hear(self, channel: str, payload: str) -> None:
+        """Pass the message on."""
+        self._wake(payload)
+
+    def lost(self) -> None:
+        """Nothing to do: polling goes on."""
+
+
+class Listening:
+    """Owns the listening connection (`NotifyPort`). The same ears are told again after every rebuild."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._wanted: dict[int, tuple[frozenset[str], Ears]] = {}
+        self._tuned: dict[int, frozenset[str]] = {}
+        self._on_server: set[str] = set()
+        self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self.rebuilt = 0
+
+    @property
+    def hears(self) -> bool:
+        """Whether the connection stands."""
+        return self._connection is not None and not self._connection.is_closed()
+
+    async def start(self) -> None:
+        """Open the connection and keep it."""
+        await self._tune()
+        self._task = asyncio.create_task(self._keep(), name="listening connection")
+
+    async def stop(self) -> None:
+        """Stop listening; idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        self._drop()
+
+    async def listen(self, channels: frozenset[str], ears: Ears) -> None:
+        """Let `ears` hear exactly these channels from now on."""
+        if channels:
+            self._wanted[id(ears)] = (channels, ears)
+        else:
+            self._wanted.pop(id(ears), None)
+        self._tuned.pop(id(ears), None)
+        if self._task is not None:
+            with suppress(UnavailableError):
+                await self._tune()
+
+    async def send(self, channel: str, payload: str) -> None:
+        """Send one notification."""
+        await self._database.execute("notify", channel, payload)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S if self.hears else REBUILD_S)
+            try:
+                if self.hears:
+                    await self._beat()
+                if not self.hears:
+                    await self._tune()
+                    self.rebuilt += 1
+                    log.info("listening.rebuilt", channels=len(self._on_server))
+            except UnavailableError as error:
+                log.warning("listening.lost", error=str(error))
+                self._drop()
+            except Exception:
+                log.exception("listening.broken")
+                self._drop()
+
+    async def _beat(self) -> None:
+        """Ask on the same session, so that a connection that has gone deaf is found out."""
+        async with self._turn:
+            connection = self._connection
+            if connection is None:
+                return
+            with translated():
+                async with asyncio.timeout(DEAF_AFTER_S):
+                    await connection.execute("SELECT 1")
+
+    async def _tune(self) -> None:
+        """Bring the server's channels in line with what is wanted, then tell the ears that are new."""
+        async with self._turn:
+            if not self.hears:
+                self._drop()
+                self._connection = await self._database.open("listen")
+                self._connection.add_termination_listener(self._terminated)
+            connection = self._connection
+            assert connection is not None
+            wanted = {channel for channels, _ in self._wanted.values() for channel in channels}
+            with translated():
+                async with asyncio.timeout(DEAF_AFTER_S):
+                    for channel in wanted - self._on_server:
+                        await connection.add_listener(channel, self._heard)
+                    for channel in self._on_server - wanted:
+                        await connection.remove_listener(channel, self._heard)
+            self._on_server = wanted
+        for key, (channels, ears) in list(self._wanted.items()):
+            if self._tuned.get(key) != channels:
+                self._tuned[key] = channels
+                ears.tuned(channels)
+
+    def _heard(self, _connection: Any, _pid: int, channel: str, payload: object) -> None:
+        for channels, ears in list(self._wanted.values()):
+            if channel in channels:
+                ears.hear(channel, str(payload))
+
+    def _terminated(self, connection: Any) -> None:
+        if connection is self._connection:
+            self._drop()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self._on_server = set()
+        if connection is None:
+            return
+        if not connection.is_closed():
+            connection.terminate()
+        tuned, self._tuned = self._tuned, {}
+        for key, (_, ears) in list(self._wanted.items()):
+            if key in tuned:
+                ears.lost()

@@ -1,0 +1,2 @@
+-- Makes the history partitions of the coming weeks.
+SELECT hark.create_history_partitions()

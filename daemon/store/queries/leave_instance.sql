@@ -1,0 +1,2 @@
+-- Gives the own licence back at an orderly end.
+DELETE FROM hark.instances WHERE id = $1

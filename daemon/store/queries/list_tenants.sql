@@ -1,0 +1,2 @@
+-- All tenants: which name in a webhook's address is whose.
+SELECT id, slug FROM hark.tenants

@@ -1,0 +1,2 @@
+-- Sends one notification.
+SELECT pg_notify($1, $2)

@@ -1,0 +1,41 @@
+"""Backoff: how long to wait before an attempt is repeated. Pure; randomness is handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from hark.workflows.steps import Retry
+
+
+def nominal_delay(retry: Retry, failures: int) -> timedelta:
+    """Return the delay after the `failures`-th failure (from 1), before jitter and capped by `max_delay`."""
+    first, most = retry.delay.total_seconds(), retry.max_delay.total_seconds()
+    match retry.backoff:
+        case "constant":
+            seconds = first
+        case "linear":
+            seconds = first * failures
+        case "exponential":
+            # The exponent is bounded so that a thousand retries do not overflow; the cap holds long before.
+            seconds = first * retry.factor ** min(failures - 1, 64)
+    return timedelta(seconds=min(seconds, most))
+
+
+def delay_after(
+    retry: Retry, failures: int, *, random: Callable[[], float], retry_after_s: float | None = None
+) -> timedelta:
+    """Return the delay to keep, with jitter; never shorter than what the remote side asked for.
+
+    `full` jitter spreads over the whole delay, `equal` over its second half (the names are those of the AWS
+    Architecture Blog, "Exponential Backoff and Jitter", 2015). `random` gives numbers in [0, 1).
+    """
+    delay = nominal_delay(retry, failures)
+    match retry.jitter:
+        case "full":
+            delay *= random()
+        case "equal":
+            delay *= 0.5 + random() / 2
+        case "none":
+            pass
+    return max(delay, timedelta(seconds=retry_after_s or 0.0))
