@@ -20,7 +20,7 @@ EXPECTED = "write a duration such as 50ms, 10s, 10m, 2h, 7d or PT10M"
 
 
 def parse_duration(value: object) -> timedelta:
-    """Read a duration; a bare number is milliseconds. Raises ValueError with what would be right."""
+    """Read a duration, to the millisecond; a bare number is milliseconds. Raises ValueError with what would be right."""
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
     elif isinstance(value, bool):
@@ -33,7 +33,7 @@ def parse_duration(value: object) -> timedelta:
         raise ValueError(EXPECTED)
     if not 0 <= seconds <= _LONGEST.total_seconds():
         raise ValueError("a duration is not negative and at most 100 years")
-    return timedelta(seconds=seconds)
+    return timedelta(milliseconds=round(seconds * 1000))
 
 
 def _seconds(text: str) -> float:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic.alias_generators import to_snake
 
-from hark.workflows.forms.conditions import Base, literal, to_cel
+from hark.workflows.forms.conditions import Base, to_cel
 from hark.workflows.forms.rewrite import Rewrite
 from hark.workflows.forms.trace import Traced
 
@@ -20,9 +19,10 @@ SWITCHES = frozenset({"switch", "switch_case", "router"})
 
 _TRUE = frozenset({"if_true", "true", "yes", "then"})
 _FALSE = frozenset({"if_false", "false", "no", "else"})
-_CASES = frozenset({"switch_case", "case"})
+CASES = frozenset({"switch_case", "case"})
+"""Words of edges that leave a switch by a case."""
 _ALWAYS = frozenset({"", "success", "on_success", "always", "next", "main", "completed"})
-_WORDS = _TRUE | _FALSE | _CASES | {"default"}
+_WORDS = _TRUE | _FALSE | CASES | {"default"}
 
 
 @dataclass(slots=True, eq=False)
@@ -42,9 +42,13 @@ class Node:
     outgoing: list[Edge] = field(default_factory=list)
 
     @property
-    def answer(self) -> str:
-        """Where the answer of a test or switch is found."""
-        return f"steps.{self.step}.output.{self.step}"
+    def taken(self) -> str:
+        """Where the number of the case that was taken is found; null when none was."""
+        return f"steps.{self.step}.output.case"
+
+    def cases(self) -> list[Edge]:
+        """Return the edges that leave by a case, in the order of the source."""
+        return [edge for edge in self.outgoing if edge.word in CASES]
 
 
 @dataclass(slots=True, eq=False)
@@ -95,7 +99,7 @@ def _edge(source: Node, fields: dict[str, Traced]) -> Edge:
     kind = inner.get("type") or inner.get("branch") or condition
     word, value = _word(kind.value), inner.get("value") or fields.get("value")
     name, colon, rest = str(kind.value).partition(":")
-    if colon and _word(name) in _CASES:
+    if colon and _word(name) in CASES:
         word, value = "switch_case", kind.put(rest.strip())
     return Edge(source, word, inner.get("condition") or inner.get("expression") or condition, value)
 
@@ -118,15 +122,15 @@ def guard(node: Node, rewrite: Rewrite) -> Traced | None:
 def _followed(edge: Edge, rewrite: Rewrite) -> str | None:
     """Return what has to hold for an edge to be followed; None when it always is.
 
-    A test that was skipped has no answer, and a condition that reads what is missing is false: nothing behind it runs.
+    A test that was skipped took no case, and a guard that reads what is missing is false: nothing behind it runs.
     """
     source = edge.source
     if source.word in TESTS and edge.word in _TRUE | _ALWAYS:
-        return source.answer
+        return f"{source.taken} == 0"
     if source.word in TESTS and edge.word in _FALSE | {"default"}:
-        return f"!{source.answer}"
-    if source.word in SWITCHES and edge.word in _CASES | {"default"}:
-        return _case(edge)
+        return f"{source.taken} == null"
+    if source.word in SWITCHES and edge.word in CASES | {"default"}:
+        return f"{source.taken} == {'null' if edge.word == 'default' else source.cases().index(edge)}"
     test = None
     if edge.condition is not None and edge.word not in _ALWAYS:
         condition = to_cel(edge.condition, INPUTS, rewrite)
@@ -147,18 +151,3 @@ def always(node: Node, above: set[int]) -> bool:
         for edge in node.incoming
         if id(edge.source) not in above
     )
-
-
-def _case(edge: Edge) -> str:
-    if edge.word != "default":
-        return f"{edge.source.answer} == {literal(_value(edge))}"
-    values = _values(other for other in edge.source.outgoing if other.word in _CASES)
-    return f"!({edge.source.answer} in [{values}])"
-
-
-def _values(edges: Iterable[Edge]) -> str:
-    return ", ".join(literal(_value(edge)) for edge in edges)
-
-
-def _value(edge: Edge) -> Any:
-    return None if edge.value is None else edge.value.value

@@ -109,21 +109,24 @@ def _step(node: Node, rewrite: Rewrite) -> Traced:
 
 
 def _verb(node: Node, rewrite: Rewrite) -> dict[str, Traced]:
-    """Return the verb of a node's step. A test becomes a variable, which the guards of the nodes behind it read."""
+    """Return the verb of a node's step. A test becomes a switch of empty cases; the guards behind it read which."""
     config = node.config.fields()
     if node.word in TESTS and not config.keys() & _BRANCHES:
         test = to_cel(node.config, INPUTS, rewrite)
         if test is None:
             hint = 'write config: {condition: inputs.country == "DE"}'
             rewrite.note(node.traced, f"the node {node.id!r} tests nothing", hint, error=True)
-        return _answer(node, test or node.traced.put("true"))
+        case = node.config.put({"when": test or node.traced.put("true"), "do": node.config.put([])})
+        return {"switch": node.type.put("true"), "cases": node.config.put([case])}
     if node.word in SWITCHES and "cases" not in config:
-        asked = next((config[key] for key in ("value", "expression", "field", "on") if key in config), None)
-        text = "null" if asked is None else INPUTS.test(unwrap(str(asked.value)), str)
-        return _answer(node, (asked or node.traced).put(text))
+        return _switch(node, config)
     action = node.word if node.word in CONTROL else node.type.value
     return {"action": node.type.put(action), "with": node.config}
 
 
-def _answer(node: Node, expression: Traced) -> dict[str, Traced]:
-    return {"set": node.config.put({node.step: expression.put(f"${{{{ {expression.value} }}}}")})}
+def _switch(node: Node, config: dict[str, Traced]) -> dict[str, Traced]:
+    asked = next((config[key] for key in ("value", "expression", "field", "on") if key in config), None)
+    text = "null" if asked is None else INPUTS.test(unwrap(str(asked.value)), str)
+    values = [edge.value or node.traced.put(None) for edge in node.cases()]
+    cases = [value.put({"value": value, "do": value.put([])}) for value in values]
+    return {"switch": (asked or node.traced).put(text), "cases": node.traced.put(cases)}
