@@ -2,6 +2,7 @@
 #   make run      install, then start Hark with the examples       make test     run all tests
 #   make check    all that the CI checks                           make bench    measure
 #   make install  only install                                     make lock     renew the lock files
+#   make package  build sdist and wheel into dist
 #   make clean    remove what was built (never your data)
 
 SHELL := /bin/sh
@@ -14,7 +15,7 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" PIP_CONFIG_FILE=/dev/null env 
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 PYTEST_FLAGS ?=
 
-.PHONY: install run test check bench lock clean
+.PHONY: install run test check bench lock package clean
 .DEFAULT_GOAL := install
 
 install: $(VENV)/.installed
@@ -38,6 +39,11 @@ bench: install
 lock: $(VENV)/.installed-dev
 	$(PIP_COMPILE) --build-deps-for=editable --output-file=requirements.lock pyproject.toml
 	$(PIP_COMPILE) --extra=dev --constraint=requirements.lock --output-file=requirements-dev.lock pyproject.toml
+
+# setuptools would put files that were deleted long ago into the wheel, if an older build lay around.
+package: $(VENV)/.installed-dev
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .venv
