@@ -381,6 +381,355 @@ COMMENT ON TABLE workflow_logs IS 'What actions and users wrote. The id carries 
 CREATE INDEX logs_by_time ON workflow_logs (tenant_id, id);
 COMMENT ON INDEX logs_by_time IS 'list_logs.sql over all executions, and its live tail';
 
+-- ---------------------------------------------------------------------------------------------- row capture
+
+CREATE TABLE watches (
+    id             integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    schema_name    text NOT NULL,
+    table_name     text NOT NULL,
+    subscriptions  jsonb NOT NULL CHECK (jsonb_typeof(subscriptions) = 'array'),
+    active         boolean NOT NULL DEFAULT true,
+    problem        text,
+    changed_at     timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (schema_name, table_name)
+);
+COMMENT ON TABLE watches IS
+    'Tables of the users whose changes are captured, each once, however many workflows watch it. The triggers that do it '
+    'are named hark_capture_*; the daemon keeps them as this table says.';
+COMMENT ON COLUMN watches.subscriptions IS
+    'Who gets an event of what: [{tenant, per: row or statement, operations: [...]}]; kept after the watch has ended, for '
+    'the changes that are still on their way.';
+COMMENT ON COLUMN watches.problem IS 'Why not all of it is captured right now, when it is not.';
+
+CREATE TABLE row_changes (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    watch_id        integer NOT NULL,
+    operation       text NOT NULL CHECK (operation IN ('insert', 'update', 'delete', 'truncate')),
+    partition_name  text,
+    part            integer NOT NULL,
+    row_count       integer NOT NULL,
+    statement_rows  bigint NOT NULL,
+    bytes           integer NOT NULL,
+    old_rows        text,
+    new_rows        text,
+    left_out        text[],
+    error           text,
+    transaction_id  xid8 NOT NULL,
+    actor           text,
+    reason          text,
+    depth           text,
+    execution_id    text,
+    occurred_at     timestamptz NOT NULL,
+    parked_at       timestamptz
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
+        autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0,
+        autovacuum_analyze_threshold = 50000, vacuum_truncate = off,
+        toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 2000,
+        toast.autovacuum_vacuum_cost_delay = 0, toast.vacuum_truncate = off);
+COMMENT ON TABLE row_changes IS
+    'The outbox of row capture: what the writers'' own transactions changed, on its way to the events. A record holds the '
+    'rows of one statement, or a part of them. Small: what became an event is deleted in the same transaction.';
+COMMENT ON COLUMN row_changes.partition_name IS 'The partition that was truncated, when it was not the whole table.';
+COMMENT ON COLUMN row_changes.part IS 'A large statement is kept in several records; this is the number of each, from 0.';
+COMMENT ON COLUMN row_changes.statement_rows IS 'How many rows the statement changed; only in part 0.';
+COMMENT ON COLUMN row_changes.old_rows IS
+    'JSON array of the rows before, in the order of new_rows. As text: it is never searched, and jsonb would refuse U+0000.';
+COMMENT ON COLUMN row_changes.left_out IS 'Columns that were too large for an event or could not be turned into JSON.';
+COMMENT ON COLUMN row_changes.error IS 'Why something is missing from the rows.';
+COMMENT ON COLUMN row_changes.actor IS 'hark.actor of the writer''s transaction; reason, depth and execution_id likewise.';
+COMMENT ON COLUMN row_changes.parked_at IS 'Since when it is put aside, because it cannot be made into an event.';
+-- Most records are gone within a second: compressing them costs the writer more than it saves.
+ALTER TABLE row_changes ALTER COLUMN old_rows SET STORAGE EXTERNAL, ALTER COLUMN new_rows SET STORAGE EXTERNAL;
+
+CREATE SEQUENCE capture_wakeups AS smallint MINVALUE 0 MAXVALUE 1 START WITH 0;
+COMMENT ON SEQUENCE capture_wakeups IS
+    'A flag: 1 while instances want a NOTIFY for new row changes, 0 while they look by themselves. A sequence, because it '
+    'changes in place and outside of transactions: a table''s row would leave a dead version for every change, which each '
+    'writer has to read over, and a transaction with an old snapshot would not see it.';
+
+-- What follows runs inside the writers' statements. It must never fail them, whatever the row, the writer''s settings or
+-- rights, or the state of this schema.
+
+CREATE FUNCTION keep_row_change(
+    watch integer, operation text, partition_name text, part integer, row_count integer, statement_rows bigint,
+    old_rows text[], new_rows text[], left_out text[], error text) RETURNS bigint
+    LANGUAGE plpgsql AS $$
+DECLARE
+    old_json constant text := '[' || array_to_string(old_rows, ',') || ']';
+    new_json constant text := '[' || array_to_string(new_rows, ',') || ']';
+    kept bigint;
+BEGIN
+    INSERT INTO hark.row_changes (watch_id, operation, partition_name, part, row_count, statement_rows, bytes, old_rows,
+                                  new_rows, left_out, error, transaction_id, actor, reason, depth, execution_id,
+                                  occurred_at)
+    VALUES (watch, operation, partition_name, part, row_count, statement_rows,
+            coalesce(octet_length(old_json), 0) + coalesce(octet_length(new_json), 0), old_json, new_json, left_out,
+            left(error, 1000), pg_current_xact_id(), left(nullif(current_setting('hark.actor', true), ''), 1000),
+            left(nullif(current_setting('hark.reason', true), ''), 1000), nullif(current_setting('hark.depth', true), ''),
+            nullif(current_setting('hark.execution_id', true), ''), clock_timestamp())
+    RETURNING id INTO kept;
+    -- A full queue would fail the writer's commit; the instances poll as well.
+    IF (SELECT last_value FROM hark.capture_wakeups) = 1 AND pg_notification_queue_usage() < 0.5 THEN
+        PERFORM pg_notify('hark_rows', '');
+    END IF;
+    RETURN kept;
+END $$;
+COMMENT ON FUNCTION keep_row_change IS 'Puts one record into the outbox, in the writer''s transaction.';
+
+CREATE FUNCTION careful_row_json(relation oid, tuple anyelement, OUT content text, OUT left_out text[], OUT error text)
+    LANGUAGE plpgsql AS $$
+DECLARE
+    largest constant integer := 65536;
+    column_name text;
+    value text;
+    parts text[] := '{}';
+BEGIN
+    FOR column_name IN
+        SELECT a.attname FROM pg_attribute AS a
+        WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+    LOOP
+        BEGIN
+            EXECUTE format('SELECT CASE WHEN pg_column_size(($1).%1$I) <= $2 THEN to_json(($1).%1$I)::text '
+                           'WHEN ($1).%1$I IS NULL THEN ''null'' END', column_name)
+                INTO value USING tuple, largest;
+            IF octet_length(value) > largest THEN
+                value := NULL;
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            value := NULL;
+            error := format('%s: %s', column_name, SQLERRM);
+        END;
+        IF value IS NULL THEN
+            left_out := array_append(left_out, column_name);
+        ELSE
+            parts := array_append(parts, to_json(column_name)::text || ':' || value);
+        END IF;
+    END LOOP;
+    content := '{' || array_to_string(parts, ',') || '}';
+    IF octet_length(content) > 4 * 1048576 THEN
+        content := '{}';
+        error := 'the row is too large';
+    END IF;
+END $$;
+COMMENT ON FUNCTION careful_row_json IS 'A row as JSON, column by column, without what is too large or has no JSON.';
+
+CREATE FUNCTION capture_change() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO'
+    SET intervalstyle = 'iso_8601' SET bytea_output = 'hex' SET extra_float_digits = '1' AS $$
+DECLARE
+    largest constant integer := 1048576;
+    most_rows constant integer := 500;
+    has_old constant boolean := TG_OP IN ('UPDATE', 'DELETE');
+    has_new constant boolean := TG_OP IN ('INSERT', 'UPDATE');
+    careful boolean;
+    old_reader refcursor;
+    new_reader refcursor;
+    old_json text;
+    new_json text;
+    old_left_out text[];
+    new_left_out text[];
+    old_error text;
+    new_error text;
+    got_old boolean := false;
+    got_new boolean := false;
+    old_array text[];
+    new_array text[];
+    part integer := 0;
+    in_part integer := 0;
+    bytes integer;
+    total bigint := 0;
+    first_id bigint;
+    kept bigint;
+    missing text[];
+    problem text;
+    partition_name text;
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        -- TRUNCATE of the whole fires on every partition too, on the whole first.
+        IF TG_ARGV[1] = 'partition' THEN
+            IF current_setting('hark.truncated', true) = TG_ARGV[0] || ' ' || statement_timestamp() THEN
+                RETURN NULL;
+            END IF;
+            partition_name := TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME;
+        ELSE
+            PERFORM set_config('hark.truncated', TG_ARGV[0] || ' ' || statement_timestamp(), true);
+        END IF;
+    ELSE
+        -- The first turn takes every row as a whole. Should one be too large, or have no JSON, the second starts again
+        -- and goes column by column. A block with EXCEPTION costs a transaction id only if it writes.
+        FOREACH careful IN ARRAY ARRAY[false, true] LOOP
+            part := 0;
+            in_part := 0;
+            bytes := 0;
+            total := 0;
+            old_array := CASE WHEN has_old THEN '{}'::text[] END;
+            new_array := CASE WHEN has_new THEN '{}'::text[] END;
+            missing := NULL;
+            problem := NULL;
+            BEGIN
+                IF TG_LEVEL = 'STATEMENT' AND has_old THEN
+                    IF careful THEN
+                        OPEN old_reader FOR EXECUTE format(
+                            'SELECT c.content, c.left_out, c.error FROM hark_old, '
+                            'LATERAL hark.careful_row_json($1, ROW(hark_old.*)::%s) AS c', TG_RELID::regclass)
+                            USING TG_RELID;
+                    ELSE
+                        OPEN old_reader FOR SELECT CASE WHEN pg_column_size(hark_old.*) <= largest
+                            THEN row_to_json(hark_old.*)::text END, NULL::text[], NULL::text FROM hark_old;
+                    END IF;
+                END IF;
+                IF TG_LEVEL = 'STATEMENT' AND has_new THEN
+                    IF careful THEN
+                        OPEN new_reader FOR EXECUTE format(
+                            'SELECT c.content, c.left_out, c.error FROM hark_new, '
+                            'LATERAL hark.careful_row_json($1, ROW(hark_new.*)::%s) AS c', TG_RELID::regclass)
+                            USING TG_RELID;
+                    ELSE
+                        OPEN new_reader FOR SELECT CASE WHEN pg_column_size(hark_new.*) <= largest
+                            THEN row_to_json(hark_new.*)::text END, NULL::text[], NULL::text FROM hark_new;
+                    END IF;
+                END IF;
+                LOOP
+                    IF TG_LEVEL = 'STATEMENT' THEN
+                        -- Both tables are read in the order in which the rows were changed: they pair by position.
+                        IF has_old THEN
+                            FETCH old_reader INTO old_json, old_left_out, old_error;
+                            got_old := FOUND;
+                        END IF;
+                        IF has_new THEN
+                            FETCH new_reader INTO new_json, new_left_out, new_error;
+                            got_new := FOUND;
+                        END IF;
+                        EXIT WHEN NOT (got_old OR got_new);
+                    ELSE
+                        EXIT WHEN total = 1;
+                        got_old := has_old;
+                        got_new := has_new;
+                        IF has_old AND careful THEN
+                            SELECT c.content, c.left_out, c.error INTO old_json, old_left_out, old_error
+                            FROM hark.careful_row_json(TG_RELID, OLD) AS c;
+                        ELSIF has_old AND pg_column_size(OLD.*) <= largest THEN
+                            old_json := row_to_json(OLD.*)::text;
+                        END IF;
+                        IF has_new AND careful THEN
+                            SELECT c.content, c.left_out, c.error INTO new_json, new_left_out, new_error
+                            FROM hark.careful_row_json(TG_RELID, NEW) AS c;
+                        ELSIF has_new AND pg_column_size(NEW.*) <= largest THEN
+                            new_json := row_to_json(NEW.*)::text;
+                        END IF;
+                    END IF;
+                    IF NOT careful AND ((got_old AND coalesce(octet_length(old_json) > largest, true))
+                                        OR (got_new AND coalesce(octet_length(new_json) > largest, true))) THEN
+                        RAISE EXCEPTION 'a row is too large to be taken as a whole';
+                    END IF;
+                    total := total + 1;
+                    in_part := in_part + 1;
+                    IF has_old THEN
+                        old_array := array_append(old_array, CASE WHEN got_old THEN old_json ELSE 'null' END);
+                        bytes := bytes + coalesce(octet_length(old_json), 0);
+                    END IF;
+                    IF has_new THEN
+                        new_array := array_append(new_array, CASE WHEN got_new THEN new_json ELSE 'null' END);
+                        bytes := bytes + coalesce(octet_length(new_json), 0);
+                    END IF;
+                    IF careful THEN
+                        missing := missing || old_left_out || new_left_out;
+                        problem := coalesce(new_error, old_error, problem);
+                    END IF;
+                    IF has_old AND has_new AND got_old <> got_new THEN
+                        problem := 'rows before and after do not pair: a trigger suppressed some of them';
+                    END IF;
+                    IF in_part = most_rows OR bytes >= largest THEN
+                        kept := hark.keep_row_change(TG_ARGV[0]::integer, lower(TG_OP), NULL, part, in_part, 0,
+                                                     old_array, new_array, missing, problem);
+                        first_id := CASE WHEN part = 0 THEN kept ELSE first_id END;
+                        part := part + 1;
+                        in_part := 0;
+                        bytes := 0;
+                        old_array := CASE WHEN has_old THEN '{}'::text[] END;
+                        new_array := CASE WHEN has_new THEN '{}'::text[] END;
+                        IF TG_ARGV[1] = 'statement' THEN
+                            -- Nobody wants an event per row, and one per statement shows no more than these.
+                            IF has_new THEN
+                                SELECT count(*) INTO total FROM hark_new;
+                            ELSE
+                                SELECT count(*) INTO total FROM hark_old;
+                            END IF;
+                            EXIT;
+                        END IF;
+                    END IF;
+                END LOOP;
+                IF part > 0 THEN
+                    UPDATE hark.row_changes SET statement_rows = total WHERE id = first_id;
+                END IF;
+                EXIT;
+            EXCEPTION WHEN OTHERS THEN
+                problem := SQLERRM;
+                part := 0;
+                in_part := 0;
+                total := 0;
+                old_array := NULL;
+                new_array := NULL;
+            END;
+        END LOOP;
+        IF in_part = 0 AND problem IS NULL THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    -- What is left is one record. A block with EXCEPTION that writes takes a transaction id of its own, and thousands of
+    -- them in one transaction slow down everybody's snapshots. But once a transaction has written to the outbox it holds
+    -- the lock that keeps all others from changing it: the second time needs no such block.
+    IF current_setting('hark.capture_works', true) = 'yes' THEN
+        PERFORM hark.keep_row_change(TG_ARGV[0]::integer, lower(TG_OP), partition_name, part, in_part,
+                                     CASE WHEN part = 0 THEN total ELSE 0 END, old_array, new_array, missing, problem);
+        RETURN NULL;
+    END IF;
+    BEGIN
+        PERFORM hark.keep_row_change(TG_ARGV[0]::integer, lower(TG_OP), partition_name, part, in_part,
+                                     CASE WHEN part = 0 THEN total ELSE 0 END, old_array, new_array, missing, problem);
+        PERFORM set_config('hark.capture_works', 'yes', true);
+    EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING 'Hark could not capture a change of %.%: %', TG_TABLE_SCHEMA, TG_TABLE_NAME, SQLERRM;
+    END;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION capture_change IS
+    'The trigger on the users'' tables: for each statement (with hark_old and hark_new), for each row, or for TRUNCATE. '
+    'Arguments: the watch, the mode (row; statement: the first rows of a statement suffice; partition: TRUNCATE of one), '
+    'and a fingerprint of how it was made.';
+
+-- These are called by the daemon.
+
+CREATE FUNCTION place_capture(relation oid, trigger_name text, operation text, level text, condition text,
+                              arguments text[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format(
+        'CREATE OR REPLACE TRIGGER %I AFTER %s ON %s %s FOR EACH %s %s EXECUTE FUNCTION hark.capture_change(%s)',
+        trigger_name, operation, relation::regclass,
+        CASE WHEN level = 'ROW' OR operation = 'TRUNCATE' THEN '' ELSE
+            'REFERENCING ' || concat_ws(' ', CASE WHEN operation <> 'INSERT' THEN 'OLD TABLE AS hark_old' END,
+                                        CASE WHEN operation <> 'DELETE' THEN 'NEW TABLE AS hark_new' END) END,
+        level, 'WHEN (' || condition || ')', (SELECT string_agg(quote_literal(a), ', ') FROM unnest(arguments) AS a));
+END $$;
+COMMENT ON FUNCTION place_capture IS 'Makes or replaces one trigger. The condition is SQL and comes from the daemon alone.';
+
+CREATE FUNCTION remove_capture(relation oid, trigger_name text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = relation AND t.tgname = trigger_name) THEN
+        EXECUTE format('DROP TRIGGER %I ON %s', trigger_name, relation::regclass);
+    END IF;
+EXCEPTION WHEN insufficient_privilege THEN
+    -- Only a table's owner may drop its triggers; who may create them can make one that never fires.
+    EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER INSERT ON %s FOR EACH ROW WHEN (false) '
+                   'EXECUTE FUNCTION hark.capture_change(''0'', ''off'', ''off'')', trigger_name, relation::regclass);
+END $$;
+COMMENT ON FUNCTION remove_capture IS 'Takes one trigger off a table, or makes it one that never fires.';
+
+-- A trigger's function runs with the rights of its owner: nobody else may put it on a table and write into the outbox.
+REVOKE ALL ON FUNCTION keep_row_change, careful_row_json, capture_change, place_capture, remove_capture FROM PUBLIC;
+
 -- ---------------------------------------------------------------------------------------------- partitions
 
 CREATE FUNCTION create_history_partitions(until timestamptz DEFAULT now() + interval '3 weeks') RETURNS integer
