@@ -19,9 +19,9 @@ from hark.daemon.settings import PREFIX, Settings
 from hark.workflows.errors import ConfigurationError
 
 _SECRETS = frozenset({"api_key", "database_url", "smtp_password"})
-_PATHS = frozenset({"data_dir", "workflows"})
+_PATHS = frozenset({"data_dir", "mail_dir", "setup", "workflows"})
 # Names under the prefix that are no settings: the secrets of workflows, the file itself, what the tests use.
-_OTHERS = ("HARK_SECRET_", "HARK_CONFIG", "HARK_TEST_")
+_OTHERS = ("HARK_SECRET_", "HARK_CONNECTION_", "HARK_CONFIG", "HARK_TEST_")
 _MASK = "********"
 
 Layer = tuple[str, Mapping[str, Any]]

@@ -30,3 +30,10 @@ def _from_directory(directory: str | None) -> dict[str, str]:
     return {
         path.name.removeprefix("secret_").lower(): path.read_text(encoding="utf-8").removesuffix("\n") for path in files
     }
+
+
+def load_connections(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the URLs of named databases: `HARK_CONNECTION_CRM` is the connection `crm` of `update_database`."""
+    environment = os.environ if environment is None else environment
+    prefix = "HARK_CONNECTION_"
+    return {name.removeprefix(prefix).lower(): url for name, url in environment.items() if name.startswith(prefix)}

@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     body_timeout: Duration = Field(timedelta(seconds=30), description="how long a client may take to send its body")
 
     workflows: Folder | None = Field(None, description="a directory of workflow files, applied at start")
+    setup: Folder | None = Field(None, description="a file of repeatable SQL, run at start before the workflows")
     max_running: int = Field(200, ge=1, le=100_000, description="executions in flight in one instance")
     drain_timeout: Duration = Field(timedelta(seconds=30), description="how long a stop waits for steps that run")
     unmatched_retention: Duration = Field(timedelta(days=7), description="how long events that started nothing stay")
@@ -91,6 +92,7 @@ class Settings(BaseSettings):
     smtp_password: SecretStr | None = Field(None, description="with what")
     smtp_from: str | None = Field(None, description="the sender where a step names none")
     smtp_tls: Annotated[Literal["starttls", "tls", "none"], Word] = Field("starttls", description="how it is encrypted")
+    mail_dir: Folder | None = Field(None, description="a directory that e-mails are written to instead of being sent")
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Word] = Field("info", description="the least")
     log_format: Annotated[Literal["auto", "console", "json"], Word] = Field(

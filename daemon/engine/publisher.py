@@ -253,6 +253,11 @@ class Publisher:
         if rows:
             await connection.execute(sql("insert_triggers"), tenant_id, draft.id, *zip(*rows, strict=True))
 
+    async def hints(self, tenant_id: TenantId) -> list[tuple[str, str]]:
+        """Return what the authors of active workflows wrote for people to try (`metadata.try`), by slug."""
+        rows = await self._database.fetch("list_hints", tenant_id)
+        return [(row["slug"], row["hint"]) for row in rows]
+
     # ------------------------------------------------------------------ on, off, away
 
     async def pause(self, tenant_id: TenantId, slug: str) -> None:
