@@ -5,11 +5,12 @@ jsonb comes through as it is (`orjson.Fragment`), never parsed and written again
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import orjson
 
 from hark.daemon.store.database import Database
@@ -59,12 +60,12 @@ class LiveLogs:
     levels: Sequence[str] | None = None
 
 
-def rows_of(records: Iterable[Mapping[str, Any]], *json_columns: str) -> list[Row]:
+def rows_of(records: Iterable[asyncpg.Record], *json_columns: str) -> list[Row]:
     """Turn records into rows, with the text of jsonb columns left as it is."""
     return [row_of(record, *json_columns) for record in records]
 
 
-def row_of(record: Mapping[str, Any], *json_columns: str) -> Row:
+def row_of(record: asyncpg.Record, *json_columns: str) -> Row:
     """Turn a record into a row; `subject_kind` and `subject_id` become one `subject`."""
     row = dict(record)
     for column in json_columns:
@@ -196,9 +197,7 @@ class Listing:
         execution_id: ExecutionId | None,
     ) -> dict[UUID, str]:
         """Return the status of what is new since an id, of what runs or waits, and of what was watched so far."""
-        found = await self._database.fetch(
-            "list_live_executions", tenant_id, since, watched, workflow_id, execution_id
-        )
+        found = await self._database.fetch("list_live_executions", tenant_id, since, watched, workflow_id, execution_id)
         return {record["id"]: record["status"] for record in found}
 
     async def list_live_logs(self, tenant_id: TenantId, wanted: LiveLogs) -> list[Row]:
@@ -241,6 +240,10 @@ class Listing:
     async def list_instances(self) -> list[Row]:
         """Return the daemon processes on this database."""
         return rows_of(await self._database.fetch("list_instances"))
+
+    async def list_watches(self) -> list[Row]:
+        """Return the tables whose changes are captured, with the state of their triggers."""
+        return rows_of(await self._database.fetch("list_watches"))
 
     async def list_tenants(self) -> dict[str, TenantId]:
         """Return all tenants by slug."""

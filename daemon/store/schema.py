@@ -7,7 +7,7 @@ from importlib import resources
 
 import asyncpg
 
-from hark.daemon.store.database import translated
+from hark.daemon.store.database import Connection, translated
 from hark.workflows.errors import ConfigurationError
 
 SCHEMA_VERSION = 1
@@ -33,7 +33,9 @@ class SchemaState:
         if self.found == 0:
             return "the database has no schema `hark`"
         if self.found < self.needed:
-            return f"the schema has version {self.found}, older than the {self.needed} that is needed: run `hark migrate`"
+            return (
+                f"the schema has version {self.found}, older than the {self.needed} that is needed: run `hark migrate`"
+            )
         if self.found > self.needed:
             return f"the schema has version {self.found}, newer than the {self.needed} of this program: upgrade Hark"
         return f"the schema has version {self.found}"
@@ -44,7 +46,7 @@ def schema_text() -> str:
     return (resources.files("hark") / "schema.sql").read_text(encoding="utf-8")
 
 
-async def schema_state(connection: asyncpg.Connection) -> SchemaState:
+async def schema_state(connection: Connection) -> SchemaState:
     """Look which version the database has."""
     if await connection.fetchval("SELECT to_regclass('hark.schema_migrations')") is None:
         return SchemaState(found=0)

@@ -1,0 +1,72 @@
+"""Reading request bodies: bounded in size, in time, and in what all of them together may hold."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+from aiohttp.http_exceptions import PayloadEncodingError
+
+from hark.workflows.errors import RequestError, UnavailableError
+
+_ALL_BODIES = 64 * 1024**2
+"""Bytes that all bodies being read may hold together; an open request of 1 MiB costs little more than that."""
+
+
+class TooLargeError(RequestError):
+    """The body has more bytes than are accepted."""
+
+    status, title = 413, "Content too large"
+
+
+class TooSlowError(RequestError):
+    """The body did not come within the deadline."""
+
+    status, title = 408, "Request timeout"
+
+
+class BadBodyError(RequestError):
+    """The body ended early, or its encoding is broken."""
+
+
+class BodyReader:
+    """Reads bodies of one process."""
+
+    def __init__(self, *, timeout_s: float, most_bytes: int = _ALL_BODIES) -> None:
+        self._timeout_s = timeout_s
+        self._most_bytes = most_bytes
+        self.held_bytes = 0
+
+    async def read(self, request: web.Request, max_bytes: int) -> bytes:
+        """Return the whole body.
+
+        Raises TooLargeError, TooSlowError, BadBodyError, and UnavailableError when too many others are being read.
+        """
+        declared = request.content_length
+        if declared is not None and declared > max_bytes:
+            raise TooLargeError(f"the body has {declared:,} bytes; at most {max_bytes:,} are accepted")
+        if declared == 0 or not request.can_read_body:
+            return b""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._collect(request, max_bytes)
+        except TimeoutError as error:
+            raise TooSlowError(f"the body did not come within {self._timeout_s:g} s") from error
+        except (web.RequestPayloadError, PayloadEncodingError) as error:
+            raise BadBodyError(f"the body cannot be read: {error}") from error
+
+    async def _collect(self, request: web.Request, max_bytes: int) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in request.content.iter_any():
+                size += len(chunk)
+                self.held_bytes += len(chunk)
+                if size > max_bytes:
+                    raise TooLargeError(f"the body has more than the {max_bytes:,} bytes that are accepted")
+                if self.held_bytes > self._most_bytes:
+                    raise UnavailableError("too many request bodies are being received", overloaded=True)
+                chunks.append(chunk)
+        finally:
+            self.held_bytes -= size
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)

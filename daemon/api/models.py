@@ -1,0 +1,490 @@
+"""The shapes of requests and answers: what OpenAPI describes, what the client gives, what the tests hold answers to.
+
+Answers may gain fields; whoever reads them keeps what it does not know.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ItemT = TypeVar("ItemT")
+
+ExecutionStatus = Literal["pending", "running", "waiting", "completed", "failed", "cancelled", "timeout", "skipped"]
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+Mode = Literal["production", "test", "dry_run"]
+ENDED = frozenset({"completed", "failed", "cancelled", "timeout", "skipped"})
+"""The statuses in which an execution stays."""
+
+
+class Answer(BaseModel):
+    """Base of what the API answers."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+
+class Page(Answer, Generic[ItemT]):
+    """One page of a list; `next_cursor` leads to the next one and is null on the last."""
+
+    items: list[ItemT]
+    next_cursor: str | None = None
+
+
+class ProblemItem(Answer):
+    """One thing that is wrong, and where."""
+
+    message: str
+    file: str = ""
+    line: int | None = None
+    column: int | None = None
+    path: str = ""
+    hint: str = ""
+    severity: str = "error"
+
+
+class ProblemDocument(Answer):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    problems: list[ProblemItem] = Field(default_factory=list)
+
+
+class Subject(Answer):
+    """The business entity that something is about."""
+
+    kind: str
+    id: str
+
+
+class TriggerRow(Answer):
+    """A trigger of a workflow's published version."""
+
+    id: str
+    kind: str
+    route: str
+    event_type: str | None = None
+    config: dict[str, Any] | None = None
+
+
+class LastExecution(Answer):
+    """The latest execution of a workflow."""
+
+    id: UUID
+    status: ExecutionStatus
+    created_at: datetime
+
+
+class WorkflowSummary(Answer):
+    """A workflow in a list."""
+
+    id: UUID
+    slug: str
+    name: str
+    description: str | None
+    category: str | None
+    tags: list[str]
+    status: Literal["draft", "active", "archived"]
+    is_active: bool
+    is_template: bool
+    paused_at: datetime | None
+    published_version: int | None
+    latest_version: int
+    created_at: datetime
+    updated_at: datetime
+    triggers: list[TriggerRow]
+    last_execution: LastExecution | None = None
+
+
+class WorkflowDetail(WorkflowSummary):
+    """A workflow with the definition of one version, the published one unless asked otherwise."""
+
+    version: int | None
+    content_hash: str | None
+    definition: dict[str, Any] | None
+
+
+class WorkflowVersion(Answer):
+    """An immutable version."""
+
+    version: int
+    content_hash: str
+    created_at: datetime
+    is_published: bool | None
+
+
+class AppliedWorkflow(Answer):
+    """What applying one definition did, or would do."""
+
+    workflow: str
+    id: UUID | None = None
+    outcome: Literal["created", "updated", "unchanged", "archived"]
+    version: int | None = None
+    status: str | None = None
+    file: str = ""
+
+
+class Applied(Answer):
+    """What applying several definitions did: all of it, or nothing."""
+
+    items: list[AppliedWorkflow]
+    warnings: list[ProblemItem]
+    dry_run: bool = False
+
+
+class Validated(Answer):
+    """Whether definitions could be applied as they are."""
+
+    valid: bool
+    items: list[AppliedWorkflow]
+    problems: list[ProblemItem]
+
+
+class Deleted(Answer):
+    """Something is gone, with its history."""
+
+    success: bool = True
+
+
+class ExecutionSummary(Answer):
+    """An execution in a list."""
+
+    id: UUID
+    workflow: str
+    workflow_id: UUID
+    workflow_name: str
+    version: int
+    status: ExecutionStatus
+    pending_reason: str | None
+    mode: Mode
+    trigger_type: str
+    trigger_id: str | None
+    event_id: UUID
+    ordinal: int
+    origin_id: UUID | None
+    parent_id: UUID | None
+    subject: Subject | None
+    instance_id: UUID | None
+    due_at: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration_ms: float | None
+    error_class: str | None
+    error_message: str | None
+    current_step: str | None
+    """The step that was started last and has not ended; else the last one."""
+
+
+class StepExecution(Answer):
+    """One run of a step; `pending` and without `seq` while it has not been reached."""
+
+    path: str
+    seq: int | None = None
+    verb: str
+    action_type: str | None = None
+    status: Literal["pending", "running", "waiting", "retrying", "completed", "failed", "skipped", "cancelled"]
+    attempt: int = 0
+    input: Any = None
+    output: Any = None
+    error: dict[str, Any] | None = None
+    due_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    duration_ms: float | None = None
+
+
+class TimelineEntry(Answer):
+    """Something that happened in an execution."""
+
+    at: datetime
+    type: str
+    path: str | None = None
+    detail: dict[str, Any] | None = None
+
+
+class LogLine(Answer):
+    """A line that an action or a user wrote."""
+
+    id: UUID
+    at: datetime
+    level: LogLevel
+    message: str
+    data: Any = None
+    path: str | None = None
+    execution_id: UUID
+    workflow: str
+
+
+class ExecutionDetail(ExecutionSummary):
+    """An execution with all that is on record of it."""
+
+    inputs: Any = None
+    output: Any = None
+    error: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    priority: int
+    depth: int
+    claims: int
+    deadline_at: datetime | None
+    cancel_requested_at: datetime | None
+    steps: list[StepExecution]
+    timeline: list[TimelineEntry]
+    logs: list[LogLine]
+    artifacts: list[dict[str, Any]]
+    truncated: bool = False
+    """There is more than is shown here."""
+
+
+class StartedExecution(Answer):
+    """An execution that was started; what it came to, if it ended while the caller waited."""
+
+    execution_id: UUID | None
+    event_id: UUID
+    workflow_id: UUID
+    workflow: str
+    status: ExecutionStatus | None
+    execution_time_ms: float | None = None
+    output: Any = None
+    error: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    duplicate: bool = False
+
+
+class ExecutionStatusChange(Answer):
+    """What became of a request to change an execution."""
+
+    execution_id: UUID
+    status: ExecutionStatus
+
+
+class RetriedExecution(Answer):
+    """The execution that repeats another one."""
+
+    execution_id: UUID
+    origin_id: UUID
+
+
+class Received(Answer):
+    """An event that was stored, and what it started."""
+
+    event_id: UUID
+    executions: list[UUID]
+    duplicate: bool = False
+
+
+class EventSummary(Answer):
+    """An event in a list."""
+
+    id: UUID
+    kind: str
+    type: str
+    source: str
+    route: str
+    subject: Subject | None
+    occurred_at: datetime
+    created_at: datetime
+    dedupe_key: str | None
+    depth: int
+    caused_by: UUID | None
+    matched: bool
+
+
+class Decision(Answer):
+    """Why a workflow that an event was offered to did not start."""
+
+    workflow: str
+    workflow_id: UUID
+    trigger_id: str
+    reason: str
+    detail: str | None = None
+
+
+class EventDetail(EventSummary):
+    """An event with its data, what it started, and what it did not start."""
+
+    data: Any = None
+    executions: list[ExecutionSummary]
+    decisions: list[Decision]
+
+
+class Slot(Answer):
+    """A due time of a schedule."""
+
+    utc: datetime
+    local: datetime
+    note: str
+    workflow: str | None = None
+    trigger_id: str | None = None
+    schedule: str | None = None
+    timezone: str | None = None
+
+
+class ActionEntry(Answer):
+    """An action of the catalogue."""
+
+    type: str
+    name: str
+    description: str
+    category: str
+    config_schema: dict[str, Any]
+    output_schema: dict[str, Any]
+    example: dict[str, Any]
+    permissions: list[str]
+    effect: str
+
+
+class TriggerEntry(Answer):
+    """A trigger kind of the catalogue."""
+
+    kind: str
+    name: str
+    description: str
+    config_schema: dict[str, Any]
+    event_data: list[str]
+    example: dict[str, Any]
+    other_names: list[str]
+
+
+class HookRow(Answer):
+    """An address that webhooks may be sent to."""
+
+    path: str
+    url: str
+    methods: list[str]
+    auth: str
+    workflow: str
+    trigger_id: str
+
+
+class WatchRow(Answer):
+    """A table whose changes start workflows, and whether they are captured."""
+
+    table: str
+    operations: list[str]
+    workflows: list[str]
+    attached: bool
+    detail: str = ""
+    backlog: int = 0
+    """Changes that are not events yet; counted up to 10,000."""
+    parked: int = 0
+    """Changes that could not be made into events."""
+
+
+class InstanceRow(Answer):
+    """A daemon process on the database."""
+
+    id: UUID
+    host: str
+    pid: int
+    version: str
+    state: str
+    started_at: datetime
+    heartbeat_at: datetime
+    silent_s: float
+    running: int
+    """Executions in hand."""
+
+
+class Stats(Answer):
+    """How much there is; totals of history are estimates."""
+
+    workflows: int
+    active_workflows: int
+    instances: int
+    open_executions: dict[str, int]
+    estimated_rows: dict[str, int] | None
+    engine: dict[str, float]
+
+
+class HealthPart(Answer):
+    """Whether one part of the daemon can do its work."""
+
+    ok: bool
+    detail: str = ""
+
+
+class Readiness(Answer):
+    """Whether this daemon can take work, and if not, why."""
+
+    ready: bool
+    parts: dict[str, HealthPart]
+
+
+class NewEventBody(BaseModel):
+    """An event to publish."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    type: str = Field(min_length=1, max_length=200)
+    data: Any = None
+    source: str = Field(default="api", min_length=1, max_length=200)
+    subject: Subject | str | None = None
+    """`{kind, id}`, or `kind/id`."""
+    key: str | None = Field(default=None, min_length=1, max_length=500)
+    """The same key from the same source is the same event, however often it is sent."""
+    occurred_at: datetime | None = None
+
+
+class ExecuteBody(BaseModel):
+    """What to start a workflow with."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    input: dict[str, Any] | None = None
+    mode: Mode = "production"
+    key: str | None = Field(default=None, min_length=1, max_length=500)
+    """The same key starts the workflow once, however often it is sent."""
+    metadata: dict[str, Any] | None = None
+
+
+class CancelBody(BaseModel):
+    """Why to cancel."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(default="", max_length=1000)
+
+
+class RetryBody(BaseModel):
+    """How to retry."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    from_start: bool = False
+    """Run all steps again, also those that completed."""
+
+
+class SourceFile(BaseModel):
+    """A definition file, YAML or JSON."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    name: str = Field(default="", max_length=1000)
+    """Shown with what is wrong; its suffix tells the format."""
+    content: str
+
+
+class ApplyBody(BaseModel):
+    """Definitions to apply, all or nothing."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    files: list[SourceFile] = Field(max_length=10_000)
+    dry_run: bool = False
+    """Check everything and change nothing."""
+    prune: bool = False
+    """Archive the workflows that are not among these."""
+
+
+class ValidateBody(BaseModel):
+    """Definitions to check."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    files: list[SourceFile] = Field(max_length=10_000)

@@ -1,0 +1,199 @@
+"""The HTTP application: routes, what surrounds every request, and how it is served."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+from aiohttp import web
+
+from hark.daemon.api import definitions, events, executions, health, hooks, live, starting, surroundings, watches
+from hark.daemon.api.openapi import openapi_document
+from hark.daemon.api.problems import MethodNotAllowedError, problem_response, response_for
+from hark.daemon.api.services import Services
+from hark.daemon.api.table import SERVICES, Route, answer, encode
+from hark.workflows.errors import ConfigurationError
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+TABLES = (
+    definitions.table,
+    starting.table,
+    executions.table,
+    events.table,
+    live.table,
+    surroundings.table,
+    watches.table,
+)
+_LINGERING_S = 2.0
+"""After a refusal the rest of a body is read for so long, so that the sender sees the answer; then it is cut."""
+_SHUTDOWN_S = 5.0
+BACKLOG = 4096
+"""For `listen`: bursts of ten thousand connections are taken without a reset."""
+
+
+def all_routes() -> list[Route]:
+    """Return the routes of the API."""
+    return list(chain.from_iterable(table.routes for table in TABLES))
+
+
+def build_application(services: Services) -> web.Application:
+    """Make the application. There are no middlewares: webhooks pay for nothing but themselves."""
+    application = web.Application()
+    application[SERVICES] = services
+    application[hooks.HOOKS] = hooks.Hooks(services)
+    application[health.METRICS] = health.metrics_registry(services)
+    router = application.router
+    router.add_route("*", hooks.PREFIX + "{path:.*}", _guarded("hooks", services, hooks.receive))
+    for path, handler in (
+        ("/", health.show_page),
+        ("/healthz", health.show_health),
+        ("/readyz", health.show_readiness),
+        ("/metrics", health.show_metrics),
+    ):
+        router.add_get(path, handler)
+        router.add_route("*", path, _wrong_method(["GET", "HEAD"]))
+    _add_api(application, services, all_routes())
+    router.add_route("*", "/{path:.*}", _unknown)
+    return application
+
+
+class Server:
+    """Serves the application on the settings' address, or on sockets that systemd has opened."""
+
+    def __init__(self, services: Services, *, sockets: Sequence[socket.socket] = ()) -> None:
+        self._services = services
+        self._sockets = sockets
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> str:
+        """Begin to serve; returns the URL. Raises ConfigurationError when the address cannot be had."""
+        settings = self._services.settings
+        self._runner = web.AppRunner(
+            build_application(self._services),
+            access_log=None,
+            handle_signals=False,
+            # Also the deadline for headers: a connection that has not sent them whole by then is closed.
+            keepalive_timeout=settings.header_timeout.total_seconds(),
+            lingering_time=_LINGERING_S,
+            shutdown_timeout=_SHUTDOWN_S,
+        )
+        await self._runner.setup()
+        try:
+            for site in self._sites(self._runner):
+                await site.start()
+        except OSError as error:
+            raise ConfigurationError(_no_address(settings.host, settings.port, error)) from error
+        return _url(self._runner.addresses[0])
+
+    async def stop(self) -> None:
+        """Take no more requests and finish those in flight; idempotent, safe before start."""
+        self._services.stopping = True
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    def _sites(self, runner: web.AppRunner) -> list[web.BaseSite]:
+        if self._sockets:
+            return [web.SockSite(runner, sock, backlog=BACKLOG) for sock in self._sockets]
+        settings = self._services.settings
+        return [web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)]
+
+
+def _no_address(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is in use: is Hark running already? Choose another with --port or HARK_PORT"
+    return f"{host}:{port} cannot be served on: {error.strerror or error}"
+
+
+def _url(address: Any) -> str:
+    """Write the address of a listening socket as a URL; what listens everywhere is reached on this machine."""
+    if isinstance(address, str):
+        return f"unix:{address}"
+    host, port = address[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound here, only written
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _add_api(application: web.Application, services: Services, routes: Sequence[Route]) -> None:
+    methods: dict[str, list[str]] = {}
+    for route in routes:
+        methods.setdefault(route.path, []).append(route.method)
+        application.router.add_route(route.method, route.path, _guarded("api", services, _answering(route, services)))
+    application.router.add_get("/api/openapi.json", _describing(routes, services))
+    for path, known in methods.items():
+        application.router.add_route("*", path, _wrong_method(known))
+
+
+def _answering(route: Route, services: Services) -> _Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await answer(route, services, request)
+
+    return handle
+
+
+def _guarded(area: str, services: Services, handler: _Handler) -> _Handler:
+    """Bound how many requests are in flight, count them, and turn what they raise into an answer."""
+    most = services.settings.max_requests
+    counts = services.requests
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if services.in_flight >= most:
+            response: web.StreamResponse = _busy()
+        else:
+            services.in_flight += 1
+            try:
+                response = await handler(request)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the edge of the loop: every error is an answer, and logged
+                response = response_for(error)
+            finally:
+                services.in_flight -= 1
+        key = (area, response.status)
+        counts[key] = counts.get(key, 0) + 1
+        return response
+
+    return handle
+
+
+def _busy() -> web.Response:
+    response = problem_response(
+        503, "Unavailable", "too many requests are in flight; try again", headers={"Retry-After": "1"}
+    )
+    response.force_close()
+    return response
+
+
+def _describing(routes: Sequence[Route], services: Services) -> _Handler:
+    """Serve the OpenAPI document, made at its first request: it takes longer than a start should."""
+    made: list[bytes] = []
+
+    async def describe(_request: web.Request) -> web.Response:
+        if not made:
+            made.append(encode(openapi_document(routes, services.settings.base_url)))
+        return web.Response(body=made[0], content_type="application/json")
+
+    return describe
+
+
+def _wrong_method(methods: Iterable[str]) -> _Handler:
+    allowed = ", ".join(sorted(methods))
+
+    async def refuse(request: web.Request) -> web.Response:
+        return problem_response(
+            MethodNotAllowedError.status,
+            MethodNotAllowedError.title,
+            f"{request.method} is not taken here; this address takes {allowed}",
+            headers={"Allow": allowed},
+        )
+
+    return refuse
+
+
+async def _unknown(_request: web.Request) -> web.Response:
+    return problem_response(404, "Not found", "there is nothing at this address; / says what there is")

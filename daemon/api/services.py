@@ -1,0 +1,155 @@
+"""What the handlers are handed: the engine and publisher as far as they call them, and the rest of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from hark.daemon.api.auth import KeyRing
+from hark.daemon.api.bodies import BodyReader
+from hark.daemon.settings import Settings
+from hark.daemon.store.database import Database
+from hark.daemon.store.listing import Listing
+from hark.workflows.catalogue import ActiveTrigger, Catalogue, Health, NewEvent, Receipt
+from hark.workflows.errors import Problem
+from hark.workflows.ids import ExecutionId, TenantId
+from hark.workflows.loading import Loaded
+
+
+class RegistryPort(Protocol):
+    """What is active, as far as webhooks need to know it."""
+
+    generation: int
+
+    @property
+    def triggers(self) -> Sequence[ActiveTrigger]:
+        """All triggers of all active workflows; another list for every generation."""
+        ...
+
+
+class EnginePort(Protocol):
+    """The engine, as far as requests reach it."""
+
+    @property
+    def registry(self) -> RegistryPort:
+        """What is active."""
+        ...
+
+    def now(self) -> datetime:
+        """Return the database's clock."""
+        ...
+
+    async def emit(self, event: NewEvent) -> Receipt:
+        """Store an event and start what matches; returns after the commit."""
+        ...
+
+    async def start_workflow(
+        self,
+        tenant_id: TenantId,
+        slug: str,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        mode: str = "production",
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        source: str = "api",
+    ) -> Receipt:
+        """Start a workflow by hand."""
+        ...
+
+    async def cancel(self, tenant_id: TenantId, execution_id: UUID, *, reason: str = "") -> str:
+        """Cancel an execution; returns its status."""
+        ...
+
+    async def retry(self, tenant_id: TenantId, execution_id: UUID, *, from_start: bool = False) -> ExecutionId:
+        """Run an ended execution again, as a new one."""
+        ...
+
+    async def wait_for_end(self, tenant_id: TenantId, execution_id: UUID, timeout_s: float) -> str | None:
+        """Return the status in which an execution ends, None when that takes longer."""
+        ...
+
+    def health(self) -> Mapping[str, Health]:
+        """Tell of every part whether it works."""
+        ...
+
+    def stats(self) -> Mapping[str, float]:
+        """Return counters and gauges by name."""
+        ...
+
+
+class AppliedPort(Protocol):
+    """What became of one applied definition."""
+
+    @property
+    def slug(self) -> str: ...
+    @property
+    def workflow_id(self) -> UUID: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def warnings(self) -> Sequence[Problem]: ...
+
+
+class PublisherPort(Protocol):
+    """Publication of definitions, as far as requests reach it."""
+
+    async def apply(
+        self,
+        tenant_id: TenantId,
+        workflows: Sequence[Loaded],
+        *,
+        dry_run: bool = False,
+        prune: bool = False,
+        created_by: UUID | None = None,
+    ) -> Sequence[AppliedPort]:
+        """Store and publish definitions: all or nothing."""
+        ...
+
+    async def pause(self, tenant_id: TenantId, slug: str) -> None:
+        """Switch a workflow's triggers off."""
+        ...
+
+    async def resume(self, tenant_id: TenantId, slug: str) -> None:
+        """Switch them on again."""
+        ...
+
+    async def archive(self, tenant_id: TenantId, slug: str) -> None:
+        """Take a workflow out of service and keep its history."""
+        ...
+
+    async def delete(self, tenant_id: TenantId, slug: str) -> None:
+        """Delete a workflow with its history."""
+        ...
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything that handlers use; made once by the composition root."""
+
+    engine: EnginePort
+    publisher: PublisherPort
+    database: Database
+    settings: Settings
+    catalogue: Catalogue
+    keys: KeyRing
+    listing: Listing = field(init=False)
+    bodies: BodyReader = field(init=False)
+    requests: dict[tuple[str, int], int] = field(default_factory=dict, init=False)
+    """How many requests were answered, by area and status."""
+    in_flight: int = field(default=0, init=False)
+    listeners: int = field(default=0, init=False)
+    """How many follow `/api/live`."""
+    stopping: bool = False
+    """Set by the composition root when the process is told to stop: not ready any more, and no new work."""
+
+    def __post_init__(self) -> None:
+        self.listing = Listing(self.database)
+        self.bodies = BodyReader(timeout_s=self.settings.body_timeout.total_seconds())
