@@ -32,14 +32,13 @@ from hark.workflows.cel.paths import path_of
 from hark.workflows.cel.tree import Call, Const, ListNode, Literal, Node, Select
 from hark.workflows.expressions import Expression
 
-_Family: TypeAlias = OneOf["text", "uuid", "integer", "numeric", "boolean"]
+_Family: TypeAlias = OneOf["text", "integer", "numeric", "boolean"]
 
 _FAMILIES: dict[str, _Family] = {
-    **dict.fromkeys(("text", "varchar", "character varying"), "text"),
+    **dict.fromkeys(("text", "varchar", "character varying", "uuid"), "text"),
     **dict.fromkeys(("smallint", "integer", "bigint", "int", "int2", "int4", "int8"), "integer"),
     **dict.fromkeys(("numeric", "decimal"), "numeric"),
     **dict.fromkeys(("boolean", "bool"), "boolean"),
-    "uuid": "uuid",
 }
 _TYPE = re.compile(r"([a-z0-9 ]+?)(\(\d+(, ?-?\d+)?\))?")
 _ROWS: dict[str, frozenset[str]] = {
@@ -176,7 +175,7 @@ class _Translator:
         if row not in self._rows:
             return _Column("", family)
         sql = f"{row.upper()}.{quote_identifier(name)}"
-        return _Column(f'({sql}::text COLLATE "C")' if family in {"text", "uuid"} else sql, family)
+        return _Column(f'({sql}::text COLLATE "C")' if family == "text" else sql, family)
 
 
 _SCOPE = frozenset({"event", "new", "old"})
@@ -187,9 +186,15 @@ def _joined(parts: list[str], word: str) -> str:
 
 
 def _between_columns(symbol: str, a: _Column, b: _Column) -> str | None:
-    """Compare two columns of one family. Different numerics may be one double, so that only `!=` is sure of them."""
-    if a.family != b.family or (a.family == "numeric" and symbol != "!="):
+    """Compare two columns of one family.
+
+    Numerics only for change, and then as they are written: different ones may be one double, and equal ones two
+    numbers in JSON (9007199254740993 is read exactly, 9007199254740993.0 is not).
+    """
+    if a.family != b.family:
         return None
+    if a.family == "numeric":
+        return f"({a.sql}::text IS DISTINCT FROM {b.sql}::text)" if symbol == "!=" else None
     if symbol in _DISTINCT:
         return f"({a.sql} {_DISTINCT[symbol]} {b.sql})"
     return f"({a.sql} {symbol} {b.sql})" if a.family == "integer" else None
@@ -212,7 +217,7 @@ def _literal(family: _Family, value: Literal, *, ordered: bool) -> str | None:
         return ("true" if value else "false") if family == "boolean" and not ordered else None
     if isinstance(value, str):
         readable = "\0" not in value and (value.isascii() or not ordered)
-        return quote_text(value) if family in {"text", "uuid"} and readable else None
+        return quote_text(value) if family == "text" and readable else None
     return _number(value) if isinstance(value, int | float) and family == "integer" else None
 
 

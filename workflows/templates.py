@@ -17,6 +17,7 @@ import orjson
 from hark.workflows.cel.checker import MAX_SOURCE
 from hark.workflows.cel.paths import Parts
 from hark.workflows.cel.text import number_text
+from hark.workflows.cel.values import finalise, normalise
 from hark.workflows.errors import ExpressionError, TemplateError
 from hark.workflows.expressions import Expression, compile_expression
 
@@ -183,13 +184,17 @@ def _integer_text(number: int) -> str:
         raise ExpressionError("the number has too many digits to be written") from error
 
 
+def _json_value(value: Any) -> Any:
+    return finalise(normalise(value))
+
+
 def json_text(value: Any) -> str:
     """Write a list or object as compact JSON, also with numbers and text that are too odd for the fast writer."""
     try:
-        return orjson.dumps(value, default=str).decode()
+        return orjson.dumps(value, default=_json_value).decode()
     except TypeError:
         pass
     try:
-        return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(value, default=_json_value, ensure_ascii=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
         raise ExpressionError("the value cannot be written as JSON") from error
