@@ -46,14 +46,20 @@ def refusal(message: str, error_class: str = "http_request_invalid") -> ActionEr
     return ActionError(message, error_class=error_class, retryable=False)
 
 
-def check_header(name: str, value: str) -> None:
-    """Refuse a header that would break out of its line, or that belongs to the connection. Raises ValueError."""
+def check_header_name(name: str) -> str:
+    """Refuse a name that would break out of its line, or that belongs to the connection. Raises ValueError."""
     if not _TOKEN.fullmatch(name):
         raise ValueError(f"{name!r} is no header name: write letters, digits and hyphens")
     if name.lower() in _FRAMING:
         raise ValueError(f"the header {name} belongs to the connection and cannot be set")
+    return name
+
+
+def check_header_value(value: str) -> str:
+    """Refuse a value that would break out of its line. Raises ValueError."""
     if _CONTROL.search(value):
-        raise ValueError(f"the header {name} contains a line break or another control character")
+        raise ValueError("a header contains no line breaks or control characters")
+    return value
 
 
 def check_url(text: str) -> URL:
@@ -207,7 +213,8 @@ class HttpClient:
 def _first_request(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> _Request:
     try:
         for name, value in headers.items():
-            check_header(name, value)
+            check_header_name(name)
+            check_header_value(value)
         return _Request(method, check_url(url), CIMultiDict(headers), body)
     except ValueError as error:
         raise refusal(str(error)) from error

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from hark.actions.config import ActionConfig, Text, as_text
-from hark.actions.http_client import check_header, check_url
+from hark.actions.config import ActionConfig, Text
+from hark.actions.http_client import check_header_name, check_header_value, check_url
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -19,17 +19,8 @@ def _checked_url(text: str) -> str:
     return text
 
 
-def _header_texts(value: Any) -> Any:
-    """Write the values as text and leave out those that are null."""
-    if not isinstance(value, dict):
-        return value
-    return {name: as_text(item) for name, item in value.items() if item is not None}
-
-
-def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        check_header(name, value)
-    return headers
+def _without_nulls(value: Any) -> Any:
+    return {name: item for name, item in value.items() if item is not None} if isinstance(value, dict) else value
 
 
 def upper_case(value: Any) -> Any:
@@ -38,10 +29,11 @@ def upper_case(value: Any) -> Any:
 
 
 Url = Annotated[str, AfterValidator(_checked_url), WithJsonSchema({"type": "string", "format": "uri"})]
+HeaderName = Annotated[str, AfterValidator(check_header_name)]
+HeaderValue = Annotated[Text, AfterValidator(check_header_value)]
 Headers = Annotated[
-    dict[str, str],
-    BeforeValidator(_header_texts),
-    AfterValidator(_checked_headers),
+    dict[HeaderName, HeaderValue],
+    BeforeValidator(_without_nulls),
     WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}),
 ]
 Method = Annotated[Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"], BeforeValidator(upper_case)]
@@ -76,9 +68,9 @@ class HeaderAuth(ActionConfig):
     """A key in a header of its own."""
 
     type: Literal["header"]
-    name: str
+    name: HeaderName
     """Such as `X-Api-Key`."""
-    value: Text
+    value: HeaderValue
 
     def header(self) -> tuple[str, str]:
         """Return name and value of the header."""

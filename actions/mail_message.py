@@ -15,7 +15,7 @@ from email.utils import format_datetime
 from hashlib import blake2b
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from hark.actions.config import ActionConfig, Text
 
@@ -30,6 +30,14 @@ def one_line(text: str) -> str:
     return text
 
 
+def _checked_base64(text: str) -> str:
+    try:
+        b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("this is not base64") from error
+    return text
+
+
 class Attachment(ActionConfig):
     """A file that goes along."""
 
@@ -37,7 +45,7 @@ class Attachment(ActionConfig):
     """The name that the reader sees."""
     content: Text | None = None
     """The content as text."""
-    content_base64: str | None = None
+    content_base64: Annotated[str, AfterValidator(_checked_base64)] | None = None
     """The content as base64, instead of `content`."""
     content_type: Annotated[str, Field(pattern=_CONTENT_TYPE)] | None = None
     """Such as `text/csv`; without it, guessed from the name."""
@@ -48,17 +56,11 @@ class Attachment(ActionConfig):
             raise ValueError("an attachment has either `content` or `content_base64`")
         if self.media_type()[0].lower() in {"multipart", "message"}:
             raise ValueError("an attachment is one file: its type cannot be multipart or message")
-        self.data()
         return self
 
     def data(self) -> bytes:
-        """Return the bytes of the file. Raises ValueError."""
-        if self.content is not None:
-            return self.content.encode()
-        try:
-            return b64decode(self.content_base64 or "", validate=True)
-        except binascii.Error as error:
-            raise ValueError("`content_base64` is not base64") from error
+        """Return the bytes of the file."""
+        return self.content.encode() if self.content is not None else b64decode(self.content_base64 or "")
 
     def media_type(self) -> tuple[str, str]:
         """Return main type and subtype."""

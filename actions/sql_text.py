@@ -16,10 +16,10 @@ _TOKEN = re.compile(
     r"""
       (?P<space>      \s+ | --[^\n]* )
     | (?P<comment>    /\* )
-    | (?P<escaped>    [eE]'(?:[^'\\]|\\.|'')*' )
+    | (?P<escaped>    [eE]'(?:[^'\\]|\\.|'')*+' )
     | (?P<unclosed>   [eE]' )
-    | (?P<string>     (?:[bBxXnN]|[uU]&)?'(?:[^']|'')*' )
-    | (?P<identifier> (?:[uU]&)?"(?:[^"]|"")*" )
+    | (?P<string>     (?:[bBxXnN]|[uU]&)?'(?:[^']|'')*+' )
+    | (?P<identifier> (?:[uU]&)?"(?:[^"]|"")*+" )
     | (?P<dollar>     \$(?P<tag>[A-Za-z_\u0080-\U0010ffff][\w]*)?\$ )
     | (?P<positional> \$\d+ )
     | (?P<word>       [A-Za-z_\u0080-\U0010ffff][\w$]* )

@@ -174,7 +174,7 @@ def test_retry_after_is_read_and_capped(text: str, seconds: float | None) -> Non
         ({"url": "https://u:p@example.org"}, "use `auth`"),
         ({"url": URL, "method": "FETCH"}, "Input should be"),
         ({"url": URL, "json": 1, "body": "x"}, "write `json` or `body`, not both"),
-        ({"url": URL, "headers": {"A": "b\r\nC: d"}}, "line break"),
+        ({"url": URL, "headers": {"A": "b\r\nC: d"}}, "line breaks"),
         ({"url": URL, "headers": {"Transfer-Encoding": "chunked"}}, "cannot be set"),
         ({"url": URL, "auth": {"type": "digest"}}, "basic"),
         ({"url": URL, "expect": ["ok"]}, "xx"),
