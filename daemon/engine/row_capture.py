@@ -1,0 +1,172 @@
+"""Row capture on the home database (`RowPort`): the outbox becomes events, the triggers follow the workflows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from hark.daemon.engine.ingest import Ingest
+from hark.daemon.store.capture_triggers import describe_tables, install
+from hark.daemon.store.database import Connection, Database, Lane, sql
+from hark.daemon.store.row_outbox import take_row_changes
+from hark.triggers.capture_plan import CapturePlan
+from hark.triggers.row_changes import RowChange
+from hark.triggers.row_port import Installed, Picture
+from hark.triggers.table_name import TableName
+from hark.workflows.catalogue import NewEvent
+from hark.workflows.errors import FencedError, UnavailableError
+
+log = structlog.get_logger(__name__)
+
+EventsOf = Callable[[RowChange], Iterable[NewEvent]]
+
+MOST_RECORDS = 200
+FLOOR_S = 1.0
+_PLANNER = {
+    # The outbox is empty whenever it is analysed: without this, a plan for an empty table reads all of a full one.
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """All ids up to `last_id` were given out to transactions below `next`."""
+
+    last_id: int
+    next: int
+
+
+class RowCapture:
+    """Takes row changes in, and keeps the triggers that capture them. Its drains take turns on one connection.
+
+    The outbox is read from a floor: below it every transaction has ended and every record is gone. Otherwise each read
+    would pass over all that was deleted since the oldest snapshot in the database was taken, a backup's for example.
+    """
+
+    def __init__(self, database: Database, ingest: Ingest, generation: Callable[[], int]) -> None:
+        self._database = database
+        self._ingest = ingest
+        self._generation = generation
+        self._lane = Lane(database, "row capture", _PLANNER)
+        self._session: int | None = None
+        self._two_phase = True
+        self._floor = 0
+        self._mark: _Mark | None = None
+        self._looked_at = 0.0
+        self._singly = 0
+
+    @property
+    def backend_pid(self) -> int | None:
+        """The server process behind the drains."""
+        return self._lane.backend_pid
+
+    @property
+    def can_wake(self) -> bool:
+        """Whether writers may NOTIFY."""
+        return not self._two_phase
+
+    async def look(self, tables: Collection[TableName]) -> Picture:
+        """Look at tables."""
+        generation = self._generation()  # before anything is awaited: it is that of the caller's triggers
+        async with self._database.transaction() as connection:
+            return Picture(generation, await describe_tables(connection, tables))
+
+    async def install(self, plans: Sequence[CapturePlan], generation: int, *, patience_s: float) -> Installed:
+        """Make the database capture exactly what the plans say."""
+        return await install(self._database, plans, generation, patience_s=patience_s)
+
+    async def drain(self, events_of: EventsOf) -> int:
+        """Turn the oldest changes into events; return how many records were done with."""
+        if self._singly:
+            self._singly -= 1
+            return await self._drain_one(events_of)
+        try:
+            done = await self._drain(events_of, MOST_RECORDS)
+        except (UnavailableError, FencedError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one of them
+            # One of them cannot be stored, and must not keep the others: from here on they go one by one.
+            log.warning("row.batch_split", error=str(error))
+            self._singly = MOST_RECORDS
+            return await self.drain(events_of)
+        if done and time.monotonic() - self._looked_at > FLOOR_S:
+            await self._raise_floor()
+        return done
+
+    async def want_wakeups(self, *, wanted: bool) -> int | None:
+        """Have writers NOTIFY, or not; None when that was so, else the horizon behind which all know."""
+        async with self._lane.connection() as connection:
+            if not await connection.fetchval(sql("set_capture_wakeups"), int(wanted)):
+                return None
+            # A statement of its own: who read the old flag has had a transaction id before it was changed.
+            bounds = await connection.fetch(sql("row_change_bounds"), self._floor)
+        return int(bounds[0]["next"])
+
+    async def is_past(self, horizon: int) -> bool:
+        """Tell whether all transactions below the horizon have ended."""
+        async with self._lane.connection() as connection:
+            bounds = await connection.fetch(sql("row_change_bounds"), self._floor)
+        return bool(bounds[0]["oldest"] >= horizon)
+
+    async def close(self) -> None:
+        """Close the connection; idempotent."""
+        await self._lane.stop()
+
+    async def _adopt(self, connection: Connection) -> None:
+        """On a new session, whose server may be another one than before, nothing is known."""
+        if connection.get_server_pid() != self._session:
+            self._two_phase = await connection.fetchval(sql("get_two_phase"))
+            self._floor, self._mark = 0, None
+            self._session = connection.get_server_pid()
+
+    async def _drain(self, events_of: EventsOf, limit: int) -> int:
+        async with self._lane.connection() as connection:
+            await self._adopt(connection)
+            async with connection.transaction():
+                changes = await take_row_changes(connection, self._floor, limit)
+                events = [event for change in changes for event in events_of(change)]
+                committed = await self._ingest.take_within(connection, events) if events else None
+            if committed is not None:
+                committed()
+        return len(changes)
+
+    async def _drain_one(self, events_of: EventsOf) -> int:
+        """Take the oldest change alone: if need be without its rows, and if even that fails put it aside."""
+        try:
+            return await self._drain(events_of, 1)
+        except (UnavailableError, FencedError):
+            raise
+        except Exception as error:  # noqa: BLE001 - logged below if it stays
+            reason = str(error)
+        try:
+            return await self._drain(lambda change: events_of(_without_rows(change, reason)), 1)
+        except (UnavailableError, FencedError):
+            raise
+        except Exception:
+            log.exception("row.change_parked")
+        async with self._lane.connection() as connection:
+            await connection.fetchval(sql("park_row_change"), self._floor, reason)
+        return 1
+
+    async def _raise_floor(self) -> None:
+        """Raise the floor to the last mark once all transactions from before it have ended; set a new mark."""
+        self._looked_at = time.monotonic()
+        async with self._lane.connection() as connection:
+            last_id = await connection.fetchval(sql("last_row_change"))
+            bounds = (await connection.fetch(sql("row_change_bounds"), self._floor))[0]
+        if last_id < self._floor:  # the ids began anew
+            self._floor, self._mark = 0, None
+        elif self._mark is None:
+            self._mark = _Mark(last_id, bounds["next"])
+        elif bounds["oldest"] >= self._mark.next:
+            first = bounds["first_id"]
+            self._floor = max(self._floor, self._mark.last_id if first is None else min(self._mark.last_id, first - 1))
+            self._mark = _Mark(last_id, bounds["next"])
+
+
+def _without_rows(change: RowChange, reason: str) -> RowChange:
+    return replace(change, old=(), new=(), error=f"the rows cannot be stored: {reason}"[:1000])

@@ -1,0 +1,109 @@
+"""Checks of `row` triggers against the database, before they are published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from hark.daemon.store.capture_triggers import describe_tables
+from hark.daemon.store.database import Connection, sql
+from hark.triggers.capture_plan import Table
+from hark.triggers.row_config import RowConfig
+from hark.triggers.table_name import TableName, quoted
+from hark.workflows.catalogue import ActiveTrigger, suggestion
+from hark.workflows.errors import ExpressionError, Problem
+from hark.workflows.expressions import compile_expression
+from hark.workflows.scopes import TRIGGER
+
+_ROWS = frozenset({"old", "new"})
+
+
+async def check_tables(connection: Connection, triggers: Sequence[ActiveTrigger]) -> list[Problem]:
+    """Find what is wrong with `row` triggers: tables, columns, rights. Paths start with (workflow, trigger id)."""
+    rows = [trigger for trigger in triggers if trigger.kind == "row"]
+    if not rows:
+        return []
+    tables = await describe_tables(connection, {trigger.config.table_name for trigger in rows})
+    known: list[TableName] | None = None
+    problems: list[Problem] = []
+    for trigger in rows:
+        table = tables.get(trigger.config.table_name)
+        if table is None:
+            known = await _all_tables(connection) if known is None else known
+            problems.append(_unknown_table(trigger, known))
+        else:
+            problems.extend(_problems(trigger, table))
+    return problems
+
+
+async def _all_tables(connection: Connection) -> list[TableName]:
+    """List what could have been meant; a schema without tables is there with an empty name."""
+    rows = await connection.fetch(sql("find_schema_names"))
+    return [TableName(row["schema_name"], row["table_name"] or "") for row in rows]
+
+
+def _at(trigger: ActiveTrigger, *path: str | int) -> tuple[str | int, ...]:
+    return (trigger.workflow, trigger.id, *path)
+
+
+def _unknown_table(trigger: ActiveTrigger, known: Sequence[TableName]) -> Problem:
+    name: TableName = trigger.config.table_name
+    schemas = {each.schema for each in known}
+    if name.schema not in schemas:
+        return Problem(
+            f"there is no schema {quoted(name.schema)}", _at(trigger, "table"), suggestion(name.schema, schemas)
+        )
+    tables = {each.name: each for each in known if each.name}
+    elsewhere = sorted(str(each) for each in known if each.name.lower() == name.name.lower())
+    if elsewhere:
+        hint = f"did you mean {' or '.join(elsewhere[:3])}?"
+    else:
+        hint = suggestion(name.name, [quoted(each.name) for each in tables.values() if each.schema == name.schema])
+    return Problem(f"there is no table {name}", _at(trigger, "table"), hint)
+
+
+def _problems(trigger: ActiveTrigger, table: Table) -> Iterator[Problem]:
+    refusal = table.refusal
+    if refusal is not None:
+        message, _, hint = refusal.partition(": ")
+        yield Problem(message, _at(trigger, "table"), hint)
+        return
+    if not table.may_trigger:
+        yield Problem(
+            f"Hark's database user may not create triggers on {table.name}",
+            _at(trigger, "table"),
+            f"as its owner: GRANT TRIGGER ON {table.name} TO the user",
+        )
+    columns = {column.name: column for column in table.columns}
+    for path, name in _named(trigger):
+        if name not in columns:
+            yield Problem(f"{table.name} has no column {name!r}", _at(trigger, *path), suggestion(name, columns))
+        elif columns[name].virtual:
+            yield Problem(
+                f"column {name!r} of {table.name} is computed when it is read: no trigger sees its value",
+                _at(trigger, *path),
+                "make it STORED, or use the columns that it is computed from",
+            )
+
+
+def _named(trigger: ActiveTrigger) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    config: RowConfig = trigger.config
+    yield from config.named_columns().items()
+    if trigger.when is not None:
+        for name in _columns_read(trigger.when):
+            yield ("when",), name
+
+
+def _columns_read(when: str) -> Iterable[str]:
+    """Name the columns that a condition reads, be it as new.x or event.data.new.x, each once."""
+    try:
+        expression = compile_expression(when, TRIGGER | _ROWS)
+    except ExpressionError:
+        return ()  # said elsewhere, with its place
+    found: dict[str, None] = {}
+    for parts in expression.paths:
+        if parts in expression.guarded:
+            continue
+        rest = parts[2:] if parts[:2] == ("event", "data") else parts
+        if len(rest) > 1 and rest[0] in _ROWS and isinstance(rest[1], str):
+            found[rest[1]] = None
+    return found

@@ -1,0 +1,219 @@
+"""The triggers on the users' tables: what is there, and how it becomes what the plans say."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import asyncpg
+import orjson
+import structlog
+
+from hark.daemon.store.database import Connection, Database, sql
+from hark.daemon.store.row_outbox import subscriptions_of
+from hark.triggers.capture_plan import CapturePlan, Column, Placement, Relation, Table
+from hark.triggers.row_port import Installed
+from hark.triggers.table_name import TableName
+
+log = structlog.get_logger(__name__)
+
+_OFF = "off"
+"""Mode of a trigger that was to be dropped by somebody who is not its table's owner: it never fires."""
+_LATER = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+
+TriggerKey = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A trigger of ours in the database."""
+
+    relation: int
+    label: str
+    name: str
+    enabled: bool
+    arguments: tuple[str, ...]
+
+    @property
+    def off(self) -> bool:
+        """Whether it is only there because it could not be dropped."""
+        return self.arguments[1:2] == (_OFF,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    placement: Placement
+    arguments: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Work:
+    """What has to be done to one table, in one transaction."""
+
+    table: str
+    place: list[_Place] = field(default_factory=list)
+    remove: list[Found] = field(default_factory=list)
+
+
+async def describe_tables(connection: Connection, names: Collection[TableName]) -> dict[TableName, Table]:
+    """Look at tables; those that do not exist are left out."""
+    ordered = sorted(names)
+    rows = await connection.fetch(
+        sql("describe_tables"), [name.schema for name in ordered], [name.name for name in ordered]
+    )
+    return {table.name: table for table in map(_table, rows)}
+
+
+def _table(row: asyncpg.Record) -> Table:
+    return Table(
+        name=TableName(row["schema_name"], row["table_name"]),
+        relation=Relation(row["oid"], row["label"], row["kind"]),
+        columns=tuple(Column(*column) for column in orjson.loads(row["columns"])),
+        descendants=tuple(Relation(*part) for part in orjson.loads(row["descendants"])),
+        parent=row["parent"],
+        persistence=row["persistence"],
+        may_trigger=row["may_trigger"],
+    )
+
+
+async def find_triggers(connection: Connection) -> list[Found]:
+    """List all triggers of ours."""
+    rows = await connection.fetch(sql("list_capture_triggers"))
+    return [
+        Found(row["relation"], row["label"], row["name"], row["enabled"], tuple(row["arguments"] or ())) for row in rows
+    ]
+
+
+async def install(database: Database, plans: Sequence[CapturePlan], generation: int, *, patience_s: float) -> Installed:
+    """Make the database capture exactly what the plans say, touching only what differs.
+
+    Each table is a transaction of its own that waits `patience_s` for locks, for writers queue up behind what waits.
+    Does nothing when the active workflows have changed since `generation`, for then the plans are old.
+    """
+    try:
+        async with _turn(database, generation, patience_s) as connection:
+            if connection is None:
+                return Installed(current=False)
+            watches = await _save_watches(connection, plans)
+            found = await find_triggers(connection)
+    except _LATER:
+        return Installed(current=False)
+    installed = Installed(problems=_problems(plans, watches, found))
+    for work in _differences(plans, watches, found):
+        await _carry_out(database, work, generation, patience_s, installed)
+        if not installed.current:
+            return installed
+    await _note_problems(database, plans, watches, installed)
+    return installed
+
+
+@asynccontextmanager
+async def _turn(database: Database, generation: int, patience_s: float) -> AsyncIterator[Connection | None]:
+    """Open a transaction in which no other instance changes triggers; None when the plans are not current."""
+    async with database.transaction() as connection:
+        await connection.execute(sql("begin_capture_change"), f"{round(patience_s * 1000)}ms")
+        current = await connection.fetchval(sql("get_generation")) == generation
+        yield connection if current else None
+
+
+async def _save_watches(connection: Connection, plans: Sequence[CapturePlan]) -> dict[TableName, int]:
+    """Note who is interested in what, before the triggers fire; return the ids of the watches."""
+    rows = await connection.fetch(sql("list_watches"))
+    known = {TableName(row["schema_name"], row["table_name"]): row for row in rows}
+    ids = {name: row["id"] for name, row in known.items()}
+    for plan in plans:
+        row = known.get(plan.table)
+        subscriptions = subscriptions_of(plan.interests)
+        if row is None or not row["active"] or orjson.loads(row["subscriptions"]) != subscriptions:
+            text = orjson.dumps(subscriptions).decode()
+            ids[plan.table] = await connection.fetchval(sql("save_watch"), plan.table.schema, plan.table.name, text)
+    wanted = {plan.table for plan in plans}
+    ended = [row["id"] for name, row in known.items() if row["active"] and name not in wanted]
+    if ended:
+        await connection.execute(sql("end_watches"), ended)
+    return {name: ids[name] for name in wanted}
+
+
+def _wanted(plans: Iterable[CapturePlan], watches: Mapping[TableName, int]) -> dict[TriggerKey, tuple[str, _Place]]:
+    wanted = {}
+    for plan in plans:
+        for placement in plan.placements:
+            arguments = (str(watches[plan.table]), placement.mode, placement.fingerprint())
+            wanted[placement.relation.oid, placement.name] = (str(plan.table), _Place(placement, arguments))
+    return wanted
+
+
+def _differences(plans: Sequence[CapturePlan], watches: Mapping[TableName, int], found: Iterable[Found]) -> list[_Work]:
+    wanted = _wanted(plans, watches)
+    there = {(trigger.relation, trigger.name): trigger for trigger in found}
+    owners = {placement.relation.oid: str(plan.table) for plan in plans for placement in plan.placements}
+    works: dict[str, _Work] = {}
+    for key, (table, place) in wanted.items():
+        trigger = there.get(key)
+        if trigger is None or trigger.arguments != place.arguments:
+            works.setdefault(table, _Work(table)).place.append(place)
+    for key, trigger in there.items():
+        if key not in wanted and not trigger.off:
+            table = owners.get(trigger.relation, trigger.label)
+            works.setdefault(table, _Work(table)).remove.append(trigger)
+    return list(works.values())
+
+
+async def _carry_out(database: Database, work: _Work, generation: int, patience_s: float, installed: Installed) -> None:
+    try:
+        async with _turn(database, generation, patience_s) as connection:
+            if connection is None:
+                installed.current = False
+                return
+            for place in work.place:
+                await _put(connection, place)
+            for trigger in work.remove:
+                await connection.execute(sql("remove_capture_trigger"), trigger.relation, trigger.name)
+    except _LATER:
+        installed.busy.add(work.table)
+    except asyncpg.PostgresError as error:
+        installed.problems[work.table] = f"{work.table} is not captured: {error}"
+    else:
+        installed.placed += [f"{place.placement.name} on {place.placement.relation.label}" for place in work.place]
+        installed.removed += [f"{trigger.name} on {trigger.label}" for trigger in work.remove]
+
+
+async def _put(connection: Connection, place: _Place) -> None:
+    placement = place.placement
+    await connection.execute(
+        sql("place_capture_trigger"),
+        placement.relation.oid,
+        placement.name,
+        placement.operation.upper(),
+        placement.level,
+        placement.condition,
+        list(place.arguments),
+    )
+
+
+def _problems(plans: Sequence[CapturePlan], watches: Mapping[TableName, int], found: Iterable[Found]) -> dict[str, str]:
+    problems = {str(plan.table): f"{plan.table} is not captured: {plan.problem}" for plan in plans if plan.problem}
+    disabled: dict[str, list[str]] = defaultdict(list)
+    wanted = _wanted(plans, watches)
+    for trigger in found:
+        if not trigger.enabled and (trigger.relation, trigger.name) in wanted:
+            disabled[wanted[trigger.relation, trigger.name][0]].append(trigger.name)
+    for table, names in disabled.items():
+        problems[table] = f"{table} is not captured: somebody has disabled {', '.join(sorted(names))}"
+    return problems
+
+
+async def _note_problems(
+    database: Database, plans: Sequence[CapturePlan], watches: Mapping[TableName, int], installed: Installed
+) -> None:
+    """Put what is wrong on record, for those who ask the database and not this process."""
+    if not plans:
+        return
+    waiting = "locked by another transaction"
+    noted = [
+        installed.problems.get(str(plan.table)) or (waiting if str(plan.table) in installed.busy else None)
+        for plan in plans
+    ]
+    await database.execute("note_watch_problems", [watches[plan.table] for plan in plans], noted)

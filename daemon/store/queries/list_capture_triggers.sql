@@ -1,0 +1,6 @@
+-- Every trigger of ours in the database. Copies that PostgreSQL itself made for partitions go with their original.
+SELECT t.tgrelid AS relation, t.tgrelid::regclass::text AS label, t.tgname AS name,
+       t.tgenabled IN ('O', 'A') AS enabled,
+       string_to_array(rtrim(encode(t.tgargs, 'escape'), '\000'), '\000') AS arguments
+FROM pg_trigger AS t
+WHERE t.tgfoid = 'hark.capture_change'::regproc AND t.tgparentid = 0

@@ -1,0 +1,100 @@
+"""The outbox of row capture: what writers' transactions left there, taken out in bounded batches."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from hark.daemon.store.database import Connection, sql
+from hark.triggers.row_changes import Interest, RowChange
+from hark.triggers.table_name import TableName
+from hark.workflows.ids import TenantId
+
+MOST_BYTES = 4 * 1024 * 1024
+MOST_ROWS = 500
+_SURROGATES = re.compile("[\ud800-\udfff\x00]")
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_LONGEST_INTEGER = 4000
+
+
+async def take_row_changes(connection: Connection, after: int, limit: int) -> list[RowChange]:
+    """Take up to `limit` of the oldest changes after an id, in the caller's transaction."""
+    rows = await connection.fetch(sql("take_row_changes"), after, limit, MOST_BYTES, MOST_ROWS)
+    return [change_of(row) for row in rows]
+
+
+def change_of(row: asyncpg.Record) -> RowChange:
+    """Make a change of a record. Rows that cannot be read are left out, and the change says why."""
+    error = row["error"]
+    old: list[Any] = []
+    new: list[Any] = []
+    try:
+        old, new = rows_of(row["old_rows"]), rows_of(row["new_rows"])
+    except (ValueError, RecursionError) as wrong:
+        old, new = [], []
+        error = f"{error}; {wrong}" if error else f"the rows cannot be read: {wrong}"
+    return RowChange(
+        id=row["id"],
+        table=TableName(row["schema_name"] or "", row["table_name"] or ""),
+        interests=tuple(interests_of(row["subscriptions"] or "[]")),
+        operation=row["operation"],
+        old=old,
+        new=new,
+        transaction_id=int(row["transaction_id"]),
+        occurred_at=row["occurred_at"],
+        row_count=row["row_count"],
+        part=row["part"],
+        statement_rows=row["statement_rows"],
+        actor=row["actor"],
+        reason=row["reason"],
+        depth=row["depth"],
+        execution_id=row["execution_id"],
+        partition=row["partition_name"],
+        left_out=row["left_out"] or (),
+        error=error,
+    )
+
+
+def interests_of(subscriptions: str) -> Iterable[Interest]:
+    """Read hark.watches.subscriptions."""
+    for each in orjson.loads(subscriptions):
+        yield Interest(TenantId(UUID(each["tenant"])), each["per"], tuple(each["operations"]))
+
+
+def subscriptions_of(interests: Iterable[Interest]) -> list[dict[str, Any]]:
+    """Write hark.watches.subscriptions."""
+    return [
+        {"tenant": str(interest.tenant_id), "per": interest.per, "operations": list(interest.operations)}
+        for interest in interests
+    ]
+
+
+def rows_of(text: str | None) -> list[Any]:
+    """Read an array of rows. What PostgreSQL's json may hold and jsonb may not becomes U+FFFD. Raises ValueError."""
+    if text is None:
+        return []
+    try:
+        rows: list[Any] = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return [_clean(row) for row in json.loads(text, parse_int=_integer)]
+    return [_clean(row) for row in rows] if "\\u0000" in text else rows
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) < _LONGEST_INTEGER else float(digits)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATES.sub(_REPLACEMENT, value)
+    if isinstance(value, dict):
+        return {_clean(key): _clean(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_clean(part) for part in value]
+    return value
