@@ -115,7 +115,7 @@ class CronListener:
     async def _adopt(self) -> None:
         """Make the works those of the wanted triggers; one whose schedule stays keeps how far it has come."""
         wanted = dict(self._wanted)
-        self._refused = {key: kept for key, kept in self._refused.items() if kept[0] is wanted.get(key)}
+        self._refused = {key: kept for key, kept in self._refused.items() if kept[0] == wanted.get(key)}
         for key in self._works.keys() - wanted.keys():
             del self._works[key]
         strangers = []
@@ -125,7 +125,7 @@ class CronListener:
                 continue
             if work is None or not same_schedule(work.state(), trigger):
                 strangers.append(trigger)
-            elif work.trigger is not trigger:
+            elif work.trigger != trigger:
                 work.renew(trigger)
         if strangers:
             await self._add(strangers, await self._port.last_slots([key_of(trigger) for trigger in strangers]))
@@ -139,6 +139,7 @@ class CronListener:
             except Exception as error:
                 log.exception("cron.schedule_refused", workflow=trigger.workflow, trigger=trigger.id)
                 self._refused[key] = trigger, str(error)
+                self._works.pop(key, None)
             if index % _AT_ONCE == 0:
                 await asyncio.sleep(0)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from hark.triggers.ports import ScheduleState, TriggerKey
+from hark.triggers.ports import Ears, ScheduleState, TriggerKey
 from hark.workflows.catalogue import ActiveTrigger, ListenerContext, NewEvent, Receipt
 from hark.workflows.errors import ConflictError, UnavailableError
 from hark.workflows.ids import DEFAULT_TENANT, EventId, WorkflowId, derived_id
@@ -111,3 +111,23 @@ class HandAlarm:
 def context(events: Events, now: Callable[[], datetime], **ports: Any) -> ListenerContext:
     """Make what a listener is handed."""
     return ListenerContext(events.emit, now, ports)
+
+
+class Line:
+    """A NotifyPort in memory; messages go to all that listen. It can be away."""
+
+    def __init__(self) -> None:
+        self.ears: dict[Ears, frozenset[str]] = {}
+        self.away = False
+
+    async def listen(self, channels: frozenset[str], ears: Ears) -> None:
+        self.ears[ears] = channels
+        if channels and not self.away:
+            ears.tuned(channels)
+
+    async def send(self, channel: str, payload: str) -> None:
+        if self.away:
+            raise UnavailableError("the database is away")
+        for ears, channels in list(self.ears.items()):
+            if channel in channels:
+                ears.hear(channel, payload)

@@ -11,15 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from support.triggers import Clock, Events, active, context
+from support.triggers import Clock, Events, Line, active, context
 
 from hark.triggers import notify_listener
 from hark.triggers.notify import NotifyConfig, NotifyTrigger
 from hark.triggers.notify_ledger import MARKS, Ledger, Message
 from hark.triggers.notify_listener import NotifyListener, message_event
-from hark.triggers.ports import Ears
 from hark.workflows.catalogue import ActiveTrigger
-from hark.workflows.errors import UnavailableError
 from hark.workflows.ids import DEFAULT_TENANT, TenantId
 
 CHANNELS = frozenset({"a", "b"})
@@ -280,26 +278,6 @@ def test_each_message_is_one_event_while_one_instance_listens(steps: list[tuple[
                 instance.connect()
     server.settle()
     assert server.payloads == [str(number) for number in range(1, server.sent + 1)]
-
-
-class Line:
-    """A NotifyPort whose connection the test holds in its hand; messages go to all that listen."""
-
-    def __init__(self) -> None:
-        self.ears: dict[Ears, frozenset[str]] = {}
-        self.away = False
-
-    async def listen(self, channels: frozenset[str], ears: Ears) -> None:
-        self.ears[ears] = channels
-        if channels and not self.away:
-            ears.tuned(channels)
-
-    async def send(self, channel: str, payload: str) -> None:
-        if self.away:
-            raise UnavailableError("the database is away")
-        for ears, channels in list(self.ears.items()):
-            if channel in channels:
-                ears.hear(channel, payload)
 
 
 def notify(channel: str = "orders", **fields: Any) -> ActiveTrigger:
