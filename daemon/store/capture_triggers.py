@@ -120,7 +120,7 @@ async def _turn(database: Database, generation: int, patience_s: float) -> Async
 
 async def _save_watches(connection: Connection, plans: Sequence[CapturePlan]) -> dict[TableName, int]:
     """Note who is interested in what, before the triggers fire; return the ids of the watches."""
-    rows = await connection.fetch(sql("list_watches"))
+    rows = await connection.fetch(sql("load_watches"))
     known = {TableName(row["schema_name"], row["table_name"]): row for row in rows}
     ids = {name: row["id"] for name, row in known.items()}
     for plan in plans:
