@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import uvloop
 
 from hark._version import __version__
 from hark.actions.builtin import builtin_actions
-from hark.daemon.api.auth import KeyRing, ensure_admin_key
+from hark.daemon.api.auth import KeyRing
 from hark.daemon.api.server import Server
 from hark.daemon.api.services import Services
 from hark.daemon.data_dir import make_data_dir
@@ -27,6 +27,7 @@ from hark.daemon.runtime_file import RuntimeFile
 from hark.daemon.secrets import load_connections, load_secrets
 from hark.daemon.settings import Settings
 from hark.daemon.store.database import Database, translated
+from hark.daemon.store.keys import ensure_admin_key
 from hark.daemon.store.schema import ensure_schema
 from hark.daemon.systemd import Notifier, Watchdog, listen_sockets, watchdog_interval
 from hark.daemon.welcome import show_welcome
@@ -34,7 +35,7 @@ from hark.triggers.builtin import builtin_triggers
 from hark.workflows.catalogue import Catalogue
 from hark.workflows.errors import ConfigurationError, DefinitionError, HarkError, UnavailableError
 from hark.workflows.ids import DEFAULT_TENANT
-from hark.workflows.loading import Loaded, load_all
+from hark.workflows.loading import load_all
 
 log = structlog.get_logger(__name__)
 
@@ -128,9 +129,7 @@ async def _start(stack: AsyncExitStack, settings: Settings, notifier: Notifier) 
     runtime = RuntimeFile(data_dir)
     stack.callback(runtime.remove)
     runtime.write(url=settings.url or address)
-    watchdog = Watchdog(
-        notifier, lambda: engine.instance.silent_s < STALLED_S, interval_s=watchdog_interval()
-    )
+    watchdog = Watchdog(notifier, lambda: engine.instance.silent_s < STALLED_S, interval_s=watchdog_interval())
     stack.push_async_callback(watchdog.stop)
     await watchdog.start()
     notifier.ready(f"Hark {__version__} at {address}")
@@ -179,11 +178,15 @@ async def _database(url: str, settings: Settings, notifier: Notifier) -> AsyncIt
 
 async def _set_up(url: str, file: Path) -> None:
     """Run a file of SQL, such as the tables that examples work on; it has to be repeatable."""
+    try:
+        text = await asyncio.to_thread(file.read_text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"setup: {error}") from error
     with translated():
         connection = await asyncpg.connect(url, server_settings={"application_name": "hark setup"})
         try:
-            await connection.execute(file.read_text(encoding="utf-8"))
-        except (OSError, asyncpg.PostgresError) as error:
+            await connection.execute(text)
+        except asyncpg.PostgresError as error:
             raise ConfigurationError(f"setup: {file}: {error}") from error
         finally:
             await connection.close()
@@ -191,12 +194,16 @@ async def _set_up(url: str, file: Path) -> None:
 
 async def _apply(engine: Engine, catalogue: Catalogue, directory: Path) -> None:
     """Apply the workflow files of a directory. A file that is refused is told about and left out; the rest goes on."""
-    if not directory.is_dir():
-        raise ConfigurationError(f"workflows: {directory} is no directory")
-    for file in sorted(path for path in directory.rglob("*") if path.suffix in SUFFIXES and path.is_file()):
+    for file, text in await asyncio.to_thread(_read_all, directory):
         try:
-            loaded: Sequence[Loaded] = load_all(file.read_bytes(), catalogue, file=str(file))
-            await engine.publisher.apply(DEFAULT_TENANT, loaded)
+            await engine.publisher.apply(DEFAULT_TENANT, load_all(text, catalogue, file=str(file)))
         except DefinitionError as error:
             for problem in error.problems:
-                log.error("workflow.refused", problem=str(problem))
+                log.warning("workflow.refused", problem=str(problem))
+
+
+def _read_all(directory: Path) -> list[tuple[Path, bytes]]:
+    if not directory.is_dir():
+        raise ConfigurationError(f"workflows: {directory} is no directory")
+    files = sorted(path for path in directory.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    return [(file, file.read_bytes()) for file in files]

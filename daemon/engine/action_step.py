@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
+import structlog
 from pydantic import BaseModel, ValidationError
 
 from hark.daemon.engine.outcome import Failed, Outcome, failure
@@ -19,6 +20,8 @@ from hark.daemon.engine.run import Frame, Run
 from hark.workflows.backoff import delay_after
 from hark.workflows.catalogue import ActionContext, Effect, Pause, Sql
 from hark.workflows.errors import ActionError, ExpressionError, FencedError, HarkError, UnavailableError
+
+log = structlog.get_logger(__name__)
 
 SHOWN_AFTER_S = 0.2
 """An attempt that takes longer is put on record as running, for those who watch."""
@@ -31,18 +34,22 @@ async def run_action(run: Run, node: Node, known: StepRecord | None, path: str, 
     else:
         step = _Step(run, node, path, frame, known.seq, known.started_at or run.now(), known.attempt)
         outcome = await step.resume(known)
-        if outcome is not _AGAIN:
+        if not isinstance(outcome, _Again):
             return outcome
     return await step.run()
 
 
-_AGAIN: Any = object()
+class _Again:
+    """It is time for another attempt."""
+
+
+_AGAIN = _Again()
 
 
 class _Step:
     """One action step while it runs."""
 
-    __slots__ = ("attempt", "first", "frame", "node", "path", "run_", "seq", "sent", "started", "work")
+    __slots__ = ("attempt", "first", "frame", "node", "path", "run_", "sent", "seq", "started", "work")
 
     def __init__(
         self, run: Run, node: Node, path: str, frame: Frame, seq: int, first: datetime, attempt: int = 1
@@ -62,7 +69,7 @@ class _Step:
 
     # ------------------------------------------------------------------ resuming
 
-    async def resume(self, known: StepRecord) -> Any:
+    async def resume(self, known: StepRecord) -> Outcome | _Again:
         """Go on from the record: an outcome, or _AGAIN for an attempt."""
         self.sent = known.input
         if known.status == "waiting" and known.due_at is not None:
@@ -87,26 +94,16 @@ class _Step:
             result = await self._attempt()
             if not isinstance(result, Failed):
                 return await self._pause_anew(result) if isinstance(result, Pause) else None
-            suspended = await self._retry(result)
-            if suspended is not _AGAIN:
-                return suspended
+            following = await self._retry(result)
+            if not isinstance(following, _Again):
+                return following
             self.attempt += 1
             self.frame.scope["now"] = self.run_.now()
 
     async def _attempt(self) -> Pause | Failed | None:
         """Make one attempt; on success the step is on record as completed."""
-        run, work = self.run_, self.work
         try:
-            config = self._config()
-            if run.mode != "production" and work.effect is not Effect.PURE:
-                return self._complete(run.mocks.get(self.node.id))
-            if work.effect is Effect.TRANSACTIONAL:
-                await self._in_transaction(config)
-                return None
-            if work.effect is Effect.EXTERNAL:
-                await self._before_effect()
-            output = await self._call(config, run.services.connect)
-            return output if isinstance(output, Pause) else self._complete(output)
+            return await self._perform(self._config())
         except (FencedError, UnavailableError):
             raise
         except HarkError as error:
@@ -115,6 +112,23 @@ class _Step:
             return Failed("config_invalid", _spoken(error), self.path, self.attempt)
         except Exception as error:  # noqa: BLE001 - the edge of somebody's action: its defect is the step's failure
             return failure(error, self.path, self.attempt)
+
+    async def _perform(self, config: BaseModel) -> Pause | None:
+        """Do it, each kind of effect in its own way."""
+        run, effect = self.run_, self.work.effect
+        if run.mode != "production" and effect is not Effect.PURE:
+            self._complete(run.mocks.get(self.node.id))
+            return None
+        if effect is Effect.TRANSACTIONAL:
+            await self._in_transaction(config)
+            return None
+        if effect is Effect.EXTERNAL:
+            await self._before_effect()
+        output = await self._call(config, run.services.connect)
+        if isinstance(output, Pause):
+            return output
+        self._complete(output)
+        return None
 
     def _config(self) -> BaseModel:
         work = self.work
@@ -181,7 +195,8 @@ class _Step:
         while True:
             try:
                 await self._commit_with_record(config)
-            except UnavailableError:
+            except UnavailableError as error:
+                log.warning("step.database_awaited", execution=str(run.id), step=self.path, error=str(error))
                 if await run.services.is_recorded(run, self.path):
                     return
             else:
@@ -206,7 +221,7 @@ class _Step:
 
     # ------------------------------------------------------------------ what follows an attempt
 
-    async def _retry(self, failed: Failed) -> Any:
+    async def _retry(self, failed: Failed) -> Outcome | _Again:
         """Decide whether a failed attempt is repeated; returns _AGAIN when it is time for the next one."""
         delay = self._delay(failed)
         if delay is None:
@@ -231,9 +246,7 @@ class _Step:
             wanted = failed.retryable
         if not wanted:
             return None
-        delay = delay_after(
-            retry, self.attempt, random=run.services.random, retry_after_s=failed.retry_after_s
-        )
+        delay = delay_after(retry, self.attempt, random=run.services.random, retry_after_s=failed.retry_after_s)
         if retry.max_duration is not None and run.now() + delay > self.first + retry.max_duration:
             return None
         return delay
@@ -245,10 +258,10 @@ class _Step:
 
     async def _pause(self, record: StepRecord) -> Outcome:
         """Wait as an action asked for; then the step is complete with the output that it gave along."""
-        assert record.due_at is not None
-        suspended = await until(self.run_, record.due_at)
-        if suspended is not None:
-            return suspended
+        if record.due_at is not None:
+            suspended = await until(self.run_, record.due_at)
+            if suspended is not None:
+                return suspended
         self._complete(None if record.output is None else orjson.loads(record.output))
         return None
 
@@ -302,4 +315,3 @@ def _spoken(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"with.{where}: {first['msg']}" if where else first["msg"]
-

@@ -10,13 +10,12 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-import asyncpg
 import orjson
 import structlog
 
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.records import ENGINE_PLANNER, StepRecord
-from hark.daemon.store.database import Database, Lane
+from hark.daemon.store.database import Database, Lane, Record
 from hark.workflows.errors import UnavailableError
 
 log = structlog.get_logger(__name__)
@@ -30,7 +29,7 @@ MOST = 200
 class Claimed:
     """An execution that this instance has taken, with all that is needed to go on with it."""
 
-    row: asyncpg.Record
+    row: Record
     event: Mapping[str, Any]
     steps: dict[str, StepRecord] = field(default_factory=dict)
 
@@ -51,10 +50,8 @@ class Places(Protocol):
 class Claimer:
     """Takes what can run, as soon as it can: when a time comes, a place frees, or somebody says that there is work."""
 
-    def __init__(
-        self, database: Database, instance: Instance, places: Places, *, now: Callable[[], datetime]
-    ) -> None:
-        self._lane = Lane(database, "claim", **{**ENGINE_PLANNER, "enable_hashjoin": "on"})
+    def __init__(self, database: Database, instance: Instance, places: Places, *, now: Callable[[], datetime]) -> None:
+        self._lane = Lane(database, "claim", {**ENGINE_PLANNER, "enable_hashjoin": "on"})
         self._instance = instance
         self._places = places
         self._now = now
@@ -134,7 +131,7 @@ class Claimer:
     async def _look_ahead(self) -> None:
         self._due_at = (await self._lane.fetch("next_due"))[0][0]
 
-    async def _hand_over(self, rows: Sequence[asyncpg.Record]) -> None:
+    async def _hand_over(self, rows: Sequence[Record]) -> None:
         tenants = [row["tenant_id"] for row in rows]
         executions = [row["id"] for row in rows]
         events = await self._lane.fetch("load_events", tenants, [row["event_id"] for row in rows])
@@ -146,7 +143,7 @@ class Claimer:
             self._places.resume(Claimed(row, by_id.get(row["event_id"], {}), steps.get(row["id"], {})))
 
 
-def _event(row: asyncpg.Record) -> dict[str, Any]:
+def _event(row: Record) -> dict[str, Any]:
     """Return a stored event as expressions see it, and its kind."""
     subject = {"kind": row["subject_kind"], "id": row["subject_id"]} if row["subject_kind"] else None
     return {
@@ -159,7 +156,7 @@ def _event(row: asyncpg.Record) -> dict[str, Any]:
     }
 
 
-def _step(row: asyncpg.Record) -> StepRecord:
+def _step(row: Record) -> StepRecord:
     values = dict(row.items())
     del values["execution_id"]
     return StepRecord(**values)

@@ -1,4 +1,4 @@
-"""The engine: events in, executions run, everything on record. Composes the parts and starts and stops them in order."""
+"""The engine: events in, executions run, everything on record. Composes its parts, starts and stops them in order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hark.actions.http_client import HttpClient
 from hark.actions.sql import named_connections
 from hark.daemon.engine.claims import Claimer
 from hark.daemon.engine.clock import DatabaseClock
-from hark.daemon.engine.executor import Executor
+from hark.daemon.engine.executor import Executor, Signals
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.listeners import Listeners
@@ -31,6 +31,7 @@ from hark.daemon.engine.row_capture import RowCapture
 from hark.daemon.engine.services import PATIENCE_S, EngineServices
 from hark.daemon.engine.starts import Starts
 from hark.daemon.settings import Settings
+from hark.daemon.store.capture_checks import check_tables
 from hark.daemon.store.database import Database
 from hark.daemon.store.listening import Listening, WakeUps
 from hark.daemon.store.schedules import Schedules
@@ -90,10 +91,7 @@ class Engine:
             places=settings.max_running,
             handed=handed,
             masker=Masker(secrets.values()),
-            on_due=lambda moment: self.claimer.due(moment),
-            on_queued=self._work_arrived,
-            on_freed=lambda: self.claimer.place_freed(),
-            on_ended=self._ended,
+            signals=Signals(due=self._due, queued=self._work_arrived, freed=self._place_freed, ended=self._ended),
         )
         self.claimer = Claimer(database, self.instance, self.executor, now=self.clock.now)
         self.ingest = Ingest(
@@ -106,7 +104,7 @@ class Engine:
         )
         self.services.ingest = self.ingest
         self.starts = Starts(database, self.ingest, self.programs, on_queued=self._work_arrived)
-        self.rows = RowCapture(database, self.ingest, self.listening)
+        self.rows = RowCapture(database, self.ingest, lambda: self.registry.generation)
         self.listeners = Listeners(
             catalogue,
             ListenerContext(
@@ -118,13 +116,11 @@ class Engine:
         self.publisher = Publisher(
             self,
             handed=handed,
-            checks=(),
+            checks=(check_tables,),
             refresh=self.registry.refresh,
             cancel=self.cancel,
         )
-        self.maintenance = Maintenance(
-            database, now=self.clock.now, unmatched_retention=settings.unmatched_retention
-        )
+        self.maintenance = Maintenance(database, now=self.clock.now, unmatched_retention=settings.unmatched_retention)
         self._waiting: dict[UUID, list[asyncio.Future[str]]] = {}
         self._refresh_wanted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -178,7 +174,7 @@ class Engine:
     # ------------------------------------------------------------------ what others ask for
 
     def now(self) -> datetime:
-        """The database's clock."""
+        """Tell the time, by the database's clock."""
         return self.clock.now()
 
     async def emit(self, event: NewEvent) -> Receipt:
@@ -219,7 +215,9 @@ class Engine:
             raise ConflictError(f"execution {execution_id} has already ended: {state['status']}")
         detail = orjson.dumps({"reason": reason}).decode() if reason else None
         note = new_id(self.now())
-        await self.database.execute("note_timeline", tenant_id, execution_id, note, "execution.cancel_requested", detail)
+        await self.database.execute(
+            "note_timeline", tenant_id, execution_id, note, "execution.cancel_requested", detail
+        )
         if row["status"] == "running" and not self.executor.interrupt(execution_id, "cancelled"):
             await self.listening.send("hark_cancel", str(execution_id))
         if row["status"] != "running":
@@ -253,7 +251,9 @@ class Engine:
         return {
             "engine": Health(self._started, "" if self._started else "not started, or stopping"),
             "database": Health(silent < 2 * TEND_S, f"last heartbeat {silent:.1f} s ago"),
-            "listening": Health(self.listening.hears, "" if self.listening.hears else "the connection is being rebuilt"),
+            "listening": Health(
+                self.listening.hears, "" if self.listening.hears else "the connection is being rebuilt"
+            ),
             "triggers": Health(not broken, detail),
             **self.listeners.health(),
         }
@@ -284,8 +284,14 @@ class Engine:
     def _work_arrived(self) -> None:
         self.claimer.work_arrived()
 
+    def _place_freed(self) -> None:
+        self.claimer.place_freed()
+
+    def _due(self, moment: datetime) -> None:
+        self.claimer.due(moment)
+
     def _backend_pids(self) -> list[int]:
-        parts = (self.ingest, self.recorder, self.claimer)
+        parts = (self.ingest, self.recorder, self.claimer, self.rows)
         return [pid for pid in (part.backend_pid for part in parts) if pid is not None]
 
     def _cancel_heard(self, payload: str) -> None:
@@ -333,5 +339,3 @@ def action_settings(settings: Settings) -> dict[str, Any]:
         "smtp_password": password.get_secret_value() if password else None,
         "mail_from": settings.smtp_from,
     }
-
-

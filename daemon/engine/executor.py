@@ -5,25 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-import orjson
 import structlog
 
 from hark.daemon.engine.claims import Claimed
 from hark.daemon.engine.interpreter import run_program
-from hark.daemon.engine.matcher import Match, Start, event_view
+from hark.daemon.engine.job import Job, claimed_job, started_job
+from hark.daemon.engine.matcher import Match, Start
 from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended
 from hark.daemon.engine.payload import Masker
 from hark.daemon.engine.program import Block, Program
 from hark.daemon.engine.programs import Programs
-from hark.daemon.engine.records import Change, StepRecord
+from hark.daemon.engine.records import Change
 from hark.daemon.engine.run import Run, Services
 from hark.workflows.catalogue import Catalogue
 from hark.workflows.errors import ExpressionError, FencedError, HarkError, UnavailableError
-from hark.workflows.ids import ExecutionId, TenantId
 
 log = structlog.get_logger(__name__)
 
@@ -31,25 +31,18 @@ MOST_CLAIMS = 5
 """An execution that was taken so often without being given back has brought its instances down: it is parked."""
 
 
-class _Job(NamedTuple):
-    """What is needed to run an execution, however it came here."""
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Whom the executor tells what happened."""
 
-    tenant_id: TenantId
-    id: ExecutionId
-    workflow_id: UUID
-    version: int
-    event: Mapping[str, Any]
-    trigger: str | None
-    trigger_type: str
-    inputs: Mapping[str, Any]
-    mode: str
-    depth: int
-    started_at: datetime
-    deadline_at: datetime | None
-    claims: int
-    metadata: Mapping[str, Any]
-    steps: Mapping[str, StepRecord]
-    cancelled: bool = False
+    due: Callable[[datetime], None]
+    """An execution waits until then."""
+    queued: Callable[[], None]
+    """Executions were stored that wait for a place."""
+    freed: Callable[[], None]
+    """A place is free."""
+    ended: Callable[[UUID, str], None]
+    """An execution ended with this status."""
 
 
 class Executor:
@@ -64,10 +57,7 @@ class Executor:
         places: int,
         handed: Mapping[str, Any],
         masker: Masker,
-        on_due: Callable[[datetime], None],
-        on_queued: Callable[[], None],
-        on_freed: Callable[[], None],
-        on_ended: Callable[[UUID, str], None],
+        signals: Signals,
     ) -> None:
         self._programs = programs
         self._services = services
@@ -76,10 +66,7 @@ class Executor:
         self._reserved = 0
         self._handed = handed
         self._masker = masker
-        self._on_due = on_due
-        self._on_queued = on_queued
-        self._on_freed = on_freed
-        self._on_ended = on_ended
+        self._signals = signals
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._runs: dict[UUID, Run] = {}
         self._closed = False
@@ -112,38 +99,20 @@ class Executor:
 
     def queued(self) -> None:
         """Note that executions were stored which wait for a place."""
-        self._on_queued()
+        self._signals.queued()
 
     # ------------------------------------------------------------------ beginning
 
     def launch(self, match: Match, start: Start, now: datetime) -> None:
         """Run an execution that was stored as claimed here, in a reserved place."""
         self._reserved -= 1
-        workflow, event = start.workflow, match.event
-        job = _Job(
-            tenant_id=workflow.tenant_id,
-            id=start.id,
-            workflow_id=workflow.id,
-            version=start.version or workflow.version,
-            event=event_view(event, match.event_id, now),
-            trigger=start.trigger_id,
-            trigger_type=event.kind,
-            inputs=start.inputs,
-            mode=start.mode,
-            depth=event.depth,
-            started_at=now,
-            deadline_at=now + workflow.timeout if workflow.timeout is not None else None,
-            claims=1,
-            metadata=start.metadata or {},
-            steps={},
-        )
-        self._begin(job)
+        self._begin(started_job(match, start, now))
 
     def resume(self, claimed: Claimed) -> None:
         """Run an execution that was claimed from the database."""
-        self._begin(_job_of(claimed))
+        self._begin(claimed_job(claimed))
 
-    def _begin(self, job: _Job) -> None:
+    def _begin(self, job: Job) -> None:
         if job.id in self._tasks or self._closed:
             # Claimed while stopping: it stays ours on record and is given back by the end of the instance.
             return
@@ -157,7 +126,7 @@ class Executor:
         self._runs.pop(execution_id, None)
         if not self._tasks:
             self.idle.set()
-        self._on_freed()
+        self._signals.freed()
 
     def _scope_of(self, kind: str, data: Any) -> Mapping[str, Any]:
         trigger = self._catalogue.trigger(kind)
@@ -165,7 +134,7 @@ class Executor:
 
     # ------------------------------------------------------------------ running
 
-    async def _execute(self, job: _Job) -> None:
+    async def _execute(self, job: Job) -> None:
         try:
             program = self._programs.ready(job.tenant_id, job.workflow_id, job.version) or await self._load(job)
             if program is not None:
@@ -178,7 +147,7 @@ class Executor:
             with suppress(HarkError):
                 await self._refuse(job, "internal_error", f"{type(error).__name__}: {error}")
 
-    async def _load(self, job: _Job) -> Program | None:
+    async def _load(self, job: Job) -> Program | None:
         while True:
             try:
                 return await self._programs.get(job.tenant_id, job.workflow_id, job.version)
@@ -189,33 +158,17 @@ class Executor:
                 await self._refuse(job, "definition_broken", str(error))
                 return None
 
-    async def _refuse(self, job: _Job, kind: str, message: str) -> None:
+    async def _refuse(self, job: Job, kind: str, message: str) -> None:
         """End an execution that cannot even begin."""
         empty = Program(job.tenant_id, job.workflow_id, "", job.version, _NOTHING, None, None, reads_secrets=False)
         run = self._run(job, empty)
         await self._finish(run, self._failed(run, Failed(kind, message, "")))
 
-    def _run(self, job: _Job, program: Program) -> Run:
+    def _run(self, job: Job, program: Program) -> Run:
         names = self._scope_of(job.trigger_type, job.event.get("data"))
-        return Run(
-            tenant_id=job.tenant_id,
-            execution_id=job.id,
-            program=program,
-            services=self._services,
-            event=job.event,
-            names=names,
-            trigger=(job.trigger_type, job.trigger),
-            inputs=job.inputs,
-            mode=job.mode,
-            depth=job.depth,
-            started_at=job.started_at,
-            masker=self._masker,
-            handed=self._handed,
-            mocks=job.metadata.get("mocks") or {},
-            known=job.steps,
-        )
+        return Run(job, program, self._services, names={**self._handed, **names}, masker=self._masker)
 
-    async def _walk(self, run: Run, job: _Job) -> None:
+    async def _walk(self, run: Run, job: Job) -> None:
         if job.cancelled:
             return await self._finish(run, self._interrupted(run, "cancelled"))
         if job.claims > MOST_CLAIMS:
@@ -297,9 +250,9 @@ class Executor:
         await asyncio.shield(self._services.commit(progress))
         self.ended[change.status] = self.ended.get(change.status, 0) + 1
         if change.completed_at is not None:
-            self._on_ended(run.id, change.status)
+            self._signals.ended(run.id, change.status)
         if change.due_at is not None:
-            self._on_due(change.due_at)
+            self._signals.due(change.due_at)
         log.debug("execution.left", execution=str(run.id), workflow=run.program.slug, status=change.status)
 
     # ------------------------------------------------------------------ stopping
@@ -332,25 +285,3 @@ _ENDINGS = {
     "cancelled": ("cancelled", "it was cancelled"),
     "timeout": ("timeout", "it took longer than the workflow's timeout"),
 }
-
-
-def _job_of(claimed: Claimed) -> _Job:
-    row = claimed.row
-    return _Job(
-        tenant_id=row["tenant_id"],
-        id=ExecutionId(row["id"]),
-        workflow_id=row["workflow_id"],
-        version=row["version"],
-        event=claimed.event,
-        trigger=row["trigger_id"],
-        trigger_type=row["trigger_type"],
-        inputs=orjson.loads(row["inputs"]) if row["inputs"] else {},
-        mode=row["mode"],
-        depth=row["depth"],
-        started_at=row["started_at"],
-        deadline_at=row["deadline_at"],
-        claims=row["claims"],
-        metadata=orjson.loads(row["metadata"]) if row["metadata"] else {},
-        steps=claimed.steps,
-        cancelled=row["cancel_requested_at"] is not None,
-    )

@@ -254,8 +254,9 @@ class Ingest:
         # What somebody listens to under another name has not been in vain, so it is matched too.
         matched = bool(match.starts or match.derived)
         batch.events.append((
-            event.tenant_id, match.event_id, event.kind, event.type, event.source, event.route, subject_kind, subject_id,
-            data, event.occurred_at or batch.now, event.dedupe_key, event.depth, event.caused_by, matched, gate,
+            event.tenant_id, match.event_id, event.kind, event.type, event.source, event.route, subject_kind,
+            subject_id, data, event.occurred_at or batch.now, event.dedupe_key, event.depth, event.caused_by,
+            matched, gate,
         ))  # fmt: skip
         for start in match.starts:
             if free:
@@ -265,8 +266,8 @@ class Ingest:
             free -= bool(free)
         for refusal in match.refusals:
             batch.refusals.append((
-                event.tenant_id, match.event_id, refusal.workflow_id, refusal.trigger_id, refusal.reason, refusal.detail,
-                gate,
+                event.tenant_id, match.event_id, refusal.workflow_id, refusal.trigger_id, refusal.reason,
+                refusal.detail, gate,
             ))  # fmt: skip
         return free
 
@@ -328,5 +329,3 @@ def _execution_row(start: Start, match: Match, now: datetime, gate: UUID | None,
         event.depth, start.origin_id, None, subject_kind, subject_id, orjson.dumps(start.inputs).decode(),
         orjson.dumps(start.metadata).decode() if start.metadata else None, gate,
     )  # fmt: skip
-
-

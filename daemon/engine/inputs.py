@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema_rs
 
 
-class InvalidInputs(ValueError):
+class InvalidInputsError(ValueError):
     """The inputs do not fit the declaration; the message says which one and what would be right."""
 
 
@@ -33,12 +33,12 @@ class InputRules:
         return jsonschema_rs.validator_for(schema, validate_formats=True)
 
     def apply(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the inputs with defaults; raises InvalidInputs."""
+        """Return the inputs with defaults; raises InvalidInputsError."""
         if not self.declared:
             return dict(given)
         inputs = {**self._defaults, **given}
         if not self._validator.is_valid(inputs):
-            raise InvalidInputs(self._first_fault(inputs))
+            raise InvalidInputsError(self._first_fault(inputs))
         return inputs
 
     def _first_fault(self, inputs: Mapping[str, Any]) -> str:

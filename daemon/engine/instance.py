@@ -161,8 +161,11 @@ class Instance:
             self._on_reclaimed()
 
     def _is_dead(self, process: ProcessIdentity, seen: _Seen, now: float) -> bool:
-        """Judge another instance. A gone process on this host is certain; else its heartbeat must have stood still
-        while this instance's own went well, so that neither a clock step nor a database outage declares all dead."""
+        """Judge another instance.
+
+        A gone process on this host is certain; else its heartbeat must have stood still while this instance's own
+        went well, so that neither a step of the clock nor an outage of the database declares all dead.
+        """
         if process.host_boot and process.host_boot == self._identity.host_boot and process.is_gone():
             return True
         watched = self._good_since is not None and now - self._good_since >= DEAD_AFTER_S

@@ -75,7 +75,7 @@ async def run_step(run: Run, node: Node, frame: Frame) -> Outcome:
         if outcome is _GO_ON:
             outcome = await _RUNNERS[type(node.work)](run, node, known, path, frame)
     if isinstance(outcome, Failed):
-        return await _handled(run, node, path, outcome, frame)
+        return await _handled(run, node, outcome, frame)
     return outcome
 
 
@@ -113,12 +113,11 @@ def _replayed(known: StepRecord, frame: Frame, node: Node) -> Outcome:
     return None
 
 
-async def _handled(run: Run, node: Node, path: str, failed: Failed, frame: Frame) -> Outcome:
+async def _handled(run: Run, node: Node, failed: Failed, frame: Frame) -> Outcome:
     """Give a failed step to its own `on_error`, or go on if it says so."""
     if node.on_error is not None:
-        outcome = await run_block(run, node.on_error, frame.with_names(error=failed.view()))
         # What its handlers could not handle is the failure that counts.
-        return outcome
+        return await run_block(run, node.on_error, frame.with_names(error=failed.view()))
     return None if node.continue_on_error else failed
 
 
@@ -131,12 +130,12 @@ async def _container(
     """Run a step that holds other steps: decide once, run the body within the step's timeout, record how it ended."""
     try:
         begun = begin_step(run, node, known, path, decide)
-    except (ExpressionError, _BadValue) as error:
+    except (ExpressionError, _BadValueError) as error:
         return end_step(run, node, path, frame, failure(error, path))
     decision = None if begun.input is None else orjson.loads(begun.input)
     try:
         outcome, output = await _within_timeout(run, node, frame, begun, body(decision))
-    except (ExpressionError, TimeoutError, _BadValue) as error:
+    except (ExpressionError, TimeoutError, _BadValueError) as error:
         return end_step(run, node, path, frame, failure(error, path), begun=begun)
     if isinstance(outcome, Suspended):
         return outcome
@@ -145,7 +144,7 @@ async def _container(
     return outcome
 
 
-class _BadValue(HarkError):
+class _BadValueError(HarkError):
     """A verb was given a value that it cannot work with."""
 
 
@@ -207,9 +206,9 @@ async def _run_for_each(run: Run, node: Node, known: StepRecord | None, path: st
         if isinstance(items, dict):
             items = [{"key": key, "value": value} for key, value in items.items()]
         if not isinstance(items, list):
-            raise _BadValue(f"for_each needs a list, not {type(items).__name__}")
+            raise _BadValueError(f"for_each needs a list, not {type(items).__name__}")
         if len(items) > work.max_items:
-            raise _BadValue(f"for_each got {len(items)} items, more than its max_items of {work.max_items}")
+            raise _BadValueError(f"for_each got {len(items)} items, more than its max_items of {work.max_items}")
         return {"items": items}
 
     async def body(decision: Any) -> tuple[Outcome, Any]:
@@ -248,7 +247,7 @@ async def _run_while(run: Run, node: Node, known: StepRecord | None, path: str, 
             outcome = await run_block(run, work.do, inner)
             if outcome is not None:
                 return outcome, {"iterations": index}
-        raise _BadValue(f"`while` still holds after its max_iterations of {work.max_iterations}")
+        raise _BadValueError(f"`while` still holds after its max_iterations of {work.max_iterations}")
 
     return await _container(run, node, known, path, frame, lambda: None, body)
 
@@ -263,9 +262,7 @@ async def _run_parallel(run: Run, node: Node, known: StepRecord | None, path: st
         if work.race:
             return await run_race(branch, [name for name, _ in work.branches])
         outcome = await run_bounded(branch, len(work.branches), len(work.branches))
-        outputs = {
-            name: frame.steps.get(do.nodes[-1].id, {}).get("output") for name, do in work.branches if do.nodes
-        }
+        outputs = {name: frame.steps.get(do.nodes[-1].id, {}).get("output") for name, do in work.branches if do.nodes}
         return outcome, outputs
 
     return await _container(run, node, known, path, frame, lambda: None, body)
@@ -291,7 +288,7 @@ async def _run_try(run: Run, node: Node, known: StepRecord | None, path: str, fr
 # ---------------------------------------------------------------------- plain verbs
 
 
-async def _run_set(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+async def _run_set(run: Run, node: Node, _known: StepRecord | None, path: str, frame: Frame) -> Outcome:
     try:
         values = node.work.render(frame.scope)
     except ExpressionError as error:
@@ -302,7 +299,7 @@ async def _run_set(run: Run, node: Node, known: StepRecord | None, path: str, fr
     return failed
 
 
-async def _run_stop(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+async def _run_stop(run: Run, node: Node, _known: StepRecord | None, path: str, frame: Frame) -> Outcome:
     work: StopWork = node.work
     try:
         stop = {
@@ -349,7 +346,7 @@ def _subject(value: Any) -> tuple[str, str] | None:
     return str(value.get("kind", "")), str(value["id"])
 
 
-async def _run_later(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+async def _run_later(run: Run, node: Node, _known: StepRecord | None, path: str, frame: Frame) -> Outcome:
     message = f"this version of Hark does not run `{node.verb}` yet"
     return end_step(run, node, path, frame, Failed("not_supported", message, path))
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from hark.daemon.engine.inputs import InvalidInputs
+from hark.daemon.engine.inputs import InvalidInputsError
 from hark.daemon.engine.registry import ActiveWorkflow, Registry, Subscription
 from hark.workflows.catalogue import NewEvent
 from hark.workflows.errors import ExpressionError, MissingFieldError
@@ -133,7 +133,7 @@ class Matcher:
         try:
             inputs = workflow.inputs.apply(_inputs(subscription, event, scope))
             subject = _subject(subscription, scope) or event.subject
-        except (ExpressionError, InvalidInputs) as error:
+        except (ExpressionError, InvalidInputsError) as error:
             return refuse("inputs_invalid", str(error))
         for condition in workflow.conditions:
             failed = _fault(condition, {**scope, "inputs": inputs})
@@ -179,7 +179,7 @@ def _inputs(subscription: Subscription, event: NewEvent, scope: Mapping[str, Any
         return event.data if own else {}
     inputs = _inputs_template(subscription).render(scope)
     if not isinstance(inputs, Mapping):
-        raise InvalidInputs("the trigger's `inputs` give no object")
+        raise InvalidInputsError("the trigger's `inputs` give no object")
     return inputs
 
 

@@ -47,7 +47,9 @@ class Failed:
     @classmethod
     def from_view(cls, view: dict[str, Any]) -> Failed:
         """Read a recorded failure back."""
-        return cls(view["class"], view["message"], view["step"], view.get("attempt", 1), details=view.get("details", {}))
+        return cls(
+            view["class"], view["message"], view["step"], view.get("attempt", 1), details=view.get("details", {})
+        )
 
 
 Outcome = Stopped | Suspended | Failed | None

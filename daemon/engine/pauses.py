@@ -55,8 +55,7 @@ def _unusable(error: Exception, path: str) -> Failed:
 
 
 def _due(work: WaitWork, now: datetime, frame: Frame) -> datetime:
-    if work.until is None:
-        assert work.duration is not None
+    if work.duration is not None:
         return now + timedelta(seconds=seconds_of(work.duration, frame))
     moment = parse_moment(work.until.render(frame.scope))
     return moment if work.at_most is None else min(moment, now + work.at_most)
@@ -80,4 +79,6 @@ def seconds_of(value: timedelta | Template, frame: Frame) -> float:
     try:
         return parse_duration(rendered).total_seconds()
     except ValueError as error:
-        raise ExpressionError(f"{orjson.dumps(rendered, default=str).decode()} is no duration", hint=str(error)) from error
+        raise ExpressionError(
+            f"{orjson.dumps(rendered, default=str).decode()} is no duration", hint=str(error)
+        ) from error

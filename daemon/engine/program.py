@@ -76,6 +76,8 @@ class ActionWork:
 
 @dataclass(slots=True, eq=False)
 class IfWork:
+    """A condition and its two branches."""
+
     condition: Expression
     then: Block
     otherwise: Block
@@ -83,6 +85,8 @@ class IfWork:
 
 @dataclass(slots=True, eq=False)
 class CaseWork:
+    """One case of a switch."""
+
     value: Any
     when: Expression | None
     do: Block
@@ -90,6 +94,8 @@ class CaseWork:
 
 @dataclass(slots=True, eq=False)
 class SwitchWork:
+    """A value and the cases that it may fit."""
+
     value: Expression
     cases: tuple[CaseWork, ...]
     default: Block
@@ -97,6 +103,8 @@ class SwitchWork:
 
 @dataclass(slots=True, eq=False)
 class ForEachWork:
+    """A list and what is done for each item."""
+
     items: Expression | Template
     name: str
     do: Block
@@ -106,6 +114,8 @@ class ForEachWork:
 
 @dataclass(slots=True, eq=False)
 class WhileWork:
+    """A condition and what is done while it holds."""
+
     condition: Expression
     do: Block
     max_iterations: int
@@ -113,19 +123,25 @@ class WhileWork:
 
 @dataclass(slots=True, eq=False)
 class ParallelWork:
+    """Named branches."""
+
     branches: tuple[tuple[str, Block], ...]
     race: bool
 
 
 @dataclass(slots=True, eq=False)
 class WaitWork:
+    """A duration, or a moment."""
+
     duration: timedelta | Template | None
-    until: Template | None
+    until: Template
     at_most: timedelta | None
 
 
 @dataclass(slots=True, eq=False)
 class StopWork:
+    """How the execution ends."""
+
     status: str
     reason: Template
     output: Template
@@ -133,6 +149,8 @@ class StopWork:
 
 @dataclass(slots=True, eq=False)
 class EmitWork:
+    """The event to publish."""
+
     type: Template
     data: Template
     subject: Template
@@ -141,6 +159,8 @@ class EmitWork:
 
 @dataclass(slots=True, eq=False)
 class TryWork:
+    """A body, and what follows its failure and its end."""
+
     body: Block
     catch: Block | None
     finally_: Block | None
@@ -259,7 +279,7 @@ class Compiler:
     def _wait(self, step: WaitStep) -> WaitWork:
         if isinstance(step.wait, WaitUntil):
             return WaitWork(None, self._template(step.wait.until), step.wait.at_most)
-        return WaitWork(self._duration(step.wait), None, None)
+        return WaitWork(self._duration(step.wait), self._template(None), None)
 
     def _set(self, step: SetStep) -> Template:
         return self._template(step.set)

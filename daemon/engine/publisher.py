@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
-import asyncpg
 import orjson
 import structlog
 from pydantic import ValidationError
 
 from hark.daemon.engine.registry import build_config
-from hark.daemon.store.database import Connection, Database, sql
+from hark.daemon.store.database import Connection, Database, Record, sql
 from hark.workflows.catalogue import ActiveTrigger, Catalogue
 from hark.workflows.definition import Trigger, Workflow
 from hark.workflows.errors import ConflictError, DefinitionError, ExpressionError, NotFoundError, Problem
@@ -51,7 +50,7 @@ class Surroundings(Protocol):
     catalogue: Catalogue
 
     def now(self) -> Any:
-        """The database's clock."""
+        """Tell the time, by the database's clock."""
         ...
 
 
@@ -60,7 +59,7 @@ class _Draft:
     """A workflow on its way to publication."""
 
     loaded: Loaded
-    existing: asyncpg.Record | None
+    existing: Record | None
     id: WorkflowId
     hash: str
     triggers: list[ActiveTrigger] = field(default_factory=list)
@@ -134,6 +133,7 @@ class Publisher:
 
         Raises DefinitionError with every problem that the database or other workflows cause.
         """
+        applied: list[Applied] = []
         try:
             async with self._database.transaction() as connection:
                 applied = await self._apply(connection, tenant_id, workflows, prune=prune, created_by=created_by)
@@ -165,7 +165,7 @@ class Publisher:
             ]
         return applied
 
-    def _draft(self, loaded: Loaded, existing: asyncpg.Record | None) -> _Draft:
+    def _draft(self, loaded: Loaded, existing: Record | None) -> _Draft:
         identifier = existing["id"] if existing is not None else new_id(self._now())
         return _Draft(loaded, existing, WorkflowId(identifier), content_hash(loaded.workflow))
 
@@ -232,9 +232,7 @@ class Publisher:
         if not same:
             definition = workflow.model_dump(mode="json", by_alias=True, exclude_unset=True)
             text = orjson.dumps(definition).decode()
-            await connection.execute(
-                sql("insert_version"), tenant_id, draft.id, version, draft.hash, text, created_by
-            )
+            await connection.execute(sql("insert_version"), tenant_id, draft.id, version, draft.hash, text, created_by)
         await self._store_triggers(connection, tenant_id, draft)
         return Applied(workflow.id, draft.id, "created" if row is None else "updated", version, status, warnings)
 

@@ -141,7 +141,7 @@ class Recorder:
     def __init__(self, database: Database, instance: Instance, *, patience: Callable[[], Any]) -> None:
         self._instance = instance
         self._patience = patience
-        self._lane = Lane(database, "record", **ENGINE_PLANNER)
+        self._lane = Lane(database, "record", ENGINE_PLANNER)
         self._group: GroupCommit[Progress, None] = GroupCommit("record", self._write, limit=1_000_000)
 
     def start(self) -> None:

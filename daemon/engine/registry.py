@@ -9,13 +9,12 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import orjson
 import structlog
 from pydantic import ValidationError
 
 from hark.daemon.engine.inputs import InputRules
-from hark.daemon.store.database import Database
+from hark.daemon.store.database import Database, Record
 from hark.workflows.catalogue import ActiveTrigger, Catalogue, NewEvent, TriggerKind
 from hark.workflows.durations import parse_duration
 from hark.workflows.errors import ExpressionError
@@ -112,7 +111,7 @@ class Registry:
     def workflow(self, tenant_id: UUID, workflow_id: UUID) -> ActiveWorkflow | None:
         """Return an active workflow."""
         entry = self._entries.get((tenant_id, workflow_id))
-        return entry and entry.workflow
+        return None if entry is None else entry.workflow
 
     @property
     def triggers(self) -> list[ActiveTrigger]:
@@ -147,7 +146,7 @@ class Registry:
         generation: int = await self._database.fetchval("get_generation")
         return self.generation if await self._database.fetch("list_active_workflows") else generation
 
-    async def _take(self, rows: Sequence[asyncpg.Record]) -> bool:
+    async def _take(self, rows: Sequence[Record]) -> bool:
         stamps = {(row["tenant_id"], row["id"]): tuple(row.values())[:5] for row in rows}
         gone = self._stamps.keys() - stamps.keys()
         new = [key for key, stamp in stamps.items() if self._stamps.get(key) != stamp]
@@ -170,7 +169,7 @@ class Registry:
                 by_route.setdefault((entry.workflow.tenant_id, subscription.route), []).append(subscription)
         self.by_route = by_route
 
-    def _entry(self, row: asyncpg.Record, stamp: tuple[Any, ...]) -> _Entry:
+    def _entry(self, row: Record, stamp: tuple[Any, ...]) -> _Entry:
         head = orjson.loads(row["head"])
         workflow = workflow_of(row, stamp[2], head)
         subscriptions, broken = [], []
@@ -182,11 +181,11 @@ class Registry:
             except (ExpressionError, ValidationError, ValueError) as error:
                 reason = str(error).splitlines()[0]
                 broken.append(BrokenTrigger(workflow.slug, trigger["id"], reason))
-                log.error("registry.trigger_broken", workflow=workflow.slug, trigger=trigger["id"], reason=reason)
+                log.warning("registry.trigger_broken", workflow=workflow.slug, trigger=trigger["id"], reason=reason)
         return _Entry(workflow, tuple(subscriptions), tuple(broken))
 
     def _subscription(
-        self, workflow: ActiveWorkflow, trigger: Mapping[str, Any], row: asyncpg.Record, stamp: tuple[Any, ...]
+        self, workflow: ActiveWorkflow, trigger: Mapping[str, Any], row: Record, stamp: tuple[Any, ...]
     ) -> Subscription:
         kind = self._catalogue.trigger(trigger["type"])
         if kind is None:
@@ -215,7 +214,7 @@ class Registry:
         )
 
 
-def workflow_of(row: asyncpg.Record, slug: str, head: Mapping[str, Any]) -> ActiveWorkflow:
+def workflow_of(row: Record, slug: str, head: Mapping[str, Any]) -> ActiveWorkflow:
     """Return what the matcher knows of a workflow, from its row and the head of its definition."""
     return ActiveWorkflow(
         tenant_id=TenantId(row["tenant_id"]),
@@ -239,5 +238,3 @@ def build_config(kind: TriggerKind[Any], trigger: Mapping[str, Any], handed: Map
     """
     raw = {name: value for name, value in trigger.items() if name not in _GENERIC}
     return kind.spec.config.model_validate(compile_template(raw, ROOTS).render(handed))
-
-

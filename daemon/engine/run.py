@@ -10,12 +10,13 @@ from typing import Any, Protocol
 
 import orjson
 
+from hark.daemon.engine.job import Job
 from hark.daemon.engine.payload import Masker, encode
 from hark.daemon.engine.program import Node, Program
 from hark.daemon.engine.records import Progress, StepRecord
 from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
 from hark.workflows.errors import UnprocessableError
-from hark.workflows.ids import ExecutionId, TenantId, derived_id, new_id
+from hark.workflows.ids import derived_id, new_id
 
 ENDED = frozenset({"completed", "failed", "skipped", "cancelled"})
 
@@ -23,7 +24,7 @@ _MOST_INPUT = 256 * 1024
 _MOST_OUTPUT = 4 * 1024 * 1024
 
 
-class OutputTooLarge(UnprocessableError):
+class OutputTooLargeError(UnprocessableError):
     """A step's output is larger than what may go on record."""
 
 
@@ -34,11 +35,11 @@ class Services(Protocol):
     settings: Mapping[str, Any]
 
     def now(self) -> datetime:
-        """The database's clock."""
+        """Tell the time, by the database's clock."""
         ...
 
     def random(self) -> float:
-        """A random number in [0, 1)."""
+        """Draw a random number in [0, 1)."""
         ...
 
     async def commit(self, progress: Progress) -> None:
@@ -106,64 +107,48 @@ class Run:
     """The state of one execution while an instance holds it."""
 
     def __init__(
-        self,
-        *,
-        tenant_id: TenantId,
-        execution_id: ExecutionId,
-        program: Program,
-        services: Services,
-        event: Mapping[str, Any],
-        names: Mapping[str, Any],
-        trigger: tuple[str, str | None],
-        inputs: Mapping[str, Any],
-        mode: str,
-        depth: int,
-        started_at: datetime,
-        masker: Masker | None,
-        handed: Mapping[str, Any],
-        mocks: Mapping[str, Any],
-        known: Mapping[str, StepRecord],
+        self, job: Job, program: Program, services: Services, *, names: Mapping[str, Any], masker: Masker | None
     ) -> None:
-        self.tenant_id = tenant_id
-        self.id = execution_id
+        self.tenant_id = job.tenant_id
+        self.id = job.id
         self.program = program
         self.services = services
-        self.mode = mode
-        self.depth = depth
-        self.mocks = mocks
-        self.known = known
+        self.mode = job.mode
+        self.depth = job.depth
+        self.mocks: Mapping[str, Any] = job.metadata.get("mocks") or {}
+        self.known = job.steps
         self.vars: dict[str, Any] = {}
         self.ending: str | None = None
         """Why the task is being cancelled: `cancelled`, `timeout`, `released` or `fenced`; None in a race."""
         self._masker = masker if program.reads_secrets and masker else None
-        self._progress = Progress(tenant_id, execution_id)
+        self._progress = Progress(self.tenant_id, self.id)
         self._submitted = self._committed = 0
-        self._seq = max((record.seq for record in known.values()), default=-1) + 1
+        self._seq = max((record.seq for record in self.known.values()), default=-1) + 1
         self._restore_vars()
+        self.root = Frame("", self._scope(job, names))
+
+    def _scope(self, job: Job, names: Mapping[str, Any]) -> dict[str, Any]:
         execution = {
-            "id": str(execution_id),
-            "workflow": program.slug,
-            "version": program.version,
-            "mode": mode,
-            "started_at": started_at,
-            "event_id": event.get("id"),
-            "trigger_type": trigger[0],
-            "trigger": trigger[1],
+            "id": str(job.id),
+            "workflow": self.program.slug,
+            "version": job.version,
+            "mode": job.mode,
+            "attempt": job.claims,
+            "started_at": job.started_at,
+            "event_id": job.event.get("id"),
+            "trigger_type": job.trigger_type,
+            "trigger": job.trigger,
         }
-        self.root = Frame(
-            "",
-            {
-                **handed,
-                **names,
-                "event": event,
-                "inputs": inputs,
-                "vars": self.vars,
-                "steps": self.known_steps(""),
-                "context": {},
-                "execution": execution,
-                "now": started_at,
-            },
-        )
+        return {
+            **names,
+            "event": job.event,
+            "inputs": job.inputs,
+            "vars": self.vars,
+            "steps": self.known_steps(""),
+            "context": {},
+            "execution": execution,
+            "now": job.started_at,
+        }
 
     # ------------------------------------------------------------------ what is known from before
 
@@ -184,7 +169,7 @@ class Run:
     # ------------------------------------------------------------------ putting on record
 
     def now(self) -> datetime:
-        """The database's clock."""
+        """Tell the time, by the database's clock."""
         return self.services.now()
 
     def next_seq(self) -> int:
@@ -261,10 +246,12 @@ class Run:
         return text
 
     def encoded_output(self, value: Any) -> tuple[str, Any]:
-        """Encode a step's output; raises OutputTooLarge beyond what may go on record."""
+        """Encode a step's output; raises OutputTooLargeError beyond what may go on record."""
         text, value = self.encoded(value, what="the step's output")
         if len(text) > _MOST_OUTPUT:
-            raise OutputTooLarge(f"the step's output has {len(text)} bytes, more than the {_MOST_OUTPUT} that are kept")
+            raise OutputTooLargeError(
+                f"the step's output has {len(text)} bytes, more than the {_MOST_OUTPUT} that are kept"
+            )
         return text, value
 
     def idempotency_key(self, path: str) -> str:
@@ -279,5 +266,3 @@ def step_view(record: StepRecord) -> dict[str, Any]:
         "status": record.status,
         "error": None if record.error is None else orjson.loads(record.error),
     }
-
-

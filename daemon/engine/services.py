@@ -9,14 +9,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-import asyncpg
-
-from hark.actions.sql import AsyncpgSql, NamedConnections, prepare_connection
+from hark.actions.sql import AsyncpgSql, NamedConnections
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.records import ENGINE_PLANNER, Progress, Recorder, record_within
 from hark.daemon.engine.run import Run
 from hark.daemon.store.database import Connection, Database, translated
+from hark.daemon.store.home_connections import HomeConnections
 from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
 from hark.workflows.errors import ActionError, UnavailableError
 
@@ -26,48 +25,6 @@ _PLANNER = ";".join(f"SET LOCAL {name} = {value}" for name, value in ENGINE_PLAN
 
 _LOST = ("08", "57P")
 """SQLSTATEs that say that the connection or the server went away, not that the statement was wrong."""
-
-
-class HomeConnections:
-    """Connections to the home database for SQL steps: the user's statements and the step's record in one transaction."""
-
-    def __init__(self, database: Database, *, size: int = 5) -> None:
-        self._database = database
-        self._size = size
-        self._pool: asyncpg.Pool | None = None
-        self._opening = asyncio.Lock()
-
-    async def acquire(self) -> AbstractAsyncContextManager[Connection]:
-        """Return a pool connection; the pool opens at first use."""
-        async with self._opening:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._database.url,
-                    min_size=0,
-                    max_size=self._size,
-                    timeout=10,
-                    init=prepare_connection,
-                    server_settings={
-                        "application_name": "hark sql",
-                        "timezone": "UTC",
-                        "datestyle": "ISO",
-                        "idle_in_transaction_session_timeout": "5s",
-                        "tcp_user_timeout": "10s",
-                        "jit": "off",
-                    },
-                )
-        connection: AbstractAsyncContextManager[Connection] = self._pool.acquire(timeout=30)
-        return connection
-
-    async def stop(self) -> None:
-        """Close the pool; idempotent."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            try:
-                async with asyncio.timeout(5):
-                    await pool.close()
-            except TimeoutError:
-                pool.terminate()
 
 
 class _HomeTransaction:
@@ -108,7 +65,7 @@ class EngineServices:
 
     @staticmethod
     def random() -> float:
-        """A random number in [0, 1)."""
+        """Draw a random number in [0, 1)."""
         return random.random()  # noqa: S311 - jitter, no secret
 
     async def commit(self, progress: Progress) -> None:
@@ -146,7 +103,7 @@ class EngineServices:
         while True:
             await asyncio.sleep(PATIENCE_S)
             try:
-                return await self._database.fetchval("get_step", run.tenant_id, run.id, path) == "completed"
+                return bool(await self._database.fetchval("get_step", run.tenant_id, run.id, path) == "completed")
             except UnavailableError:
                 continue
 

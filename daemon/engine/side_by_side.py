@@ -37,9 +37,7 @@ async def run_bounded(one: Callable[[int], Awaitable[Outcome]], count: int, widt
 
 async def run_race(one: Callable[[int], Coroutine[Any, Any, Outcome]], names: Sequence[str]) -> tuple[Outcome, Any]:
     """Run all branches; the first that completes wins and the others are cancelled."""
-    tasks = {
-        asyncio.create_task(one(index), name=f"branch {name}"): name for index, name in enumerate(names)
-    }
+    tasks = {asyncio.create_task(one(index), name=f"branch {name}"): name for index, name in enumerate(names)}
     outcomes: list[Outcome] = []
     pending = set(tasks)
     try:
@@ -62,5 +60,3 @@ async def cancel_all(tasks: Sequence[asyncio.Future[Any]]) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks)
-
-

@@ -6,16 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import orjson
 
 from hark.daemon.engine.ingest import Ingest
-from hark.daemon.engine.inputs import InvalidInputs
+from hark.daemon.engine.inputs import InvalidInputsError
 from hark.daemon.engine.matcher import Start
 from hark.daemon.engine.program import Program
 from hark.daemon.engine.programs import Programs
 from hark.daemon.engine.registry import workflow_of
-from hark.daemon.store.database import Database, sql
+from hark.daemon.store.database import Database, Record, sql
 from hark.workflows.catalogue import NewEvent, Receipt
 from hark.workflows.errors import ConflictError, NotFoundError, UnprocessableError
 from hark.workflows.ids import EventId, ExecutionId, TenantId, WorkflowId, execution_id, same_millisecond
@@ -59,7 +58,7 @@ class Starts:
         workflow = workflow_of(row, slug, orjson.loads(row["head"]))
         try:
             applied = workflow.inputs.apply(inputs)
-        except InvalidInputs as error:
+        except InvalidInputsError as error:
             raise UnprocessableError(str(error)) from error
 
         def explicit(event_id: EventId) -> Start:
@@ -96,14 +95,14 @@ class Starts:
                 self._on_queued()
                 return following
 
-    async def _program(self, tenant_id: TenantId, state: asyncpg.Record) -> Program:
+    async def _program(self, tenant_id: TenantId, state: Record) -> Program:
         try:
             return await self._programs.get(tenant_id, state["workflow_id"], state["version"])
         except LookupError as error:
             raise ConflictError(str(error)) from error
 
     async def _insert(
-        self, tenant_id: TenantId, identifier: UUID, state: asyncpg.Record, program: Program, *, from_start: bool
+        self, tenant_id: TenantId, identifier: UUID, state: Record, program: Program, *, from_start: bool
     ) -> ExecutionId | None:
         """Insert the next execution; None when another one took the same ordinal at the same time."""
         event_id = EventId(state["event_id"])

@@ -13,7 +13,6 @@ from hark.workflows.errors import HarkError, MissingFieldError
 from hark.workflows.expressions import Expression
 
 
-
 def begin_step(
     run: Run, node: Node, known: StepRecord | None, path: str, decision: Callable[[], Any] | None = None
 ) -> StepRecord:
@@ -66,5 +65,3 @@ def holds(condition: Expression, frame: Frame) -> bool:
         return condition.holds(frame.scope)
     except MissingFieldError:
         return False
-
-

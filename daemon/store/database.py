@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from importlib import resources
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from asyncpg import exceptions as pg
 
 from hark.workflows.errors import UnavailableError
 
-Connection = asyncpg.Connection
-ResultT = TypeVar("ResultT")
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+else:  # asyncpg's classes are generic for the type checker only
+    Connection = asyncpg.Connection
+Record = asyncpg.Record
 
 _AWAY: tuple[type[BaseException], ...] = (
     OSError,
@@ -28,6 +33,9 @@ _AWAY: tuple[type[BaseException], ...] = (
     pg.InternalClientError,
 )
 """What asyncpg raises when the server is away, shutting down, a standby, or when the connection broke under a call."""
+
+_OUR_FAULT = (ValueError, pg.UnsupportedClientFeatureError)
+"""What looks like those and is a defect of the caller: an argument that does not fit, a feature that is not there."""
 
 _SERVER_SETTINGS = {
     "search_path": "hark, pg_catalog",
@@ -51,7 +59,9 @@ def translated() -> Iterator[None]:
     try:
         yield
     except _AWAY as error:
-        raise UnavailableError(f"the database is not available: {error or type(error).__name__}") from error
+        if isinstance(error, _OUR_FAULT):
+            raise
+        raise UnavailableError(f"the database is not available: {str(error) or type(error).__name__}") from error
 
 
 class Database:
@@ -93,14 +103,14 @@ class Database:
         except TimeoutError:
             pool.terminate()
 
-    async def open(self, name: str, *, command_timeout_s: float | None = 30, **settings: str) -> Connection:
+    async def open(self, name: str, settings: Mapping[str, str] | None = None) -> asyncpg.Connection[asyncpg.Record]:
         """Open a connection of its own, named in pg_stat_activity; the caller closes it."""
         with translated():
             return await asyncpg.connect(
                 self.url,
                 timeout=self._connect_timeout_s,
-                command_timeout=command_timeout_s,
-                server_settings={**_SERVER_SETTINGS, "application_name": f"hark {name}", **settings},
+                command_timeout=30,
+                server_settings={**_SERVER_SETTINGS, "application_name": f"hark {name}", **(settings or {})},
             )
 
     @asynccontextmanager
@@ -137,19 +147,11 @@ class Lane:
     A lane serves one call at a time; who shares one takes turns.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        name: str,
-        *,
-        prepare: Callable[[Connection], Awaitable[None]] | None = None,
-        **settings: str,
-    ) -> None:
+    def __init__(self, database: Database, name: str, settings: Mapping[str, str] | None = None) -> None:
         self._database = database
         self._name = name
-        self._prepare = prepare
         self._settings = settings
-        self._connection: Connection | None = None
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._turn = asyncio.Lock()
 
     @property
@@ -159,7 +161,7 @@ class Lane:
         return None if connection is None or connection.is_closed() else connection.get_server_pid()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
         """Hand out the connection. Whatever leaves it unusable closes it; the next call opens another."""
         async with self._turn:
             with translated():
@@ -195,9 +197,7 @@ class Lane:
                 except _AWAY:
                     connection.terminate()
 
-    async def _open(self) -> Connection:
+    async def _open(self) -> asyncpg.Connection[asyncpg.Record]:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await self._database.open(self._name, **self._settings)
-            if self._prepare is not None:
-                await self._prepare(self._connection)
+            self._connection = await self._database.open(self._name, self._settings)
         return self._connection

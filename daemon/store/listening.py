@@ -7,9 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
+import asyncpg
 import structlog
 
-from hark.daemon.store.database import Connection, Database, translated
+from hark.daemon.store.database import Database, translated
 from hark.workflows.errors import UnavailableError
 
 log = structlog.get_logger(__name__)
@@ -24,7 +25,7 @@ class Ears(Protocol):
     """Who hears notifications; see `hark.triggers.ports`."""
 
     def tuned(self, channels: frozenset[str]) -> None:
-        """LISTEN has committed."""
+        """Learn that LISTEN has committed."""
         ...
 
     def hear(self, channel: str, payload: str) -> None:
@@ -32,7 +33,7 @@ class Ears(Protocol):
         ...
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """Learn that the connection is gone."""
         ...
 
 
@@ -62,7 +63,7 @@ class Listening:
         self._wanted: dict[int, tuple[frozenset[str], Ears]] = {}
         self._tuned: dict[int, frozenset[str]] = {}
         self._on_server: set[str] = set()
-        self._connection: Connection | None = None
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self.rebuilt = 0
@@ -131,12 +132,7 @@ class Listening:
     async def _tune(self) -> None:
         """Bring the server's channels in line with what is wanted, then tell the ears that are new."""
         async with self._turn:
-            if not self.hears:
-                self._drop()
-                self._connection = await self._database.open("listen")
-                self._connection.add_termination_listener(self._terminated)
-            connection = self._connection
-            assert connection is not None
+            connection = await self._open()
             wanted = {channel for channels, _ in self._wanted.values() for channel in channels}
             with translated():
                 async with asyncio.timeout(DEAF_AFTER_S):
@@ -149,6 +145,13 @@ class Listening:
             if self._tuned.get(key) != channels:
                 self._tuned[key] = channels
                 ears.tuned(channels)
+
+    async def _open(self) -> asyncpg.Connection[asyncpg.Record]:
+        if self._connection is None or self._connection.is_closed():
+            self._drop()
+            self._connection = await self._database.open("listen")
+            self._connection.add_termination_listener(self._terminated)
+        return self._connection
 
     def _heard(self, _connection: Any, _pid: int, channel: str, payload: object) -> None:
         for channels, ears in list(self._wanted.values()):
