@@ -8,10 +8,11 @@ from hark.triggers.cron import CronTrigger
 from hark.triggers.event import EventTrigger
 from hark.triggers.manual import ManualTrigger
 from hark.triggers.notify import NotifyTrigger
+from hark.triggers.row import RowTrigger
 from hark.triggers.webhook import WebhookTrigger
 from hark.workflows.catalogue import TriggerKind
 
 
 def builtin_triggers() -> list[TriggerKind[Any]]:
     """Return one of each kind."""
-    return [NotifyTrigger(), CronTrigger(), WebhookTrigger(), EventTrigger(), ManualTrigger()]
+    return [RowTrigger(), NotifyTrigger(), CronTrigger(), WebhookTrigger(), EventTrigger(), ManualTrigger()]
