@@ -30,8 +30,8 @@ class Outbox:
     async def install(self, plans: Any, generation: int, *, patience_s: float) -> Installed:
         return Installed()
 
-    async def drain(self, events_of: Any) -> int:
-        return 0
+    async def drain(self, events_of: Any) -> tuple[int, bool]:
+        return 0, False
 
     async def want_wakeups(self, *, wanted: bool) -> int:
         return 0
