@@ -212,8 +212,9 @@ class Ingest:
             matches = [self._match(arrival, now) for arrival in arrivals]
             batch = self._batch(arrivals, matches, now)
             reserved = len(batch.launches)
+            generation = self._registry.generation
             try:
-                row = await connection.fetchrow(sql("ingest_events"), *batch.arguments(self._registry.generation))
+                row = await connection.fetchrow(sql("ingest_events"), *batch.arguments(generation))
             except BaseException:
                 self._capacity.give_back(reserved)
                 raise
@@ -222,7 +223,8 @@ class Ingest:
                 batch.claimed = {start.id for _, start in batch.launches if start.id in started}
                 return batch, matches, set(row["keyed"])
             self._capacity.give_back(reserved)
-            if not await self._registry.refresh():
+            await self._registry.refresh()
+            if self._registry.generation == generation:
                 raise self._instance.fenced()
 
     def _match(self, arrival: Arrival, now: datetime) -> Match:
