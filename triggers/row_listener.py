@@ -233,8 +233,10 @@ class Drainer:
 
     async def _turn(self) -> float:
         """Empty the outbox; return for how long nobody need look at it, unless woken."""
-        while (done := await self._port.drain(events_of)) and not self._stopping:
-            self._pace.drained(done, time.monotonic())
+        more = True
+        while more and not self._stopping:
+            records, more = await self._port.drain(events_of)
+            self._pace.drained(records, time.monotonic())
         if self._pace.decide(time.monotonic()):
             self._asked = False
         if not self._asked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from hark.triggers.capture_plan import CapturePlan, Table
 from hark.triggers.row_changes import RowChange
@@ -36,6 +36,13 @@ class Installed:
     removed: list[str] = field(default_factory=list)
 
 
+class Drained(NamedTuple):
+    """How many records of the outbox were done with, and whether others were left in it."""
+
+    records: int
+    more: bool
+
+
 class RowPort(Protocol):
     """The outbox and the triggers that fill it. Every call raises UnavailableError when the database is away."""
 
@@ -47,8 +54,8 @@ class RowPort(Protocol):
         """Make the database capture exactly this; a lock is waited for `patience_s` at most, lest writers queue up."""
         ...
 
-    async def drain(self, events_of: Callable[[RowChange], Iterable[NewEvent]]) -> int:
-        """Turn the oldest changes into events, in one transaction; return how many records were done with."""
+    async def drain(self, events_of: Callable[[RowChange], Iterable[NewEvent]]) -> Drained:
+        """Turn the oldest changes into events, in one transaction."""
         ...
 
     async def want_wakeups(self, *, wanted: bool) -> int | None:

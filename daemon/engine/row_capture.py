@@ -14,7 +14,7 @@ from hark.daemon.store.database import Connection, Database, Lane, sql
 from hark.daemon.store.row_outbox import take_row_changes
 from hark.triggers.capture_plan import CapturePlan
 from hark.triggers.row_changes import RowChange
-from hark.triggers.row_port import Installed, Picture
+from hark.triggers.row_port import Drained, Installed, Picture
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import NewEvent
 from hark.workflows.errors import FencedError, UnavailableError
@@ -79,13 +79,13 @@ class RowCapture:
         """Make the database capture exactly what the plans say."""
         return await install(self._database, plans, generation, patience_s=patience_s)
 
-    async def drain(self, events_of: EventsOf) -> int:
-        """Turn the oldest changes into events; return how many records were done with."""
+    async def drain(self, events_of: EventsOf) -> Drained:
+        """Turn the oldest changes into events."""
         if self._singly:
             self._singly -= 1
             return await self._drain_one(events_of)
         try:
-            done = await self._drain(events_of, MOST_RECORDS)
+            drained = await self._drain(events_of, MOST_RECORDS)
         except (UnavailableError, FencedError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one of them
@@ -93,9 +93,9 @@ class RowCapture:
             log.warning("row.batch_split", error=str(error))
             self._singly = MOST_RECORDS
             return await self.drain(events_of)
-        if done and time.monotonic() - self._looked_at > FLOOR_S:
+        if drained.records and time.monotonic() - self._looked_at > FLOOR_S:
             await self._raise_floor()
-        return done
+        return drained
 
     async def want_wakeups(self, *, wanted: bool) -> int | None:
         """Have writers NOTIFY, or not; None when that was so, else the horizon behind which all know."""
@@ -123,18 +123,18 @@ class RowCapture:
             self._floor, self._mark = 0, None
             self._session = connection.get_server_pid()
 
-    async def _drain(self, events_of: EventsOf, limit: int) -> int:
+    async def _drain(self, events_of: EventsOf, limit: int) -> Drained:
         async with self._lane.connection() as connection:
             await self._adopt(connection)
             async with connection.transaction():
-                changes = await take_row_changes(connection, self._floor, limit)
+                changes, more = await take_row_changes(connection, self._floor, limit)
                 events = [event for change in changes for event in events_of(change)]
                 committed = await self._ingest.take_within(connection, events) if events else None
             if committed is not None:
                 committed()
-        return len(changes)
+        return Drained(len(changes), more)
 
-    async def _drain_one(self, events_of: EventsOf) -> int:
+    async def _drain_one(self, events_of: EventsOf) -> Drained:
         """Take the oldest change alone: if need be without its rows, and if even that fails put it aside."""
         try:
             return await self._drain(events_of, 1)
@@ -150,7 +150,7 @@ class RowCapture:
             log.exception("row.change_parked")
         async with self._lane.connection() as connection:
             await connection.fetchval(sql("park_row_change"), self._floor, reason)
-        return 1
+        return Drained(1, more=True)
 
     async def _raise_floor(self) -> None:
         """Raise the floor to the last mark once all transactions from before it have ended; set a new mark."""

@@ -20,13 +20,14 @@ MOST_BYTES = 4 * 1024 * 1024
 MOST_ROWS = 500
 _SURROGATES = re.compile("[\ud800-\udfff\x00]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_LONGEST_INTEGER = 4000
+_LONGEST_INTEGER = 19
 
 
-async def take_row_changes(connection: Connection, after: int, limit: int) -> list[RowChange]:
-    """Take up to `limit` of the oldest changes after an id, in the caller's transaction."""
+async def take_row_changes(connection: Connection, after: int, limit: int) -> tuple[list[RowChange], bool]:
+    """Take up to `limit` of the oldest changes after an id, in the caller's transaction; tell whether there are more."""
     rows = await connection.fetch(sql("take_row_changes"), after, limit, MOST_BYTES, MOST_ROWS)
-    return [change_of(row) for row in rows]
+    found = rows[0]["found"] if rows else 0
+    return [change_of(row) for row in rows], found == limit or found > len(rows)
 
 
 def change_of(row: asyncpg.Record) -> RowChange:
@@ -87,6 +88,7 @@ def rows_of(text: str | None) -> list[Any]:
 
 
 def _integer(digits: str) -> float:
+    """Read a number that may be longer than any integer here; as a double, like the JSON of other sources."""
     return int(digits) if len(digits) < _LONGEST_INTEGER else float(digits)
 
 

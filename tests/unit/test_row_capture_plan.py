@@ -1,0 +1,190 @@
+"""Which database triggers a table gets, given who watches it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from support.triggers import active
+
+from hark.triggers.capture_plan import CapturePlan, Column, Placement, Relation, Table, plan_captures, row_filter
+from hark.triggers.row_changes import Interest
+from hark.triggers.row_config import RowConfig
+from hark.triggers.table_name import TableName
+from hark.workflows.catalogue import ActiveTrigger
+from hark.workflows.ids import DEFAULT_TENANT, TenantId
+
+OTHER = TenantId(UUID("00000000-0000-7000-8000-000000000002"))
+CLIENTS = TableName("public", "clients")
+COLUMNS = (
+    Column("id", "bigint"),
+    Column("status", "text"),
+    Column("mood", "mood", "e"),
+    Column("data", "json"),
+    Column("shadow", "text", "b", "v"),
+)
+TABLE = Table(CLIENTS, Relation(7, "clients"), COLUMNS)
+PARTITIONED = replace(
+    TABLE,
+    relation=Relation(7, "clients", "p"),
+    descendants=(Relation(8, "clients_a"), Relation(9, "clients_b", "p"), Relation(10, "clients_b1")),
+)
+LEAD = 'new.status == "lead"'
+
+
+def watch(when: str | None = None, tenant: TenantId = DEFAULT_TENANT, **fields: Any) -> ActiveTrigger:
+    return active("row", RowConfig.model_validate({"table": "clients", **fields}), when=when, tenant_id=tenant)
+
+
+def plan(*triggers: ActiveTrigger, table: Table = TABLE) -> CapturePlan:
+    (only,) = plan_captures(triggers, {CLIENTS: table})
+    return only
+
+
+def shape(placements: tuple[Placement, ...]) -> list[tuple[str, str, str, str]]:
+    return [(each.relation.label, each.operation, each.level, each.mode) for each in placements]
+
+
+def test_an_unfiltered_table_has_one_statement_trigger_per_operation() -> None:
+    made = plan(watch(operations=["insert", "truncate"]), watch(operations=["insert", "delete"]))
+    assert shape(made.placements) == [
+        ("clients", "insert", "STATEMENT", "row"),
+        ("clients", "delete", "STATEMENT", "row"),
+        ("clients", "truncate", "STATEMENT", "row"),
+    ]
+    assert all(each.condition is None for each in made.placements)
+
+
+def test_when_every_watcher_has_a_filter_they_are_joined_in_a_row_trigger() -> None:
+    made = plan(watch(LEAD), watch("new.id > 7"), watch(LEAD))
+    (only,) = made.placements
+    assert (only.level, only.name) == ("ROW", "hark_capture_insert_row")
+    assert only.condition == (
+        """(((NEW."status"::text COLLATE "C") IS NOT DISTINCT FROM 'lead')) OR ((NEW."id" > 7))"""
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [watch(), watch("new.data.x == 1"), watch(LEAD, per="statement"), watch(LEAD, capture="all")],
+    ids=["no filter", "no SQL for it", "wants statements", "wants everything"],
+)
+def test_one_watcher_who_wants_all_makes_it_a_statement_trigger(other: ActiveTrigger) -> None:
+    (only,) = plan(watch(LEAD), other).placements
+    assert (only.level, only.condition, only.mode) == ("STATEMENT", None, "row")
+
+
+def test_filters_of_one_operation_do_not_hold_up_another() -> None:
+    made = plan(watch(LEAD, operations=["insert", "update"]), watch(operations=["update"]))
+    assert shape(made.placements) == [("clients", "insert", "ROW", "row"), ("clients", "update", "STATEMENT", "row")]
+
+
+def test_too_many_filters_cost_more_than_they_save() -> None:
+    (few,) = plan(*(watch(f"new.id == {n}") for n in range(20))).placements
+    (many,) = plan(*(watch(f"new.id == {n}") for n in range(21))).placements
+    assert (few.level, many.level) == ("ROW", "STATEMENT")
+
+
+def test_partitions_have_statement_triggers_of_their_own_and_never_row_triggers() -> None:
+    """An UPDATE that moves a row to another partition is DELETE and INSERT to row triggers: it would be missed."""
+    made = plan(watch(LEAD, operations=["update"]), watch(operations=["truncate"]), table=PARTITIONED)
+    assert shape(made.placements) == [
+        ("clients", "update", "STATEMENT", "row"),
+        ("clients_a", "update", "STATEMENT", "row"),
+        ("clients_b", "update", "STATEMENT", "row"),
+        ("clients_b1", "update", "STATEMENT", "row"),
+        ("clients", "truncate", "STATEMENT", "row"),
+        ("clients_a", "truncate", "STATEMENT", "partition"),
+        ("clients_b1", "truncate", "STATEMENT", "partition"),
+    ]
+
+
+def test_if_nobody_wants_single_rows_the_first_of_a_statement_suffice() -> None:
+    assert plan(watch(per="statement")).placements[0].mode == "statement"
+    assert plan(watch(per="statement"), watch()).placements[0].mode == "row"
+
+
+def test_interests_are_joined_by_tenant_and_granularity() -> None:
+    made = plan(
+        watch(operations=["update"]),
+        watch(operations=["insert"]),
+        watch(operations=["delete"], per="statement"),
+        watch(tenant=OTHER),
+    )
+    assert made.interests == (
+        Interest(DEFAULT_TENANT, "row", ("insert", "update")),
+        Interest(DEFAULT_TENANT, "statement", ("delete",)),
+        Interest(OTHER, "row", ("insert",)),
+    )
+
+
+def test_a_fingerprint_tells_what_a_trigger_was_made_from() -> None:
+    first, second = plan(watch(LEAD)).placements[0], plan(watch('new.status == "won"')).placements[0]
+    assert first.name == second.name
+    assert first.fingerprint() != second.fingerprint()
+    assert first.fingerprint() == plan(watch(LEAD), watch(LEAD)).placements[0].fingerprint()
+
+
+@pytest.mark.parametrize(
+    "table, reason",
+    [
+        (replace(TABLE, relation=Relation(7, "clients", "v")), "is a view"),
+        (replace(TABLE, relation=Relation(7, "clients", "f")), "foreign table"),
+        (replace(TABLE, relation=Relation(7, "clients", "m")), "materialized"),
+        (replace(TABLE, persistence="t"), "temporary"),
+        (replace(TABLE, parent="public.people"), "watch public.people"),
+        (replace(PARTITIONED, descendants=(Relation(8, "far", "f"),)), "another server"),
+        (replace(TABLE, name=TableName("hark", "events")), "Hark itself"),
+        (replace(TABLE, name=TableName("pg_catalog", "pg_class")), "PostgreSQL"),
+    ],
+)
+def test_what_cannot_be_captured_is_refused_with_the_reason(table: Table, reason: str) -> None:
+    assert reason in (table.refusal or "")
+    made = plan(watch(), table=table)
+    assert (made.placements, made.problem) == ((), table.refusal)
+
+
+def test_a_table_that_is_gone_is_a_problem_of_its_own() -> None:
+    (lost,) = plan_captures([watch()], {})
+    assert lost.problem == "there is no table public.clients"
+    assert lost.interests
+
+
+def sql(when: str | None = None, operation: str = "update", **fields: Any) -> str | None:
+    return row_filter(RowConfig.model_validate({"table": "clients", **fields}), when, operation, TABLE)
+
+
+def test_columns_are_compared_by_their_image_because_not_every_type_has_equality() -> None:
+    assert sql(columns=["data", "id"]) == (
+        '(ROW(OLD."data", OLD."id") OPERATOR(pg_catalog.*<>) ROW(NEW."data", NEW."id"))'
+    )
+
+
+def test_from_and_to_are_pushed_like_conditions() -> None:
+    made = sql(columns="status", **{"from": "lead", "to": ["won", None]})
+    assert made is not None
+    assert """(OLD."status"::text COLLATE "C") IS NOT DISTINCT FROM 'lead'""" in made
+    assert '(NEW."status"::text COLLATE "C") IS NULL' in made
+
+
+def test_an_enum_is_compared_by_its_label() -> None:
+    assert sql('new.mood == "sad"') == """((NEW."mood"::text COLLATE "C") IS NOT DISTINCT FROM 'sad')"""
+
+
+def test_from_says_nothing_about_an_insert_and_to_nothing_about_a_delete() -> None:
+    both = {"operations": ["insert", "update", "delete"], "from": {"id": 1}, "to": {"status": "x"}}
+    assert sql(operation="insert", **both) == """((NEW."status"::text COLLATE "C") IS NOT DISTINCT FROM 'x')"""
+    assert sql(operation="delete", **both) == '(OLD."id" IS NOT DISTINCT FROM 1)'
+
+
+def test_what_no_trigger_can_see_is_not_pushed() -> None:
+    assert sql('new.shadow == "x"') is None
+    assert sql(columns=["shadow"]) is None
+    assert sql(columns=["shadow", "status"]) is None
+
+
+def test_a_part_that_has_no_sql_lets_more_through_and_not_less() -> None:
+    assert sql(f"{LEAD} && new.data.deep == 1") == sql(LEAD)
+    assert sql(f"{LEAD} || new.data.deep == 1") is None
