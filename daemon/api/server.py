@@ -138,11 +138,10 @@ def _answering(route: Route, services: Services) -> _Handler:
 
 def _guarded(area: str, services: Services, handler: _Handler) -> _Handler:
     """Bound how many requests are in flight, count them, and turn what they raise into an answer."""
-    most = services.settings.max_requests
     counts = services.requests
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        if services.in_flight >= most:
+        if services.in_flight >= services.most_in_flight:
             response: web.StreamResponse = _busy()
         else:
             services.in_flight += 1

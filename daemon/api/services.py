@@ -145,6 +145,7 @@ class Services:
     requests: dict[tuple[str, int], int] = field(default_factory=dict, init=False)
     """How many requests were answered, by area and status."""
     in_flight: int = field(default=0, init=False)
+    most_in_flight: int = field(init=False)
     listeners: int = field(default=0, init=False)
     """How many follow `/api/live`."""
     stopping: bool = False
@@ -152,4 +153,5 @@ class Services:
 
     def __post_init__(self) -> None:
         self.listing = Listing(self.database)
+        self.most_in_flight = self.settings.max_requests
         self.bodies = BodyReader(timeout_s=self.settings.body_timeout.total_seconds())

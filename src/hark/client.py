@@ -1,0 +1,330 @@
+"""A client of Hark's HTTP API, typed by the API's own models.
+
+    async with HarkClient("http://127.0.0.1:8470", key) as hark:
+        started = await hark.start("welcome-lead", {"email": "ada@example.org"})
+        execution = await hark.execution(started.execution_id)
+
+Every method raises `ApiError` when the daemon refuses, `UnreachableError` when there is none. Lists are one page each;
+`next_cursor` of the answer is the `cursor` of the next call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+from uuid import UUID
+
+import aiohttp
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from hark.daemon.api import models
+from hark.workflows.errors import HarkError
+
+__all__ = ["ApiError", "HarkClient", "UnreachableError"]
+
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
+
+
+class UnreachableError(HarkError):
+    """Nobody answers at the address."""
+
+
+class ApiError(HarkError):
+    """The daemon refused; `problem` is its problem document (RFC 9457)."""
+
+    def __init__(self, problem: models.ProblemDocument) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.problem.status
+
+
+class HarkClient:
+    """Talks to one daemon. Use it as an async context manager, or call `close`."""
+
+    def __init__(self, url: str, key: str | None = None, *, timeout_s: float = 30.0) -> None:
+        self.url = url.rstrip("/")
+        headers = {"Accept": "application/json", "User-Agent": "hark-client"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        self._headers = headers
+        self._timeout_s = timeout_s
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; idempotent."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    # ---- workflows
+
+    async def workflows(self, **filters: Any) -> models.Page[models.WorkflowSummary]:
+        """List workflows; `filters` are the parameters of GET /api/workflows."""
+        return await self._get("/api/workflows", models.Page[models.WorkflowSummary], filters)
+
+    async def workflow(self, name: str, version: int | None = None) -> models.WorkflowDetail:
+        """Return a workflow, by slug or id."""
+        return await self._get(f"/api/workflows/{_part(name)}", models.WorkflowDetail, {"version": version})
+
+    async def export(self, name: str, *, format: str = "yaml", version: int | None = None) -> str:
+        """Return a workflow's definition as a text that can be applied again."""
+        parameters = {"format": format, "version": version}
+        return (await self._send("GET", f"/api/workflows/{_part(name)}", parameters)).decode()
+
+    async def apply(self, files: Mapping[str, str], *, dry_run: bool = False, prune: bool = False) -> models.Applied:
+        """Apply definitions, given as texts by file name: all of them or none."""
+        body = {"files": _files(files), "dry_run": dry_run, "prune": prune}
+        return await self._post("/api/apply", models.Applied, body)
+
+    async def validate(self, files: Mapping[str, str]) -> models.Validated:
+        """Check definitions as applying them would."""
+        return await self._post("/api/validate", models.Validated, {"files": _files(files)})
+
+    async def pause(self, name: str) -> models.WorkflowDetail:
+        """Switch a workflow's triggers off."""
+        return await self._post(f"/api/workflows/{_part(name)}/pause", models.WorkflowDetail)
+
+    async def resume(self, name: str) -> models.WorkflowDetail:
+        """Switch a workflow's triggers on again."""
+        return await self._post(f"/api/workflows/{_part(name)}/resume", models.WorkflowDetail)
+
+    async def publish(self, name: str, version: int | None = None) -> models.WorkflowDetail:
+        """Publish a version again, the latest unless one is named."""
+        path = f"/api/workflows/{_part(name)}/publish"
+        return await self._post(path, models.WorkflowDetail, parameters={"version": version})
+
+    async def versions(self, name: str, **paging: Any) -> models.Page[models.WorkflowVersion]:
+        """List a workflow's versions."""
+        path = f"/api/workflows/{_part(name)}/versions"
+        return await self._get(path, models.Page[models.WorkflowVersion], paging)
+
+    async def delete(self, name: str, *, archive: bool = False) -> models.Deleted:
+        """Delete a workflow with its history, or take it out of service."""
+        raw = await self._send("DELETE", f"/api/workflows/{_part(name)}", {"archive": archive})
+        return _read(models.Deleted, raw)
+
+    async def start(
+        self,
+        name: str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        wait_s: float = 0,
+        mode: str = "production",
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> models.StartedExecution:
+        """Start a workflow by hand and wait up to `wait_s` (whole seconds, at most 300) for its end."""
+        body = {"input": dict(inputs or {}), "mode": mode, "key": key, "metadata": metadata}
+        path = f"/api/workflows/{_part(name)}/execute"
+        raw = await self._send(
+            "POST", path, body=body, headers={"Prefer": f"wait={int(wait_s)}"}, timeout_s=self._timeout_s + wait_s
+        )
+        return _read(models.StartedExecution, raw)
+
+    # ---- executions
+
+    async def executions(self, **filters: Any) -> models.Page[models.ExecutionSummary]:
+        """List executions, newest first; `filters` are the parameters of GET /api/executions."""
+        return await self._get("/api/executions", models.Page[models.ExecutionSummary], filters)
+
+    async def execution(self, execution_id: UUID | str) -> models.ExecutionDetail:
+        """Return an execution with its steps, timeline and logs."""
+        return await self._get(f"/api/executions/{_part(execution_id)}", models.ExecutionDetail)
+
+    async def cancel(self, execution_id: UUID | str, reason: str = "") -> models.ExecutionStatusChange:
+        """Cancel an execution."""
+        path = f"/api/executions/{_part(execution_id)}/cancel"
+        return await self._post(path, models.ExecutionStatusChange, {"reason": reason})
+
+    async def retry(self, execution_id: UUID | str, *, from_start: bool = False) -> models.RetriedExecution:
+        """Run an ended execution again, as a new one."""
+        path = f"/api/executions/{_part(execution_id)}/retry"
+        return await self._post(path, models.RetriedExecution, {"from_start": from_start})
+
+    async def logs(self, **filters: Any) -> models.Page[models.LogLine]:
+        """List log lines, newest first; `filters` are the parameters of GET /api/logs."""
+        return await self._get("/api/logs", models.Page[models.LogLine], filters)
+
+    # ---- events
+
+    async def emit(
+        self,
+        type: str,
+        data: Any = None,
+        *,
+        source: str = "api",
+        subject: str | None = None,
+        key: str | None = None,
+    ) -> models.Received:
+        """Publish an event; with a key it is stored once, however often it is sent."""
+        body = {"type": type, "data": data, "source": source, "subject": subject, "key": key}
+        return await self._post("/api/events", models.Received, body)
+
+    async def events(self, **filters: Any) -> models.Page[models.EventSummary]:
+        """List events, newest first; `filters` are the parameters of GET /api/events."""
+        return await self._get("/api/events", models.Page[models.EventSummary], filters)
+
+    async def event(self, event_id: UUID | str) -> models.EventDetail:
+        """Return an event with what it started and what it did not."""
+        return await self._get(f"/api/events/{_part(event_id)}", models.EventDetail)
+
+    # ---- what there is
+
+    async def schedules(self, **parameters: Any) -> models.Page[models.Slot]:
+        """List the next due times of the active workflows, or of an `expression`."""
+        return await self._get("/api/schedules", models.Page[models.Slot], parameters)
+
+    async def watches(self) -> models.Page[models.WatchRow]:
+        """List the watched tables."""
+        return await self._get("/api/watches", models.Page[models.WatchRow])
+
+    async def hooks(self) -> models.Page[models.HookRow]:
+        """List the paths of webhooks."""
+        return await self._get("/api/hooks", models.Page[models.HookRow])
+
+    async def instances(self) -> models.Page[models.InstanceRow]:
+        """List the daemon processes on the database."""
+        return await self._get("/api/instances", models.Page[models.InstanceRow])
+
+    async def stats(self) -> models.Stats:
+        """Return how much there is."""
+        return await self._get("/api/stats", models.Stats)
+
+    async def readiness(self) -> models.Readiness:
+        """Return whether the daemon can take work, and what keeps it from it."""
+        raw = await self._send("GET", "/readyz", accepted=(200, 503))
+        return _read(models.Readiness, raw)
+
+    async def follow(
+        self, types: Sequence[str] = ("logs", "executions"), **filters: Any
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield what happens as (`log` or `execution`, row) until the caller stops; reconnects when the line breaks."""
+        parameters = _parameters({"types": ",".join(types), **filters})
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=60)
+        reached = False
+        while True:
+            try:
+                async with self._open().get(f"{self.url}/api/live", params=parameters, timeout=timeout) as response:
+                    if response.status != 200:
+                        raise _refusal(response.status, await response.read())
+                    reached = True
+                    async for event in _events(response):
+                        yield event
+            except (aiohttp.ClientError, TimeoutError) as error:
+                if not reached:
+                    raise self._unreachable(error) from error
+            await asyncio.sleep(1)
+
+    # ---- how
+
+    async def _get(self, path: str, answer: type[AnswerT], parameters: Mapping[str, Any] | None = None) -> AnswerT:
+        return _read(answer, await self._send("GET", path, parameters))
+
+    async def _post(
+        self, path: str, answer: type[AnswerT], body: Any = None, *, parameters: Mapping[str, Any] | None = None
+    ) -> AnswerT:
+        return _read(answer, await self._send("POST", path, parameters, body=body or {}))
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+        accepted: Sequence[int] = (),
+    ) -> bytes:
+        """Send a request; return the body of the answer. Raises ApiError, UnreachableError."""
+        try:
+            async with self._open().request(
+                method,
+                self.url + path,
+                params=_parameters(parameters or {}),
+                data=None if body is None else orjson.dumps(body, default=str),
+                headers={**(headers or {}), **({"Content-Type": "application/json"} if body is not None else {})},
+                timeout=aiohttp.ClientTimeout(total=timeout_s or self._timeout_s),
+            ) as response:
+                raw = await response.read()
+                if response.status >= 400 and response.status not in accepted:
+                    raise _refusal(response.status, raw)
+                return raw
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(headers=self._headers, trust_env=False)
+        return self._session
+
+    def _unreachable(self, error: Exception) -> UnreachableError:
+        reason = "it took too long" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        return UnreachableError(f"no answer from {self.url}: {reason}")
+
+
+def _read(answer: type[AnswerT], raw: bytes) -> AnswerT:
+    try:
+        return answer.model_validate_json(raw)
+    except ValidationError as error:
+        raise UnreachableError(f"this does not answer like Hark: {raw[:80]!r}") from error
+
+
+def _refusal(status: int, raw: bytes) -> ApiError:
+    try:
+        problem = models.ProblemDocument.model_validate_json(raw)
+    except ValidationError:
+        detail = f"HTTP {status}, and no explanation that Hark would give: is this its address?"
+        problem = models.ProblemDocument(type="about:blank", title="Refused", status=status, detail=detail)
+    return ApiError(problem)
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Read server-sent events as the daemon writes them: one `event` and one `data` line each."""
+    name = ""
+    pending = b""
+    async for chunk in response.content.iter_any():
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith(b"event: "):
+                name = line[7:].decode()
+            elif line.startswith(b"data: "):
+                yield name, orjson.loads(line[6:])
+
+
+def _parameters(values: Mapping[str, Any]) -> dict[str, str]:
+    """Write parameters as an address holds them; those that are None are left out."""
+    return {name: _text(value) for name, value in values.items() if value is not None}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def _part(value: object) -> str:
+    """Write a part of a path; nothing in it can lead elsewhere."""
+    return quote(str(value), safe="")
+
+
+def _files(files: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "content": content} for name, content in files.items()]
