@@ -1,0 +1,31 @@
+"""What the doctor found, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Level = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found: what is so, what to do about it, and the figures behind it (fit for JSON)."""
+
+    check: str
+    level: Level
+    message: str
+    advice: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def healthy(findings: Iterable[Finding]) -> bool:
+    """Whether the daemon can do all of its work; warnings do not stand in the way."""
+    return all(finding.level != "error" for finding in findings)
+
+
+def document(findings: Iterable[Finding]) -> dict[str, Any]:
+    """Return findings as `{healthy, findings: [{check, level, message, advice, detail}]}`, fit for JSON."""
+    listed = list(findings)
+    return {"healthy": healthy(listed), "findings": [asdict(finding) for finding in listed]}
