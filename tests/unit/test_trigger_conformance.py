@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from support.triggers import WORKFLOW, Clock, Events, Line, Schedules, active, context
 
 from hark.triggers.builtin import builtin_triggers
-from hark.triggers.row_port import Installed, Picture
+from hark.triggers.row_port import Drained, Installed, Picture
 from hark.workflows.catalogue import Catalogue, Listener, NewEvent, TriggerKind
 from hark.workflows.definition import Trigger
 from hark.workflows.ids import DEFAULT_TENANT, WorkflowId
@@ -24,22 +24,21 @@ pytestmark = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.spec.k
 class Outbox:
     """A RowPort that has nothing to tell."""
 
+    can_wake = True
+
     async def look(self, tables: Any) -> Picture:
         return Picture(1, {})
 
     async def install(self, plans: Any, generation: int, *, patience_s: float) -> Installed:
         return Installed()
 
-    async def drain(self, events_of: Any) -> tuple[int, bool]:
-        return 0, False
+    async def drain(self, events_of: Any) -> Drained:
+        return Drained(0, more=False)
 
-    async def want_wakeups(self, *, wanted: bool) -> int:
-        return 0
+    async def want_wakeups(self, *, wanted: bool) -> int | None:
+        return None
 
     async def is_past(self, horizon: int) -> bool:
-        return True
-
-    async def can_wake(self) -> bool:
         return True
 
     async def close(self) -> None:
