@@ -111,5 +111,3 @@ class Workflow(Model):
     output: Any = None
     tests: list[dict[str, Any]] = Field(default_factory=list)
     metadata: dict[str, Any] = Field(default_factory=dict)
-
-

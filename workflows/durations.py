@@ -20,7 +20,7 @@ EXPECTED = "write a duration such as 50ms, 10s, 10m, 2h, 7d or PT10M"
 
 
 def parse_duration(value: object) -> timedelta:
-    """Read a duration, to the millisecond; a bare number is milliseconds. Raises ValueError with what would be right."""
+    """Read a duration, to the millisecond; a bare number is milliseconds. Raises ValueError with a hint."""
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
     elif isinstance(value, bool):

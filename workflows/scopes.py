@@ -41,3 +41,20 @@ EVENT_FIELDS = ("id", "type", "source", "data", "subject", "occurred_at")
 EXECUTION_FIELDS = ("id", "workflow", "version", "mode", "started_at", "event_id", "trigger_type", "trigger")
 STEP_FIELDS = ("output", "status", "error")
 ERROR_FIELDS = ("class", "message", "step", "attempt", "details")
+
+_STEPS_ONLY = "it exists only in steps"
+_ROWS_ONLY = "only row triggers have old and new; what came is in event.data"
+ELSEWHERE = {
+    "context": _STEPS_ONLY,
+    "error": "it exists only in catch, on_error and retry.when",
+    "execution": _STEPS_ONLY,
+    "index": "it exists only in loops",
+    "inputs": "they are made from this: read event here",
+    "item": "it exists only in for_each, under the name that `as` gives it",
+    "new": _ROWS_ONLY,
+    "old": _ROWS_ONLY,
+    "secrets": "they can be read in steps and in the fields of a trigger's own kind",
+    "steps": _STEPS_ONLY,
+    "vars": _STEPS_ONLY,
+}
+"""For names that are known but cannot be read at some place: where they can."""

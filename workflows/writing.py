@@ -18,6 +18,8 @@ _ONE_LINE = 76
 """A list of scalars no longer than this stands on one line."""
 _OTHERWISE = re.compile(r"y|Y|n|N|(?i:yes|no|on|off)|[-+]?[\d_,.:]+|0[bB][01_]+|=|<<|\d{4}-\d\d?-\d\d?.*")
 """Plain words that readers of YAML 1.1 would take for something else than a string."""
+_INDICATORS = tuple("-?:,[]{}#&*!|>'\"%@`= ")
+"""What a plain string does not begin with, whether or not the emitter would let it."""
 _UNSAFE = re.compile(r"[^\n -~\u00a0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 """What may not stand unescaped in every YAML reader: control characters, odd line breaks, byte order marks."""
 
@@ -56,6 +58,8 @@ class _Representer(SafeRepresenter):
             style = '"'
         elif "\n" in data:
             style = '"' if key or not _fits_block(data) else "|"
+        elif data.startswith(_INDICATORS) or data.endswith(" "):
+            style = '"'
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
     def mapping(self, data: dict[str, Any]) -> MappingNode:

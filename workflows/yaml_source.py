@@ -129,7 +129,7 @@ class _Builder:
             return "?"
         self._admit(event, path, at)
         value = self._text(event, path) if event.style else resolve(event.value)
-        if value == "<<":
+        if value == "<<" and not event.style:
             self._note("the merge key << is not accepted", at, _ALIAS_HINT, path)
         if not isinstance(value, str):
             name = event.value or "null"

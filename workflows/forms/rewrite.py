@@ -89,5 +89,5 @@ def slug(text: Any) -> str:
     name = str(text)
     if _SLUG.fullmatch(name):
         return name
-    made = re.sub(r"[^a-z0-9]+", "-", to_ascii(name).lower()).strip("-")[:100].strip("-")
+    made = re.sub(r"[^a-z0-9]+", "-", to_ascii(name.casefold())).strip("-")[:100].strip("-")
     return made or f"workflow-{blake2b(name.encode(), digest_size=4).hexdigest()}"

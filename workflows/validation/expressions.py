@@ -9,13 +9,14 @@ from typing import Any
 from hark.workflows.cel.paths import Parts, dotted
 from hark.workflows.errors import ExpressionError
 from hark.workflows.expressions import Expression, compile_expression
+from hark.workflows.scopes import ELSEWHERE
 from hark.workflows.source import Path
 from hark.workflows.templates import compile_template, has_expression
 from hark.workflows.validation.findings import Findings
 from hark.workflows.validation.names import Scope
 
 _FOREIGN = re.compile(r"(?<![${])\{\{\s*[\w.]+\s*\}\}")
-_LISTS = frozenset({"list", "map", "dyn"})
+_LISTS = ("list", "map", "dyn")
 
 
 def check_condition(source: Any, path: Path, scope: Scope, findings: Findings) -> None:
@@ -29,7 +30,7 @@ def check_condition(source: Any, path: Path, scope: Scope, findings: Findings) -
 def check_list(source: Any, path: Path, scope: Scope, findings: Findings) -> None:
     """Check an expression that has to give a list (or a map, whose entries are its items)."""
     expression = check_expression(source, path, scope, findings)
-    if expression is not None and expression.type_name not in _LISTS:
+    if expression is not None and not expression.type_name.startswith(_LISTS):
         findings.error(path, f"this is of type {expression.type_name}, not a list", "as in inputs.items or [1, 2, 3]")
 
 
@@ -40,10 +41,15 @@ def check_expression(source: Any, path: Path, scope: Scope, findings: Findings) 
     try:
         expression = compile_expression(source, scope.roots)
     except ExpressionError as error:
-        findings.error(path, str(error), error.hint, offset=error.offset)
+        findings.error(path, str(error), _hint(error), offset=error.offset)
         return None
     _check_paths(expression, 0, path, scope, findings)
     return expression
+
+
+def _hint(error: ExpressionError) -> str:
+    """Say where a name can be read that is known, but not here."""
+    return ELSEWHERE.get(str(error).removeprefix("unknown name "), error.hint)
 
 
 def check_template(value: Any, path: Path, scope: Scope, findings: Findings) -> None:
@@ -59,7 +65,7 @@ def _check_text(text: str, path: Path, scope: Scope, findings: Findings) -> None
     try:
         template = compile_template(text, scope.roots)
     except ExpressionError as error:
-        findings.error(path, str(error), error.hint, offset=error.offset)
+        findings.error(path, str(error), _hint(error), offset=error.offset)
         return
     start = 0
     for expression in template.expressions:

@@ -188,9 +188,10 @@ def _limit(phrase: str, key: str) -> Callable[[Fault], Wording]:
 
 def _length(fault: Fault) -> Wording:
     least, most = fault.context.get("min_length"), fault.context.get("max_length")
+    unit = "characters" if fault.detail["type"].startswith("string") else "items"
     if least == 1:
         return "it must not be empty", ""
-    return (f"it has fewer than {least} parts or characters", "") if least else (f"it is longer than {most}", "")
+    return (f"it has fewer than {least} {unit}", "") if least else (f"it has more than {most} {unit}", "")
 
 
 _TYPES = {
