@@ -20,8 +20,10 @@ PYTEST_FLAGS ?=
 
 install: $(VENV)/.installed
 
+# The examples need what a stranger has not set up: a secret, a mail server (e-mails become files), a local service.
 run: install
-	$(BIN)/hark run --workflows examples
+	HARK_SECRET_GITHUB=demo HARK_HTTP_ALLOW_NETWORKS=127.0.0.0/8 HARK_MAIL_DIR=.hark/mail \
+	$(BIN)/hark run --workflows examples --setup examples/setup.sql
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from email.headerregistry import Address
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import aiosmtplib
@@ -119,6 +121,7 @@ class SendEmail(Action[SendEmailConfig]):
                 "The server is configured once for the daemon: `smtp_host`, `smtp_port`, `smtp_username`,"
                 " `smtp_password`, `smtp_tls` (`none`, `starttls` or `tls`), `mail_from`."
             ),
+            "While you try things out, `mail_dir` names a directory that mails are written to instead of being sent.",
             "Give the step a `retry`: a lost connection and 4xx answers are tried again, 5xx answers are final.",
             "When the server refuses some recipients the mail goes to the others: look at `output.refused`.",
             "The Message-ID is the same for every attempt, so a mail sent twice by accident can be told.",
@@ -135,6 +138,9 @@ class SendEmail(Action[SendEmailConfig]):
         identifier = message_id(context.idempotency_key, sender.domain)
         message = compose(config.letter(sender), identifier, context.now)
         recipients = config.recipients()
+        if context.settings.get("mail_dir"):
+            await asyncio.to_thread(_write, message, Path(context.settings["mail_dir"]), context.idempotency_key)
+            return {"message_id": identifier, "accepted": recipients, "refused": {}}
         refused = await _deliver(message, sender.addr_spec, recipients, _connection(sender, context.settings))
         accepted = [address for address in recipients if address not in refused]
         return {"message_id": identifier, "accepted": accepted, "refused": refused}
@@ -148,6 +154,15 @@ def _sender(config: SendEmailConfig, settings: Mapping[str, Any]) -> Address:
         return parse_addresses(settings.get("mail_from") or "")[0]
     except ValueError as error:
         raise _not_configured("write `from`, or set mail_from (HARK_MAIL_FROM)") from error
+
+
+def _write(message: EmailMessage, directory: Path, key: str) -> None:
+    """Write the message to a file instead of sending it, under the name that every attempt gives it."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / f"{key}.eml").write_bytes(message.as_bytes())
+    except OSError as error:
+        raise ActionError(f"mail_dir: {error}", error_class="email_connection") from error
 
 
 def _connection(sender: Address, settings: Mapping[str, Any]) -> dict[str, Any]:

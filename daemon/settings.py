@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     smtp_port: int | None = Field(None, ge=1, le=65535, description="its port; 465 with tls, else 587")
     smtp_username: str | None = Field(None, description="who signs in there")
     smtp_password: SecretStr | None = Field(None, description="with what")
-    smtp_from: str | None = Field(None, description="the sender where a step names none")
+    mail_from: str | None = Field(None, description="the sender where a step names none")
     smtp_tls: Annotated[Literal["starttls", "tls", "none"], Word] = Field("starttls", description="how it is encrypted")
     mail_dir: Folder | None = Field(None, description="a directory that e-mails are written to instead of being sent")
 

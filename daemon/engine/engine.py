@@ -337,5 +337,6 @@ def action_settings(settings: Settings) -> dict[str, Any]:
     return {
         **{name: getattr(settings, name) for name in names},
         "smtp_password": password.get_secret_value() if password else None,
-        "mail_from": settings.smtp_from,
+        "mail_from": settings.mail_from,
+        "mail_dir": settings.mail_dir,
     }

@@ -1,4 +1,4 @@
-"""Several instances, dead ones and frozen ones: work is resumed, nothing is done twice, nobody writes without licence."""
+"""Several instances, dead and frozen ones: work is resumed, nothing is done twice, nobody writes without licence."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from support.engine import EngineUnderTest, Probe, event, running_engine
 
 from hark.daemon.engine import instance as instance_module
 from hark.workflows.errors import UnavailableError
+
+HOLDING = """
+id: w
+name: W
+triggers: [{type: event, event: GO}]
+steps: [{id: a, action: probe, with: {hold: true}}]
+"""
 
 HELD = """
 id: held
@@ -135,7 +142,8 @@ async def test_a_publication_on_one_instance_is_met_by_the_next_event_on_another
     async with running_engine(database_url) as one, running_engine(database_url) as two:
         for version in range(1, 6):
             await one.apply(
-                f"id: w\nname: W{version}\ntriggers: [{{type: event, event: GO}}]\nsteps: [{{id: a, set: {{v: {version}}}}}]\n"
+                f"id: w\nname: W{version}\ntriggers: [{{type: event, event: GO}}]\n"
+                f"steps: [{{id: a, set: {{v: {version}}}}}]\n"
             )
             # No pause: the other instance may not have heard yet, and its write finds that out.
             receipt = await two.emit("GO")
@@ -144,9 +152,7 @@ async def test_a_publication_on_one_instance_is_met_by_the_next_event_on_another
 
 async def test_a_full_instance_keeps_the_rest_pending_and_loses_nothing(database_url: str) -> None:
     async with running_engine(database_url, max_running=2) as one:
-        await one.apply(
-            "id: w\nname: W\ntriggers: [{type: event, event: GO}]\nsteps: [{id: a, action: probe, with: {hold: true}}]\n"
-        )
+        await one.apply(HOLDING)
         receipts = [await one.emit("GO", {"n": n}) for n in range(5)]
         await one.until(lambda: len(one.probe.calls) == 2)
         rows = await one.database.pool.fetch("SELECT status FROM hark.workflow_executions")
@@ -158,9 +164,7 @@ async def test_a_full_instance_keeps_the_rest_pending_and_loses_nothing(database
 
 async def test_stopping_gives_back_what_does_not_end_in_time(database_url: str) -> None:
     async with running_engine(database_url, drain_timeout="100ms") as one:
-        await one.apply(
-            "id: w\nname: W\ntriggers: [{type: event, event: GO}]\nsteps: [{id: a, action: probe, with: {hold: true}}]\n"
-        )
+        await one.apply(HOLDING)
         receipt = await one.emit("GO")
         await held_at(one, "a")
         await one.engine.stop()
@@ -173,9 +177,7 @@ async def test_stopping_gives_back_what_does_not_end_in_time(database_url: str) 
 
 async def test_an_execution_that_keeps_killing_its_instances_is_parked(database_url: str) -> None:
     async with running_engine(database_url) as one:
-        await one.apply(
-            "id: w\nname: W\ntriggers: [{type: event, event: GO}]\nsteps: [{id: a, action: probe, with: {hold: true}}]\n"
-        )
+        await one.apply(HOLDING)
         receipt = await one.emit("GO")
         await held_at(one, "a")
         # As the reclaimer leaves it after the fifth death.

@@ -119,11 +119,11 @@ async def test_branches_loops_and_switches_run_what_they_chose(hark: EngineUnder
     while: vars.n < 3
     do: [{id: up, set: {n: "${{ vars.n + 1 }}"}}]
 """.replace("  - id: choose", "  - {id: zero, set: {n: 0}}\n  - id: choose"),
-            output='{way: "${{ vars.way }}", hello: "${{ vars.hello }}", n: "${{ vars.n }}", all: "${{ steps.each.output }}"}',
+            output='{said: "${{ vars.way }} ${{ vars.hello }}", n: "${{ vars.n }}", all: "${{ steps.each.output }}"}',
         )
     )
     done = await hark.run("GO", {"n": 2, "country": "AT", "items": ["a", "b", "c"]})
-    assert done["output"] == {"way": "then", "hello": "Hallo", "n": 3, "all": ["a-0", "b-1", "c-2"]}
+    assert done["output"] == {"said": "then Hallo", "n": 3, "all": ["a-0", "b-1", "c-2"]}
     assert sorted(call[0] for call in hark.probe.calls) == ["each[0].call", "each[1].call", "each[2].call"]
     assert "no_step" not in done["steps"]
 
@@ -189,12 +189,12 @@ async def test_try_catch_finally_and_continue_on_error(hark: EngineUnderTest) ->
   - {id: shrug, action: probe, with: {fail: whatever}, continue_on_error: true}
   - {id: handled, action: probe, with: {fail: oops}, on_error: [{id: handler, set: {seen: "${{ error.step }}"}}]}
 """,
-            output='{why: "${{ vars.why }}", tidy: "${{ vars.tidy }}", seen: "${{ vars.seen }}", shrug: "${{ steps.shrug.status }}"}',
+            output='["${{ vars.why }}", "${{ vars.tidy }}", "${{ vars.seen }}", "${{ steps.shrug.status }}"]',
         )
     )
     done = await hark.run("GO")
     assert done["status"] == "completed"
-    assert done["output"] == {"why": "bang", "tidy": True, "seen": "handled", "shrug": "failed"}
+    assert done["output"] == ["bang", True, "handled", "failed"]
 
 
 async def test_a_timeout_ends_an_attempt_and_a_workflow_timeout_the_execution(hark: EngineUnderTest) -> None:
@@ -237,8 +237,13 @@ async def test_sql_steps_commit_with_their_record(hark: EngineUnderTest) -> None
     await hark.apply(
         workflow(
             """
-  - {id: insert, action: update_database, with: {sql: "INSERT INTO public.marks VALUES (:n) RETURNING n", params: {n: "${{ event.data.n }}"}}}
-  - {id: twice, action: update_database, with: {sql: "INSERT INTO public.marks VALUES (:n)", params: {n: "${{ event.data.n }}"}}, continue_on_error: true}
+  - id: insert
+    action: update_database
+    with: {sql: "INSERT INTO public.marks VALUES (:n) RETURNING n", params: {n: "${{ event.data.n }}"}}
+  - id: twice
+    action: update_database
+    with: {sql: "INSERT INTO public.marks VALUES (:n)", params: {n: "${{ event.data.n }}"}}
+    continue_on_error: true
 """
         )
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default as modern
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -282,3 +283,13 @@ def test_every_text_is_an_address_with_user_and_domain_or_refused(pieces: list[s
         return
     assert addresses
     assert all(address.username and address.domain.isascii() for address in addresses)
+
+
+async def test_with_a_mail_directory_the_message_becomes_a_file(tmp_path: Path) -> None:
+    config = {"to": "lead@example.org", "from": "hello@example.org", "subject": "Hi", "body": "Hello"}
+    context = make_context(settings={"mail_dir": tmp_path / "mail"})
+    output = await run_action(SendEmail(), config, context)
+    [file] = (tmp_path / "mail").iterdir()
+    message = message_from_bytes(file.read_bytes(), policy=modern)
+    assert (message["To"], message["Subject"]) == ("lead@example.org", "Hi")
+    assert output["accepted"] == ["lead@example.org"]

@@ -1,0 +1,103 @@
+"""Group commit: together, in order, and nobody goes down with somebody else's item."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from hark.daemon.engine.group_commit import GroupCommit
+from hark.workflows.errors import UnavailableError
+
+
+class Book:
+    """What was written, flush by flush; a flush can be held, and an item can be bad."""
+
+    def __init__(self) -> None:
+        self.flushes: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.away = False
+
+    async def write(self, items: Sequence[int]) -> Sequence[int]:
+        await self.gate.wait()
+        if self.away:
+            raise UnavailableError("away")
+        if -1 in items:
+            raise ValueError("a bad item")
+        self.flushes.append(list(items))
+        return [item * 10 for item in items]
+
+
+async def test_what_comes_during_a_flush_goes_out_together_in_the_next() -> None:
+    book = Book()
+    group: GroupCommit[int, int] = GroupCommit("test", book.write)
+    group.start()
+    book.gate.clear()
+    first = group.submit(1)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    rest = [group.submit(n) for n in (2, 3, 4)]
+    book.gate.set()
+    assert await asyncio.gather(first, *rest) == [10, 20, 30, 40]
+    assert book.flushes == [[1], [2, 3, 4]]
+    await group.stop()
+
+
+async def test_a_bad_item_fails_alone() -> None:
+    book = Book()
+    group: GroupCommit[int, int] = GroupCommit("test", book.write)
+    futures = [group.submit(n) for n in (1, 2, -1, 3, 4)]
+    group.start()
+    answers = await asyncio.gather(*futures, return_exceptions=True)
+    assert [a for a in answers if isinstance(a, int)] == [10, 20, 30, 40]
+    assert isinstance(answers[2], ValueError)
+    assert sorted(item for flush in book.flushes for item in flush) == [1, 2, 3, 4]
+    await group.stop()
+
+
+async def test_an_outage_reaches_every_caller_of_the_flush() -> None:
+    book = Book()
+    book.away = True
+    group: GroupCommit[int, int] = GroupCommit("test", book.write)
+    futures = [group.submit(n) for n in (1, 2)]
+    group.start()
+    answers = await asyncio.gather(*futures, return_exceptions=True)
+    assert all(isinstance(answer, UnavailableError) for answer in answers)
+    await group.stop()
+
+
+async def test_too_much_is_refused_before_it_is_taken() -> None:
+    group: GroupCommit[int, int] = GroupCommit("test", Book().write, limit=2)
+    futures = [group.submit(1), group.submit(2)]
+    with pytest.raises(UnavailableError) as refused:
+        group.submit(3)
+    assert refused.value.overloaded
+    group.start()
+    await asyncio.gather(*futures)
+    await group.stop()
+
+
+async def test_stop_writes_what_is_there_and_takes_nothing_more() -> None:
+    book = Book()
+    group: GroupCommit[int, int] = GroupCommit("test", book.write)
+    await group.stop()
+    group.start()
+    future = group.submit(1)
+    await group.stop()
+    assert await future == 10
+    with pytest.raises(UnavailableError):
+        group.submit(2)
+    await group.stop()
+
+
+async def test_a_caller_that_goes_away_leaves_its_item_in_the_flush() -> None:
+    book = Book()
+    group: GroupCommit[int, int] = GroupCommit("test", book.write)
+    group.submit(1).cancel()
+    other = group.submit(2)
+    group.start()
+    assert await other == 20
+    assert book.flushes == [[1, 2]]
+    await group.stop()
