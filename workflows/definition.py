@@ -30,7 +30,7 @@ class Trigger(Model):
     model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
 
     id: Identifier | None = None
-    """Given by `normalise` when absent: the kind, numbered when several triggers have the same."""
+    """When absent, the kind, numbered when several triggers have the same."""
     type: str
     as_: str | None = Field(default=None, alias="as")
     """Event type that this trigger also publishes, for other workflows."""

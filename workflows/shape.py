@@ -62,13 +62,17 @@ def inner(annotation: Any, value: Any) -> Any:
     while True:
         origin = get_origin(annotation)
         if origin is Annotated:
-            if any(isinstance(extra, Discriminator) for extra in get_args(annotation)[1:]):
+            if any(_tells_verbs(extra) for extra in get_args(annotation)[1:]):
                 return VERBS.get(verb_of(value) or "")
             annotation = get_args(annotation)[0]
         elif origin in {Union, UnionType}:
             annotation = _member(get_args(annotation), value)
         else:
             return annotation
+
+
+def _tells_verbs(extra: Any) -> bool:
+    return isinstance(extra, Discriminator) and extra.discriminator is verb_of
 
 
 def is_choice(annotation: Any) -> bool:

@@ -146,7 +146,10 @@ def _value_error(fault: Fault) -> Wording:
     message = message.strip(" ;:,(")
     if write and message:
         return message, (write + rest).removesuffix(")")
-    return (f"{spoken(fault.value)} is not right", text) if write else (text, "")
+    if write:
+        return f"{spoken(fault.value)} is not right", text
+    message, _, hint = text.partition("; ")
+    return message, hint
 
 
 def _pattern(fault: Fault) -> Wording:
