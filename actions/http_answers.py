@@ -9,8 +9,7 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import orjson
-
+from hark.actions.json_documents import load_document
 from hark.workflows.catalogue import HttpAnswer
 from hark.workflows.errors import ActionError
 
@@ -62,9 +61,9 @@ def read_body(answer: HttpAnswer) -> dict[str, Any]:
     media = _media_type(answer.headers)
     if media.get_content_subtype() == "json" or media.get_content_subtype().endswith("+json"):
         try:
-            return {"body": _json(answer.body)}
-        except orjson.JSONDecodeError:
-            pass  # it says JSON and is none: its text is what there is to see
+            return {"body": load_document(answer.body)}
+        except ValueError:
+            pass  # it says JSON and is none that can be kept: its text is what there is to see
     text = _text(answer.body, media.get_content_charset("utf-8"))
     return {"body": b64encode(answer.body).decode(), "encoding": "base64"} if text is None else {"body": text}
 
@@ -79,13 +78,6 @@ def _media_type(headers: Mapping[str, str]) -> Message:
     media = Message()
     media["content-type"] = headers.get("content-type", "")
     return media
-
-
-def _json(body: bytes) -> Any:
-    # PostgreSQL's jsonb holds no NUL character: such a document stays text, in which the escape is harmless.
-    if b"\\u0000" in body:
-        raise orjson.JSONDecodeError("NUL", "", 0)
-    return orjson.loads(body)
 
 
 def _text(body: bytes, charset: str) -> str | None:

@@ -88,7 +88,7 @@ def sql_error(error: Exception) -> ActionError:
             details={key: value for key, name in _DETAILS.items() if (value := getattr(error, name, None))},
         )
     if isinstance(error, asyncpg.UnsupportedClientFeatureError):
-        hint = "select the fields of a composite value, or to_jsonb(value)"
+        hint = "write to_jsonb(value) or value::text to read it, :name::text::its_type to write it"
         return ActionError(f"{error}: {hint}", error_class="sql_unsupported", retryable=False)
     if isinstance(error, ValueError):  # asyncpg could not write an argument for its parameter
         return ActionError(str(error), error_class="sql_invalid_value", retryable=False)

@@ -4,7 +4,8 @@ With asyncpg's binary format a string cannot be bound to a timestamp. In text fo
 all the spellings that it knows. Registered once per connection, without a round trip for the built-in types.
 
 What the daemon's own statements use on such a connection keeps its Python type: UUID, datetime, date, Decimal, bytes,
-JSON as str. Everything else (times, intervals, network addresses, ranges …) is text there. `to_json` makes JSON of all.
+JSON as str. Everything else (times, intervals, network addresses …) is text there. `to_json` makes JSON of all. Ranges
+and composite types are beyond this: asyncpg has no text format for them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import math
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -20,6 +20,8 @@ from uuid import UUID
 
 import asyncpg
 import orjson
+
+from hark.actions.json_documents import load_document
 
 Encoder = Callable[[Any], str]
 Decoder = Callable[[str], Any]
@@ -98,10 +100,6 @@ _PLAIN = (
     *("regclass", "regtype", "regproc", "regprocedure", "regrole", "regnamespace", "regconfig", "regdictionary"),
     *("regoper", "regoperator", "regcollation"),
 )
-# These cost a round trip each. asyncpg has no text format for ranges, so they are declared as whole values.
-_RANGES = tuple(
-    f"{subtype}{kind}" for subtype in ("int4", "int8", "num", "ts", "tstz", "date") for kind in ("range", "multirange")
-)
 
 
 def _codecs() -> Iterable[tuple[str, Encoder, Decoder]]:
@@ -121,9 +119,6 @@ async def prepare_connection(connection: Any) -> None:
     """Register the codecs on a connection, once, before it is used for SQL actions (a pool's `init`)."""
     for name, encoder, decoder in _codecs():
         await connection.set_type_codec(name, schema="pg_catalog", encoder=encoder, decoder=decoder, format="text")
-    for name in _RANGES:
-        with suppress(ValueError):  # PostgreSQL 13 has no multiranges
-            await connection.set_type_codec(name, schema="pg_catalog", encoder=encode_text, decoder=str, format="text")
 
 
 def to_json(value: Any) -> Any:
@@ -146,14 +141,11 @@ def _number(value: Decimal) -> int | float | str:
     return number if math.isfinite(number) and Decimal(repr(number)) == value else str(value)
 
 
-def _document(text: str) -> Any:
-    # A NUL inside a string cannot be stored as jsonb again: such a document stays text.
-    if "\\u0000" in text:
-        return str(text)
+def _document(document: JsonDocument) -> Any:
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return str(text)
+        return load_document(document.encode())
+    except ValueError:
+        return str(document)
 
 
 def _list(values: list[Any]) -> list[Any]:

@@ -105,6 +105,7 @@ async def test_limits_are_passed_on() -> None:
         (b'{"a": 1}', {"content-type": "text/plain"}, {"body": '{"a": 1}'}),
         (b"<html>", JSON, {"body": "<html>"}),
         (b'{"a": "\\u0000"}', JSON, {"body": '{"a": "\\u0000"}'}),
+        (b'{"a": "\\\\u0000"}', JSON, {"body": {"a": "\\u0000"}}),
         (b"", JSON, {"body": None}),
         ("ä".encode("latin-1"), {"content-type": "text/plain; charset=iso-8859-1"}, {"body": "ä"}),
         (b"\xff\x00", {}, {"body": "/wA=", "encoding": "base64"}),
