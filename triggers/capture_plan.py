@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,11 @@ from hark.workflows.pushdown import quote_identifier, to_sql
 _ROOTS = frozenset({"event", "config", "now", "old", "new"})
 _MOST_FILTERS = 20
 """With more different filters on a table, checking them all costs a writer more than capturing."""
+_MODIFIER = re.compile(r"\(.*?\)")
+_WITH_EQUALITY = frozenset(
+    {"smallint", "integer", "bigint", "oid", "boolean", "uuid", "real", "double precision", "numeric", "date", "bytea"}
+    | {"jsonb", "timestamp without time zone", "timestamp with time zone", "time without time zone"}
+)
 _VERSION = "1"
 """Part of every fingerprint; raised when triggers made before have to be made again."""
 
@@ -223,11 +229,17 @@ def _change_groups(config: RowConfig, operation: str) -> Iterable[Sequence[str]]
 
 
 def _changed(names: Sequence[str], columns: Mapping[str, str]) -> str | None:
-    """Compare by the stored image, for not every type has `=`, and what it calls equal may differ in JSON."""
+    """Say that one of these columns has another value. What looks different in JSON must differ here too."""
     if not all(name in columns for name in names):
         return None
-    old, new = (", ".join(f"{row}.{quote_identifier(name)}" for name in names) for row in ("OLD", "NEW"))
-    return f"(ROW({old}) OPERATOR(pg_catalog.*<>) ROW({new}))"
+    return "(" + " OR ".join(_differs(quote_identifier(name), columns[name]) for name in names) + ")"
+
+
+def _differs(column: str, type_name: str) -> str:
+    """Compare as text where a type has no `=`, or one that does not see every difference (citext, interval, …)."""
+    if _MODIFIER.sub("", type_name) in _WITH_EQUALITY:
+        return f"OLD.{column} IS DISTINCT FROM NEW.{column}"
+    return f'(OLD.{column}::text COLLATE "C") IS DISTINCT FROM (NEW.{column}::text COLLATE "C")'
 
 
 def _conditions(config: RowConfig, when: str | None, operation: str) -> Iterable[str]:

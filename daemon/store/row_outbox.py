@@ -24,7 +24,7 @@ _LONGEST_INTEGER = 19
 
 
 async def take_row_changes(connection: Connection, after: int, limit: int) -> tuple[list[RowChange], bool]:
-    """Take up to `limit` of the oldest changes after an id, in the caller's transaction; tell whether there are more."""
+    """Take up to `limit` of the oldest changes after an id, in the caller's transaction; tell if there are more."""
     rows = await connection.fetch(sql("take_row_changes"), after, limit, MOST_BYTES, MOST_ROWS)
     found = rows[0]["found"] if rows else 0
     return [change_of(row) for row in rows], found == limit or found > len(rows)

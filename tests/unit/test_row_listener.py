@@ -85,7 +85,7 @@ async def listening(outbox: Outbox, line: Line | None = None) -> AsyncIterator[R
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        while not condition():
             await asyncio.sleep(0.001)
 
 
