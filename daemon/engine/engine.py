@@ -17,6 +17,7 @@ from hark.actions.sql import named_connections
 from hark.daemon.engine.claims import Claimer
 from hark.daemon.engine.clock import DatabaseClock
 from hark.daemon.engine.executor import Executor, Signals
+from hark.daemon.engine.hook_conflicts import HookConflicts
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.listeners import Listeners
@@ -116,7 +117,7 @@ class Engine:
         self.publisher = Publisher(
             self,
             handed=handed,
-            checks=(check_tables,),
+            checks=(check_tables, HookConflicts(catalogue, handed)),
             refresh=self.registry.refresh,
             cancel=self.cancel,
         )

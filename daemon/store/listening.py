@@ -73,6 +73,11 @@ class Listening:
         """Whether the connection stands."""
         return self._connection is not None and not self._connection.is_closed()
 
+    @property
+    def _is_behind(self) -> bool:
+        """Whether somebody wants to hear what is not listened to yet."""
+        return any(self._tuned.get(key) != channels for key, (channels, _) in self._wanted.items())
+
     async def start(self) -> None:
         """Open the connection and keep it."""
         await self._tune()
@@ -108,8 +113,10 @@ class Listening:
             try:
                 if self.hears:
                     await self._beat()
-                if not self.hears:
+                rebuilding = not self.hears
+                if rebuilding or self._is_behind:
                     await self._tune()
+                if rebuilding:
                     self.rebuilt += 1
                     log.info("listening.rebuilt", channels=len(self._on_server))
             except UnavailableError as error:
