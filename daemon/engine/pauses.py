@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import orjson
 
+from hark.actions.control import parse_moment
 from hark.daemon.engine.outcome import Failed, Outcome, Suspended, failure
 from hark.daemon.engine.program import Node, WaitWork
 from hark.daemon.engine.records import StepRecord
@@ -59,16 +59,6 @@ def _due(work: WaitWork, now: datetime, frame: Frame) -> datetime:
         return now + timedelta(seconds=seconds_of(work.duration, frame))
     moment = parse_moment(work.until.render(frame.scope))
     return moment if work.at_most is None else min(moment, now + work.at_most)
-
-
-def parse_moment(value: Any) -> datetime:
-    """Read a moment: ISO 8601 with a zone. Raises ValueError with what would be right."""
-    moment = value if isinstance(value, datetime) else None
-    if isinstance(value, str):
-        moment = datetime.fromisoformat(value)
-    if moment is None or moment.tzinfo is None:
-        raise ValueError(f"{value!r} is no moment: write ISO 8601 with a zone, such as 2027-01-31T09:00:00+01:00")
-    return moment.astimezone(UTC)
 
 
 def seconds_of(value: timedelta | Template, frame: Frame) -> float:
