@@ -388,6 +388,7 @@ CREATE TABLE watches (
     schema_name    text NOT NULL,
     table_name     text NOT NULL,
     subscriptions  jsonb NOT NULL CHECK (jsonb_typeof(subscriptions) = 'array'),
+    unseen         text[] NOT NULL DEFAULT '{}',
     active         boolean NOT NULL DEFAULT true,
     problem        text,
     changed_at     timestamptz NOT NULL DEFAULT now(),
@@ -399,6 +400,7 @@ COMMENT ON TABLE watches IS
 COMMENT ON COLUMN watches.subscriptions IS
     'Who gets an event of what: [{tenant, per: row or statement, operations: [...]}]; kept after the watch has ended, for '
     'the changes that are still on their way.';
+COMMENT ON COLUMN watches.unseen IS 'Virtual columns: triggers see NULL in them, whatever a reader sees.';
 COMMENT ON COLUMN watches.problem IS 'Why not all of it is captured right now, when it is not.';
 
 CREATE TABLE row_changes (

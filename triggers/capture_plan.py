@@ -127,6 +127,8 @@ class CapturePlan:
     table: TableName
     interests: tuple[Interest, ...]
     placements: tuple[Placement, ...] = ()
+    unseen: tuple[str, ...] = ()
+    """Columns whose values no trigger sees."""
     problem: str | None = None
 
 
@@ -156,7 +158,8 @@ def _plan(name: TableName, triggers: Sequence[ActiveTrigger], table: Table | Non
         watching = [trigger for trigger in triggers if operation in trigger.config.operations]
         if watching:
             placements.extend(_placements(table, operation, _demand(watching, operation, table)))
-    return CapturePlan(name, interests, tuple(placements))
+    unseen = tuple(column.name for column in table.columns if column.virtual)
+    return CapturePlan(name, interests, tuple(placements), unseen)
 
 
 def _interests(triggers: Sequence[ActiveTrigger]) -> tuple[Interest, ...]:

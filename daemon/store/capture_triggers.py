@@ -125,10 +125,12 @@ async def _save_watches(connection: Connection, plans: Sequence[CapturePlan]) ->
     ids = {name: row["id"] for name, row in known.items()}
     for plan in plans:
         row = known.get(plan.table)
-        subscriptions = subscriptions_of(plan.interests)
-        if row is None or not row["active"] or orjson.loads(row["subscriptions"]) != subscriptions:
-            text = orjson.dumps(subscriptions).decode()
-            ids[plan.table] = await connection.fetchval(sql("save_watch"), plan.table.schema, plan.table.name, text)
+        wish = (subscriptions_of(plan.interests), list(plan.unseen))
+        if row is None or not row["active"] or (orjson.loads(row["subscriptions"]), row["unseen"]) != wish:
+            text = orjson.dumps(wish[0]).decode()
+            ids[plan.table] = await connection.fetchval(
+                sql("save_watch"), plan.table.schema, plan.table.name, text, wish[1]
+            )
     wanted = {plan.table for plan in plans}
     ended = [row["id"] for name, row in known.items() if row["active"] and name not in wanted]
     if ended:

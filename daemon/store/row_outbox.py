@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -35,8 +35,10 @@ def change_of(row: asyncpg.Record) -> RowChange:
     error = row["error"]
     old: list[Any] = []
     new: list[Any] = []
+    unseen: Sequence[str] = ()
     try:
         old, new = rows_of(row["old_rows"]), rows_of(row["new_rows"])
+        unseen = _take_out(row["unseen"] or (), (*old, *new))
     except (ValueError, RecursionError) as wrong:
         old, new = [], []
         error = f"{error}; {wrong}" if error else f"the rows cannot be read: {wrong}"
@@ -57,9 +59,18 @@ def change_of(row: asyncpg.Record) -> RowChange:
         depth=row["depth"],
         execution_id=row["execution_id"],
         partition=row["partition_name"],
-        left_out=row["left_out"] or (),
+        left_out=(*(row["left_out"] or ()), *unseen),
         error=error,
     )
+
+
+def _take_out(columns: Sequence[str], rows: Iterable[Any]) -> Sequence[str]:
+    """Take columns out of rows that were captured; return them."""
+    for row in rows if columns else ():
+        for column in columns:
+            if row is not None:
+                row.pop(column, None)
+    return columns
 
 
 def interests_of(subscriptions: str) -> Iterable[Interest]:

@@ -13,8 +13,8 @@ WITH locked AS MATERIALIZED (
     WHERE c.id = k.id AND (k.place = 1 OR (k.bytes <= $3 AND k.rows <= $4))
     RETURNING c.*
 )
-SELECT t.id, w.schema_name, w.table_name, w.subscriptions, t.operation, t.partition_name, t.part, t.row_count,
-       t.statement_rows, t.old_rows, t.new_rows, t.left_out, t.error, t.transaction_id::text AS transaction_id, t.actor,
+SELECT t.id, w.schema_name, w.table_name, w.subscriptions, w.unseen, t.operation, t.partition_name, t.part,
+       t.row_count, t.statement_rows, t.old_rows, t.new_rows, t.left_out, t.error, t.transaction_id::text AS transaction_id, t.actor,
        t.reason, t.depth, t.execution_id, t.occurred_at, (SELECT count(*) FROM locked) AS found
 FROM taken AS t LEFT JOIN hark.watches AS w ON w.id = t.watch_id
 ORDER BY t.id
