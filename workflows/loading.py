@@ -24,7 +24,7 @@ class Loaded:
 
     workflow: Workflow
     raw: dict[str, Any]
-    """The definition in the native form, as it was written otherwise: what is kept as the version's definition."""
+    """The definition in the native form, else as it was written; `plain.to_plain(workflow)` spells it one way."""
     warnings: tuple[Problem, ...]
     imported: Imported
     document: Document

@@ -228,6 +228,13 @@ INVISIBLE = [
 ]  # fmt: skip
 
 
+def test_the_event_that_is_waited_for_has_data_of_its_own() -> None:
+    text = HEAD + "triggers: [{type: cron, schedule: '@daily'}]\nsteps:\n"
+    assert load_one(text + "  - {id: a, wait_for: {event: X, when: event.data.order == 1}}\n")
+    (problem,) = problems(text + "  - {id: a, if: event.data.order == 1, wait: 1m}\n")
+    assert problem.message == "the event's data has no `order`"
+
+
 @pytest.mark.parametrize("case, lines", VISIBLE)
 def test_a_step_reads_what_has_ended_before_it(case: str, lines: list[str]) -> None:
     assert load_one(steps(*lines))

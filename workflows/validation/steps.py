@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
@@ -119,7 +120,8 @@ class StepChecker:
         self._template(step, scope, "wait_for", "event")
         spec = step.raw.get("wait_for")
         if isinstance(spec, Mapping) and "when" in spec:
-            check_condition(spec["when"], (*step.path, "wait_for", "when"), scope, self._findings)
+            # Here `event` is the one that is waited for, and its data is its sender's own.
+            check_condition(spec["when"], (*step.path, "wait_for", "when"), replace(scope, data=None), self._findings)
 
     def approve(self, step: Step, scope: Scope) -> None:
         for key in ("message", "approvers", "timeout"):
