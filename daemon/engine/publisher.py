@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -12,6 +12,7 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
+from hark.daemon.engine.not_yet import not_run_yet
 from hark.daemon.engine.registry import build_config
 from hark.daemon.store.database import Connection, Database, Record, sql
 from hark.workflows.catalogue import ActiveTrigger, Catalogue
@@ -220,7 +221,7 @@ class Publisher:
     ) -> Applied:
         workflow, row = draft.workflow, draft.existing
         status = draft.status
-        warnings = tuple(draft.loaded.warnings)
+        warnings = (*draft.loaded.warnings, *(_not_yet(draft.loaded)))
         if row is not None and draft.unchanged:
             return Applied(workflow.id, draft.id, "unchanged", row["latest_version"], status, warnings)
         same = row is not None and row["content_hash"] == draft.hash
@@ -298,6 +299,11 @@ class Publisher:
                 raise NotFoundError(f"there is no workflow {slug!r}")
             raise ConflictError(f"workflow {slug!r} is {rows[0]['status']}, not active")
         await self._refresh()
+
+
+def _not_yet(loaded: Loaded) -> list[Problem]:
+    found = [loaded.problem(path, message) for path, message in not_run_yet(loaded.workflow)]
+    return [replace(problem, severity="warning") for problem in found]
 
 
 class _RolledBack(Exception):  # noqa: N818 - no error: how a dry run leaves its transaction

@@ -143,3 +143,12 @@ async def test_versions_never_change(hark: EngineUnderTest) -> None:
     await hark.apply(PLAIN)
     with pytest.raises(Exception, match="never changes"):
         await hark.database.pool.execute("UPDATE hark.workflow_versions SET definition = '{}'")
+
+
+async def test_what_this_version_does_not_run_is_said_when_it_is_applied(hark: EngineUnderTest) -> None:
+    [applied] = await hark.apply(
+        "id: w\nname: W\noverlap: skip\nsteps:\n"
+        "  - {id: b, if: 'true', then: [{id: ask, approve: {message: really?}}]}\n"
+    )
+    assert [problem.path for problem in applied.warnings] == [("overlap",), ("steps", 0, "then", 0, "approve")]
+    assert all(problem.place for problem in applied.warnings)
