@@ -1,4 +1,4 @@
-"""What the language has and this version does not run: said when it is applied, so that nobody relies on it unawares."""
+"""What the language has and this version does not run: said when it is applied, so that nobody relies on it."""
 
 from __future__ import annotations
 
