@@ -42,11 +42,11 @@ def triggers(node: Traced, rewrite: Rewrite) -> Traced:
     if not isinstance(node.value, list):
         return node
     members = [trigger(member, rewrite) for member in node.items()]
-    taken = {member.fields()["id"].plain() for member in members if "id" in member.fields()}
+    taken = {str(member.fields()["id"].plain()) for member in members if "id" in member.fields()}
     return node.put([_with_id(member, taken) for member in members])
 
 
-def _with_id(node: Traced, taken: set[object]) -> Traced:
+def _with_id(node: Traced, taken: set[str]) -> Traced:
     fields = node.fields()
     kind = fields.get("type")
     if "id" in fields or kind is None or not isinstance(kind.value, str):

@@ -39,7 +39,7 @@ def check_definition(raw: Any, catalogue: Catalogue, findings: Findings) -> Work
 
 
 def _check_meaning(raw: Mapping[str, Any], outline: Outline, catalogue: Catalogue, findings: Findings) -> None:
-    if raw.get("id") in RESERVED:
+    if isinstance(raw.get("id"), str) and raw["id"] in RESERVED:
         findings.error(("id",), f"'{raw['id']}' is a path of the API", "choose another id")
     inputs = raw.get("inputs")
     check_properties(inputs, ("inputs",), findings)

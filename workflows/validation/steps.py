@@ -97,7 +97,7 @@ class StepChecker:
         else:
             check_template(step.raw["for_each"], path, scope, self._findings)
         name = step.raw.get("as")
-        if name in ROOTS - {"item"}:
+        if isinstance(name, str) and name in ROOTS - {"item"}:
             self._findings.error((*step.path, "as"), f"`{name}` is the name of something else", "choose another name")
 
     def loop(self, step: Step, scope: Scope) -> None:
