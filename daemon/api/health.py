@@ -19,7 +19,7 @@ from hark.daemon.api.table import SERVICES
 from hark.daemon.store.schema import schema_state
 from hark.workflows.errors import UnavailableError
 
-_LOOK_S = 3.0
+_LOOK_S = 5.0
 
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Hark</title><meta name="viewport" content="width=device-width">

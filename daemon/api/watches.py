@@ -8,7 +8,7 @@ from typing import Any
 from hark.daemon.api.models import Page, WatchRow
 from hark.daemon.api.paging import Query
 from hark.daemon.api.table import Call, NoBody, Table
-from hark.daemon.store.listing import Row
+from hark.daemon.store.listing import Row, capture_fault
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import ActiveTrigger
 
@@ -48,14 +48,4 @@ def watch(name: TableName, triggers: Iterable[ActiveTrigger], state: Mapping[str
 
 def fault_of(state: Mapping[str, Any] | None) -> str | None:
     """Say why changes of a table are not captured, as `list_watches.sql` tells its state; None if they are."""
-    if state is None:
-        return "nothing captures its changes yet"
-    if state["problem"]:
-        return str(state["problem"])
-    if not state["found"]:
-        return "the table is gone"
-    if not state["triggers"]:
-        return "its capture triggers are gone"
-    if state["disabled"]:
-        return f"{state['disabled']} of its {state['triggers']} capture triggers are disabled"
-    return None
+    return "nothing captures its changes yet" if state is None else capture_fault(state)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from hark.daemon.data_dir import write_private
 from hark.daemon.store.database import Connection, Database, sql
+from hark.daemon.store.key_file import ADMIN_KEY_FILE, read_key
 from hark.workflows.ids import DEFAULT_TENANT
 
-ADMIN_KEY_FILE = "admin.key"
 PREFIX = "hark_"
 _KEY = re.compile(r"hark_[A-Za-z0-9_-]{43}")
 
@@ -46,11 +46,3 @@ async def _is_valid(connection: Connection, path: Path) -> bool:
     digest = digest_of(read_key(path) or "")
     found = None if digest is None else await connection.fetchrow(sql("get_api_key"), digest)
     return found is not None and "admin" in found["scopes"]
-
-
-def read_key(path: Path) -> str | None:
-    """Return the key in a file; None when there is no such file or it may not be read."""
-    try:
-        return path.read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None

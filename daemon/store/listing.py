@@ -5,7 +5,7 @@ jsonb comes through as it is (`orjson.Fragment`), never parsed and written again
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -253,6 +253,20 @@ class Listing:
         """Return how much there is; totals of history are estimates."""
         found = await self._database.fetch("get_stats", tenant_id)
         return row_of(found[0], "open_executions", "estimated_rows")
+
+
+def capture_fault(watch: Mapping[str, Any]) -> str | None:
+    """Say why not all changes of a watched table are captured, from a row of `list_watches`; None if they are."""
+    if not watch["found"]:
+        return "the table is gone"
+    if watch["problem"]:
+        return str(watch["problem"])
+    missing = sorted(set(watch["wanted"]) - set(watch["captured"]))
+    if not missing:
+        return None
+    if set(missing) <= set(watch["disabled"]):
+        return f"its capture trigger for {', '.join(missing)} is disabled"
+    return f"its capture trigger for {', '.join(missing)} is gone"
 
 
 def _id_or_slug(name: str) -> tuple[UUID | None, str]:

@@ -11,6 +11,7 @@ Every method raises `ApiError` when the daemon refuses, `UnreachableError` when 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -275,7 +276,11 @@ class HarkClient:
         return self._session
 
     def _unreachable(self, error: Exception) -> UnreachableError:
-        reason = "it took too long" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        if isinstance(error, aiohttp.ClientConnectorError):
+            code = error.os_error.errno
+            reason = os.strerror(code) if code and code > 0 else error.os_error.strerror or str(error.os_error)
+        else:
+            reason = "it took too long" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
         return UnreachableError(f"no answer from {self.url}: {reason}")
 
 

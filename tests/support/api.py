@@ -16,7 +16,8 @@ from hark.daemon.api.auth import KeyRing
 from hark.daemon.api.server import Server
 from hark.daemon.api.services import Services
 from hark.daemon.settings import Settings
-from hark.daemon.store.keys import digest_of, ensure_admin_key, new_key, read_key
+from hark.daemon.store.key_file import read_key
+from hark.daemon.store.keys import digest_of, ensure_admin_key, new_key
 from hark.workflows.ids import DEFAULT_TENANT
 from support.engine import EngineUnderTest, running_engine
 

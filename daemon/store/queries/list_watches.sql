@@ -1,12 +1,24 @@
--- The tables whose changes are captured, with the state of their triggers and what waits to become events.
-SELECT w.schema_name, w.table_name, w.problem, c.oid IS NOT NULL AS found, t.triggers, t.disabled, r.backlog, r.parked
+-- The tables whose changes are captured: which operations they should be captured for, for which ones a trigger fires,
+-- and how many changes wait to become events (counted up to 10,000).
+SELECT w.schema_name, w.table_name, w.problem, c.oid IS NOT NULL AS found,
+       c.oid IS NOT NULL AND has_table_privilege(c.oid, 'TRIGGER') AS may_place,
+       ARRAY(SELECT DISTINCT o.operation
+             FROM jsonb_array_elements(w.subscriptions) AS s (subscription),
+                  jsonb_array_elements_text(s.subscription -> 'operations') AS o (operation)
+             ORDER BY o.operation) AS wanted,
+       t.captured, t.disabled, r.backlog, r.parked
 FROM hark.watches AS w
 LEFT JOIN pg_namespace AS n ON n.nspname = w.schema_name
 LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.table_name AND c.relkind IN ('r', 'p')
 CROSS JOIN LATERAL (
-    SELECT count(*) AS triggers, count(*) FILTER (WHERE g.tgenabled = 'D') AS disabled
+    -- pg_trigger.tgtype: 4 insert, 8 delete, 16 update, 32 truncate. A trigger whose first argument is 0 never fires.
+    SELECT coalesce(array_agg(DISTINCT k.operation) FILTER (WHERE g.tgenabled IN ('O', 'A')), '{}') AS captured,
+           coalesce(array_agg(DISTINCT k.operation) FILTER (WHERE g.tgenabled NOT IN ('O', 'A')), '{}') AS disabled
     FROM pg_trigger AS g
+    JOIN (VALUES (4, 'insert'), (8, 'delete'), (16, 'update'), (32, 'truncate')) AS k (bit, operation)
+        ON g.tgtype & k.bit <> 0
     WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgname LIKE 'hark\_capture\_%'
+      AND encode(g.tgargs, 'escape') NOT LIKE '0\\000%'
 ) AS t
 CROSS JOIN LATERAL (
     SELECT count(*) AS backlog, count(*) FILTER (WHERE p.parked_at IS NOT NULL) AS parked

@@ -1,0 +1,238 @@
+"""Commands about what there is: schedules, hooks, watched tables, actions, trigger kinds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from hark.daemon.cli.connection import Json, Url, ask
+from hark.daemon.cli.local import local_catalogue
+from hark.daemon.cli.output import ago, fail, fields, hint, print_json, say, state, table
+
+if TYPE_CHECKING:
+    from hark.client import HarkClient
+    from hark.daemon.api.models import HookRow, Page, Slot, WatchRow
+    from hark.triggers.table_name import TableName
+
+
+def schedules(
+    expression: Annotated[str | None, typer.Option(help="A cron expression; without it, of the workflows.")] = None,
+    timezone: Annotated[str, typer.Option(help="Its time zone.")] = "UTC",
+    after: Annotated[str | None, typer.Option(help="From when on: 2026-01-31T09:00:00Z; now if absent.")] = None,
+    next: Annotated[int | None, typer.Option(min=1, max=1000, help="How many due times.")] = None,
+    workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Show the next due times: of the active workflows, or of an expression, for which no daemon is needed."""
+    if expression is not None:
+        _show_expression(expression, timezone, after, next or 10, as_json=as_json)
+        return
+
+    async def get(client: HarkClient) -> Page[Slot]:
+        return await client.schedules(after=after, next=next, workflow=workflow)
+
+    page = ask(url, get)
+    if as_json:
+        print_json(page)
+        return
+    table(
+        ["next", "local", "workflow", "trigger", "schedule", "time zone", "note"],
+        [
+            [ago(one.utc), f"{one.local:%Y-%m-%d %H:%M:%S}", one.workflow, one.trigger_id, one.schedule,
+             one.timezone, one.note]
+            for one in page.items
+        ],
+        empty="no active workflow has a schedule",
+    )  # fmt: skip
+
+
+def _show_expression(expression: str, timezone: str, after: str | None, count: int, *, as_json: bool) -> None:
+    from hark.triggers.slots import slots_after
+
+    try:
+        found = slots_after(expression, timezone, _moment(after), count)
+    except ValueError as error:
+        raise fail(str(error)) from None
+    if as_json:
+        print_json({"items": [{"utc": _utc(one.utc), "local": one.local, "note": one.note} for one in found]})
+        return
+    table(
+        ["utc", "local", "note"],
+        [[_utc(one.utc), f"{one.local:%a %Y-%m-%d %H:%M:%S %Z}", one.note] for one in found],
+    )
+
+
+def _moment(text: str | None) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("write a time such as 2026-01-31T09:00:00Z", param_hint="--after") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def hooks(url: Url = None, as_json: Json = False) -> None:
+    """List the addresses on which active workflows take webhooks."""
+
+    async def get(client: HarkClient) -> Page[HookRow]:
+        return await client.hooks()
+
+    page = ask(url, get)
+    if as_json:
+        print_json(page)
+        return
+    table(
+        ["address", "methods", "auth", "workflow", "trigger"],
+        [[one.url, ", ".join(one.methods), one.auth, one.workflow, one.trigger_id] for one in page.items],
+        empty="no active workflow has a webhook",
+    )
+
+
+def watch(
+    name: Annotated[str | None, typer.Argument(metavar="TABLE", help="One table only.")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Show the tables whose row changes are captured, and whether their triggers are in place. Exit status 1 if not."""
+    wanted = None if name is None else _table_name(name)
+
+    async def get(client: HarkClient) -> Page[WatchRow]:
+        return await client.watches()
+
+    page = ask(url, get)
+    if wanted is not None:
+        page.items = [one for one in page.items if one.table == str(wanted)]
+        if not page.items:
+            raise fail(f"no active workflow watches {wanted}")
+    if as_json:
+        print_json(page)
+    else:
+        table(
+            ["table", "capture", "operations", "workflows", ">backlog", "detail"],
+            [
+                [
+                    one.table, state("attached" if one.attached else "missing"), ", ".join(one.operations),
+                    ", ".join(one.workflows), str(one.backlog), _detail(one),
+                ]
+                for one in page.items
+            ],
+            empty="no active workflow watches a table",
+        )  # fmt: skip
+    if not all(one.attached for one in page.items):
+        hint("the daemon puts missing triggers back by itself; `hark doctor` says what keeps it from it")
+        raise typer.Exit(1)
+
+
+def _table_name(text: str) -> TableName:
+    from hark.triggers.table_name import TableName
+
+    try:
+        return TableName.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="TABLE") from None
+
+
+def _detail(one: WatchRow) -> str:
+    parked = f"{one.parked} changes could not be made into events" if one.parked else ""
+    return "; ".join(part for part in (one.detail, parked) if part)
+
+
+def actions(
+    type: Annotated[str | None, typer.Argument(metavar="TYPE", help="One action, in full.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what steps can do, or explain one action. Needs no daemon."""
+    known = local_catalogue()
+    if type is None:
+        entries = sorted((one.spec.document() for one in known.actions.values()), key=lambda one: one["type"])
+        if as_json:
+            print_json({"items": entries})
+            return
+        table(
+            ["action", "category", "effect", "what it does"],
+            [[Text(one["type"], style="bold"), one["category"], one["effect"], one["description"]] for one in entries],
+        )
+        hint("`hark actions TYPE` explains one")
+        return
+    action = known.action(type)
+    if action is None:
+        raise fail(f"there is no action {type!r}; {known.suggest_action(type)}")
+    entry = action.spec.document()
+    if as_json:
+        print_json(entry)
+        return
+    _explain(entry["type"], entry, entry["config_schema"], "a step", {"effect": entry["effect"]})
+    for title, sentences in (("Good practice", action.spec.practice), ("Security", action.spec.security)):
+        if sentences:
+            say()
+            say(Text(title, style="bold"))
+            for sentence in sentences:
+                say(f"  {sentence}")
+
+
+def triggers(
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="One kind, in full.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what can start a workflow, or explain one kind. Needs no daemon."""
+    known = local_catalogue()
+    if kind is None:
+        entries = sorted((one.spec.document() for one in known.triggers.values()), key=lambda one: one["kind"])
+        if as_json:
+            print_json({"items": entries})
+            return
+        table(
+            ["trigger", "when"],
+            [[Text(one["kind"], style="bold"), one["description"]] for one in entries],
+        )
+        hint("`hark triggers KIND` explains one")
+        return
+    found = known.trigger(kind)
+    if found is None:
+        raise fail(f"there is no trigger kind {kind!r}; {known.suggest_trigger(kind)}")
+    entry = found.spec.document()
+    if as_json:
+        print_json(entry)
+        return
+    more = {"event.data": ", ".join(entry["event_data"]) or "the sender's own", "also": ", ".join(entry["other_names"])}
+    _explain(entry["kind"], entry, entry["config_schema"], "a trigger", more)
+
+
+def _explain(word: str, entry: dict[str, Any], schema: dict[str, Any], what: str, more: dict[str, str]) -> None:
+    from hark.workflows.writing import dump_yaml
+
+    say(Text.assemble((word, "bold"), f"  {entry['name']}"))
+    say(entry["description"])
+    say()
+    fields({**more, "permissions": ", ".join(entry.get("permissions", ()))})
+    say()
+    required = set(schema.get("required", ()))
+    table(
+        ["field", "type", "", "meaning"],
+        [
+            [name, _type(found), "required" if name in required else None, found.get("description")]
+            for name, found in schema.get("properties", {}).items()
+        ],
+    )
+    say()
+    say(Text(f"As {what}:", style="bold"))
+    for line in dump_yaml([entry["example"]]).splitlines():
+        say(f"  {line}")
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if "anyOf" in schema:
+        return " | ".join(dict.fromkeys(_type(one) for one in schema["anyOf"] if one.get("type") != "null"))
+    kind = schema.get("type", "any")
+    return " | ".join(kind) if isinstance(kind, list) else str(kind)

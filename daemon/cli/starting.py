@@ -1,0 +1,146 @@
+"""Commands that make something happen: events, starts, cancellation, retries."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from hark.daemon.cli.connection import Json, Url, ask
+from hark.daemon.cli.ids import execution_id
+from hark.daemon.cli.output import compact, duration, fields, hint, print_json, say, short_id, state
+
+if TYPE_CHECKING:
+    from hark.client import HarkClient
+    from hark.daemon.api.models import ExecutionStatusChange, Received, RetriedExecution, StartedExecution
+
+Id = Annotated[str, typer.Argument(metavar="EXECUTION", help="Its id, the end of it, or `last`.", show_default=False)]
+_FAILED = ("failed", "timeout", "cancelled")
+
+
+def _json_value(text: str | None, option: str) -> Any:
+    """Read JSON that is given, in a file (`@FILE`), or on stdin (`@-`). Raises BadParameter."""
+    if text is None:
+        return None
+    try:
+        if text == "@-":
+            text = sys.stdin.read()
+        elif text.startswith("@"):
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        return json.loads(text)
+    except OSError as error:
+        raise typer.BadParameter(f"{error.filename}: {error.strerror}", param_hint=option) from None
+    except ValueError as error:
+        raise typer.BadParameter(f"this is no JSON: {error}", param_hint=option) from None
+
+
+def emit(
+    type: Annotated[str, typer.Argument(metavar="TYPE", help="Such as CLIENT_CREATED.", show_default=False)],
+    data: Annotated[str | None, typer.Option(help="JSON, @FILE, or @- for stdin.")] = None,
+    key: Annotated[str | None, typer.Option(help="The same key from the same source is the same event.")] = None,
+    subject: Annotated[str | None, typer.Option(help="What it is about: kind/id.")] = None,
+    source: Annotated[str, typer.Option(help="Where it comes from.")] = "cli",
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Publish an event."""
+    value = _json_value(data, "--data")
+
+    async def put(client: HarkClient) -> Received:
+        return await client.emit(type, value, source=source, subject=subject, key=key)
+
+    received = ask(url, put)
+    if as_json:
+        print_json(received)
+        return
+    say(f"event {received.event_id}{' (was there before)' if received.duplicate else ''}")
+    for one in received.executions:
+        say(f"started {one}")
+    if not received.executions:
+        hint(f"nothing was started; `hark event {short_id(received.event_id)}` tells why")
+
+
+def start(
+    name: Annotated[str, typer.Argument(metavar="WORKFLOW", help="Slug or id.", show_default=False)],
+    input: Annotated[str | None, typer.Option("--input", "-i", help="JSON object, @FILE, or @- for stdin.")] = None,
+    wait: Annotated[int, typer.Option(min=0, max=300, help="Seconds to wait for its end.")] = 0,
+    mode: Annotated[str, typer.Option(help="production, test or dry_run.")] = "production",
+    key: Annotated[str | None, typer.Option(help="The same key starts it once.")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Start a workflow by hand. Exit status 1 if it fails while waited for."""
+    inputs = _json_value(input, "--input")
+    if inputs is not None and not isinstance(inputs, dict):
+        raise typer.BadParameter('inputs are an object: {"email": "ada@example.org"}', param_hint="--input")
+    if mode not in ("production", "test", "dry_run"):
+        raise typer.BadParameter("write production, test or dry_run", param_hint="--mode")
+
+    async def put(client: HarkClient) -> StartedExecution:
+        return await client.start(name, inputs, wait_s=wait, mode=mode, key=key)
+
+    started = ask(url, put)
+    if as_json:
+        print_json(started)
+    else:
+        _show_started(started)
+    if started.status in _FAILED:
+        raise typer.Exit(1)
+
+
+def _show_started(started: StartedExecution) -> None:
+    fields(
+        {
+            "execution": str(started.execution_id or ""),
+            "status": state(started.status or "unknown"),
+            "duration": duration(started.execution_time_ms),
+            "output": None if started.output is None else compact(started.output, 1000),
+            "error": Text(compact(started.error["message"], 1000), style="red") if started.error else None,
+        }
+    )
+    if started.duplicate:
+        hint("it was started before, with the same key")
+    elif started.execution_id and started.status in ("pending", "running", "waiting"):
+        hint(f"`hark execution {short_id(started.execution_id)}` shows how it goes")
+
+
+def cancel(
+    execution: Id,
+    reason: Annotated[str, typer.Option(help="Why; goes on record.")] = "",
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Cancel an execution."""
+
+    async def put(client: HarkClient) -> ExecutionStatusChange:
+        return await client.cancel(await execution_id(client, execution), reason)
+
+    changed = ask(url, put)
+    if as_json:
+        print_json(changed)
+    elif changed.status == "running":
+        say(f"{changed.execution_id} is being cancelled")
+    else:
+        say(Text.assemble(f"{changed.execution_id} is ", state(changed.status)))
+
+
+def retry(
+    execution: Id,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Run all steps again.")] = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Run an ended execution again, from the step that failed unless told otherwise."""
+
+    async def put(client: HarkClient) -> RetriedExecution:
+        return await client.retry(await execution_id(client, execution), from_start=from_start)
+
+    retried = ask(url, put)
+    if as_json:
+        print_json(retried)
+    else:
+        say(f"started {retried.execution_id}")
