@@ -20,6 +20,21 @@ class Finding:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
+def ok(message: str, **detail: Any) -> Finding:
+    """Say that something is as it should be. Whoever runs the check puts its name in."""
+    return Finding("", "ok", message, detail=detail)
+
+
+def warning(message: str, advice: str, **detail: Any) -> Finding:
+    """Say that something needs attention although the daemon can work."""
+    return Finding("", "warning", message, advice, detail)
+
+
+def error(message: str, advice: str, **detail: Any) -> Finding:
+    """Say that something keeps the daemon from its work, or from keeping its promises."""
+    return Finding("", "error", message, advice, detail)
+
+
 def healthy(findings: Iterable[Finding]) -> bool:
     """Whether the daemon can do all of its work; warnings do not stand in the way."""
     return all(finding.level != "error" for finding in findings)
