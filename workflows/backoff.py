@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -18,7 +19,7 @@ def nominal_delay(retry: Retry, failures: int) -> timedelta:
             seconds = first * failures
         case "exponential":
             # The exponent is bounded so that a thousand retries do not overflow; the cap holds long before.
-            seconds = first * retry.factor ** min(failures - 1, 64)
+            seconds = first * math.pow(retry.factor, min(failures - 1, 64))
     return timedelta(seconds=min(seconds, most))
 
 

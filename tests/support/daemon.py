@@ -33,7 +33,7 @@ class Daemon:
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = home / "daemon.log"
         self._arguments = arguments
-        self._environment = {
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HARK_")},
             "HARK_DATA_DIR": str(self.data_dir),
             "HARK_PORT": str(self.port),
@@ -64,7 +64,7 @@ class Daemon:
         command = [sys.executable, "-m", "hark", "run", *self._arguments]
         with self._log.open("ab") as log:
             self.process = await asyncio.to_thread(
-                subprocess.Popen, command, env=self._environment, stdout=log, stderr=log
+                subprocess.Popen, command, env=self.environment, stdout=log, stderr=log
             )
         async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
             while not await self._is_ready(session):
@@ -96,7 +96,7 @@ class Daemon:
         """Run the command line against this daemon and return what it prints."""
         command = [sys.executable, "-m", "hark", *arguments]
         done = await asyncio.to_thread(
-            subprocess.run, command, env=self._environment, capture_output=True, text=True, timeout=PATIENCE_S
+            subprocess.run, command, env=self.environment, capture_output=True, text=True, timeout=PATIENCE_S
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout if check else done.stdout + done.stderr
