@@ -319,7 +319,8 @@ COMMENT ON COLUMN workflow_executions.ordinal IS '0 for the start; every retry o
 COMMENT ON COLUMN workflow_executions.pending_reason IS 'Why it has not started or has to start again: queued, reclaimed, released, …';
 COMMENT ON COLUMN workflow_executions.claims IS 'How often an instance has taken it and not given it back; too often and it is parked as poisoned.';
 COMMENT ON COLUMN workflow_executions.due_at IS 'When a waiting one goes on.';
-CREATE INDEX executions_by_workflow ON workflow_executions (tenant_id, workflow_id, id);
+-- Not led by the tenant: PostgreSQL 18 would otherwise take it for the primary key while a partition is empty (skip scan).
+CREATE INDEX executions_by_workflow ON workflow_executions (workflow_id, id);
 COMMENT ON INDEX executions_by_workflow IS 'list_executions.sql by workflow';
 CREATE INDEX executions_not_completed ON workflow_executions (tenant_id, status, id) WHERE status <> 'completed';
 COMMENT ON INDEX executions_not_completed IS 'list_executions.sql by status; completed ones are found by id, they are most of all';
@@ -406,22 +407,13 @@ COMMENT ON COLUMN watches.problem IS 'Why not all of it is captured right now, w
 CREATE TABLE row_changes (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     watch_id        integer NOT NULL,
-    operation       text NOT NULL CHECK (operation IN ('insert', 'update', 'delete', 'truncate')),
-    partition_name  text,
-    part            integer NOT NULL,
+    operation       text NOT NULL,
     row_count       integer NOT NULL,
-    statement_rows  bigint NOT NULL,
-    bytes           integer NOT NULL,
     old_rows        text,
     new_rows        text,
-    left_out        text[],
-    error           text,
     transaction_id  xid8 NOT NULL,
-    actor           text,
-    reason          text,
-    depth           text,
-    execution_id    text,
     occurred_at     timestamptz NOT NULL,
+    note            jsonb,
     parked_at       timestamptz
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
         autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0,
@@ -431,14 +423,14 @@ CREATE TABLE row_changes (
 COMMENT ON TABLE row_changes IS
     'The outbox of row capture: what the writers'' own transactions changed, on its way to the events. A record holds the '
     'rows of one statement, or a part of them. Small: what became an event is deleted in the same transaction.';
-COMMENT ON COLUMN row_changes.partition_name IS 'The partition that was truncated, when it was not the whole table.';
-COMMENT ON COLUMN row_changes.part IS 'A large statement is kept in several records; this is the number of each, from 0.';
-COMMENT ON COLUMN row_changes.statement_rows IS 'How many rows the statement changed; only in part 0.';
+COMMENT ON COLUMN row_changes.operation IS 'insert, update, delete or truncate. The writer pays for every CHECK and column here.';
 COMMENT ON COLUMN row_changes.old_rows IS
     'JSON array of the rows before, in the order of new_rows. As text: it is never searched, and jsonb would refuse U+0000.';
-COMMENT ON COLUMN row_changes.left_out IS 'Columns that were too large for an event or could not be turned into JSON.';
-COMMENT ON COLUMN row_changes.error IS 'Why something is missing from the rows.';
-COMMENT ON COLUMN row_changes.actor IS 'hark.actor of the writer''s transaction; reason, depth and execution_id likewise.';
+COMMENT ON COLUMN row_changes.note IS
+    'What few records have. actor, reason, depth, execution_id: the settings hark.* of the writer''s transaction. part, '
+    'statement_rows: a large statement is kept in parts, numbered from 0; the first says how many rows it changed. '
+    'left_out: columns that were too large for an event or have no JSON; error: why something is missing. partition: '
+    'which one was truncated, when it was not the whole table.';
 COMMENT ON COLUMN row_changes.parked_at IS 'Since when it is put aside, because it cannot be made into an event.';
 -- Most records are gone within a second: compressing them costs the writer more than it saves.
 ALTER TABLE row_changes ALTER COLUMN old_rows SET STORAGE EXTERNAL, ALTER COLUMN new_rows SET STORAGE EXTERNAL;
@@ -452,26 +444,28 @@ COMMENT ON SEQUENCE capture_wakeups IS
 -- What follows runs inside the writers' statements. It must never fail them, whatever the row, the writer''s settings or
 -- rights, or the state of this schema.
 
-CREATE FUNCTION keep_row_change(
-    watch integer, operation text, partition_name text, part integer, row_count integer, statement_rows bigint,
-    old_rows text[], new_rows text[], left_out text[], error text) RETURNS bigint
+CREATE FUNCTION keep_row_change(watch integer, operation text, row_count integer, old_rows text[], new_rows text[],
+                                more jsonb) RETURNS bigint
     LANGUAGE plpgsql AS $$
 DECLARE
     old_json constant text := '[' || array_to_string(old_rows, ',') || ']';
     new_json constant text := '[' || array_to_string(new_rows, ',') || ']';
+    note jsonb := more;
     kept bigint;
 BEGIN
-    INSERT INTO hark.row_changes (watch_id, operation, partition_name, part, row_count, statement_rows, bytes, old_rows,
-                                  new_rows, left_out, error, transaction_id, actor, reason, depth, execution_id,
-                                  occurred_at)
-    VALUES (watch, operation, partition_name, part, row_count, statement_rows,
-            coalesce(octet_length(old_json), 0) + coalesce(octet_length(new_json), 0), old_json, new_json, left_out,
-            left(error, 1000), pg_current_xact_id(), left(nullif(current_setting('hark.actor', true), ''), 1000),
-            left(nullif(current_setting('hark.reason', true), ''), 1000), nullif(current_setting('hark.depth', true), ''),
-            nullif(current_setting('hark.execution_id', true), ''), clock_timestamp())
+    IF concat(current_setting('hark.actor', true), current_setting('hark.reason', true),
+              current_setting('hark.depth', true)) <> '' THEN
+        note := coalesce(more, '{}') || jsonb_strip_nulls(jsonb_build_object(
+            'actor', left(nullif(current_setting('hark.actor', true), ''), 1000),
+            'reason', left(nullif(current_setting('hark.reason', true), ''), 1000),
+            'depth', nullif(current_setting('hark.depth', true), ''),
+            'execution_id', nullif(current_setting('hark.execution_id', true), '')));
+    END IF;
+    INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, new_rows, transaction_id, occurred_at, note)
+    VALUES (watch, operation, row_count, old_json, new_json, pg_current_xact_id(), clock_timestamp(), note)
     RETURNING id INTO kept;
     -- A full queue would fail the writer's commit; the instances poll as well.
-    IF (SELECT last_value FROM hark.capture_wakeups) = 1 AND pg_notification_queue_usage() < 0.5 THEN
+    IF pg_sequence_last_value('hark.capture_wakeups') = 1 AND pg_notification_queue_usage() < 0.5 THEN
         PERFORM pg_notify('hark_rows', '');
     END IF;
     RETURN kept;
@@ -545,6 +539,8 @@ DECLARE
     missing text[];
     problem text;
     partition_name text;
+    works text;
+    note jsonb;
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         -- TRUNCATE of the whole fires on every partition too, on the whole first.
@@ -642,8 +638,9 @@ BEGIN
                         problem := 'rows before and after do not pair: a trigger suppressed some of them';
                     END IF;
                     IF in_part = most_rows OR bytes >= largest THEN
-                        kept := hark.keep_row_change(TG_ARGV[0]::integer, lower(TG_OP), NULL, part, in_part, 0,
-                                                     old_array, new_array, missing, problem);
+                        kept := hark.keep_row_change(
+                            TG_ARGV[0]::integer, lower(TG_OP), in_part, old_array, new_array,
+                            jsonb_strip_nulls(jsonb_build_object('part', part, 'left_out', missing, 'error', problem)));
                         first_id := CASE WHEN part = 0 THEN kept ELSE first_id END;
                         part := part + 1;
                         in_part := 0;
@@ -661,8 +658,16 @@ BEGIN
                         END IF;
                     END IF;
                 END LOOP;
+                -- An open cursor would stay until the end of the writer's transaction.
+                IF TG_LEVEL = 'STATEMENT' AND has_old THEN
+                    CLOSE old_reader;
+                END IF;
+                IF TG_LEVEL = 'STATEMENT' AND has_new THEN
+                    CLOSE new_reader;
+                END IF;
                 IF part > 0 THEN
-                    UPDATE hark.row_changes SET statement_rows = total WHERE id = first_id;
+                    UPDATE hark.row_changes AS c SET note = c.note || jsonb_build_object('statement_rows', total)
+                    WHERE c.id = first_id;
                 END IF;
                 EXIT;
             EXCEPTION WHEN OTHERS THEN
@@ -681,15 +686,18 @@ BEGIN
     -- What is left is one record. A block with EXCEPTION that writes takes a transaction id of its own, and thousands of
     -- them in one transaction slow down everybody's snapshots. But once a transaction has written to the outbox it holds
     -- the lock that keeps all others from changing it: the second time needs no such block.
+    -- (Assignments, not PERFORM: they are evaluated without setting up an executor.)
+    IF part > 0 OR missing IS NOT NULL OR problem IS NOT NULL OR partition_name IS NOT NULL THEN
+        note := jsonb_strip_nulls(jsonb_build_object('part', part, 'left_out', missing, 'error', left(problem, 1000),
+                                                     'partition', partition_name));
+    END IF;
     IF current_setting('hark.capture_works', true) = 'yes' THEN
-        PERFORM hark.keep_row_change(TG_ARGV[0]::integer, lower(TG_OP), partition_name, part, in_part,
-                                     CASE WHEN part = 0 THEN total ELSE 0 END, old_array, new_array, missing, problem);
+        kept := hark.keep_row_change(TG_ARGV[0]::integer, lower(TG_OP), in_part, old_array, new_array, note);
         RETURN NULL;
     END IF;
     BEGIN
-        PERFORM hark.keep_row_change(TG_ARGV[0]::integer, lower(TG_OP), partition_name, part, in_part,
-                                     CASE WHEN part = 0 THEN total ELSE 0 END, old_array, new_array, missing, problem);
-        PERFORM set_config('hark.capture_works', 'yes', true);
+        kept := hark.keep_row_change(TG_ARGV[0]::integer, lower(TG_OP), in_part, old_array, new_array, note);
+        works := set_config('hark.capture_works', 'yes', true);
     EXCEPTION WHEN OTHERS THEN
         RAISE WARNING 'Hark could not capture a change of %.%: %', TG_TABLE_SCHEMA, TG_TABLE_NAME, SQLERRM;
     END;
