@@ -29,8 +29,13 @@ def _layout(milliseconds: int, tail: int) -> UUID:
 
 
 def new_id(now: datetime) -> UUID:
-    """Make a random id that sorts by `now`."""
-    return _layout(int(now.timestamp() * 1000), int.from_bytes(os.urandom(10), "big"))
+    """Make a random id that sorts by `now`, to the microsecond.
+
+    The 12 bits after the version hold the fraction of the millisecond (RFC 9562, 6.2, method 3): what one execution
+    writes within a millisecond stays in order.
+    """
+    milliseconds, microseconds = divmod(int(now.timestamp() * 1_000_000), 1000)
+    return _layout(milliseconds, (microseconds * 4096 // 1000) << 62 | int.from_bytes(os.urandom(8), "big") >> 2)
 
 
 def derived_id(ancestor: UUID, *parts: object) -> UUID:

@@ -110,8 +110,30 @@ async def get_execution(call: Call[Query, NoBody]) -> Row:
     truncated = len(steps) >= MOST_STEPS or len(timeline) >= MOST_STEPS or len(logs) >= _MOST_LOGS
     if row["status"] not in ENDED:
         steps += not_reached(definition, steps)
+    containers = containers_in(definition.get("steps") or [])
+    steps = [{**step, "container": container_of(step["path"], containers)} for step in steps]
     # Artifacts come with the actions that make them.
     return {**row, "steps": steps, "timeline": timeline, "logs": logs[::-1], "artifacts": [], "truncated": truncated}
+
+
+def containers_in(steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return for the id of each step inside of another one the id of that one."""
+    found: dict[str, str] = {}
+    for step in steps:
+        for _, block in blocks(step):
+            found.update({inner["id"]: step["id"] for inner in block})
+            found.update(containers_in(block))
+    return found
+
+
+def container_of(path: str, containers: Mapping[str, str]) -> str | None:
+    """Return the path of the step around one: `each` for `each[3].pick`, `each[3].pick` for `each[3].mail` in it."""
+    iteration, dot, step = path.rpartition(".")
+    container = containers.get(step)
+    loop = iteration.rpartition("[")[0]
+    if not dot or container is None:
+        return loop or container
+    return loop if container == loop.rpartition(".")[2] else f"{iteration}.{container}"
 
 
 def not_reached(definition: Mapping[str, Any], recorded: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -147,8 +169,11 @@ def _coming(steps: Sequence[Mapping[str, Any]], known: Mapping[str, str]) -> Ite
 @table.add("GET /api/executions/{execution}/steps", scope="read", answer=Page[StepExecution])
 async def list_steps(call: Call[Query, NoBody]) -> dict[str, Any]:
     """List the steps that an execution has reached."""
-    await _row(call, _id(call))
-    return {"items": await call.services.listing.list_steps(call.tenant_id, _id(call)), "next_cursor": None}
+    row = await _row(call, _id(call))
+    containers = containers_in(row["definition"].get("steps") or [])
+    steps = await call.services.listing.list_steps(call.tenant_id, _id(call))
+    items = [{**step, "container": container_of(step["path"], containers)} for step in steps]
+    return {"items": items, "next_cursor": None}
 
 
 @table.add("GET /api/executions/{execution}/timeline", scope="read", answer=Page[TimelineEntry])

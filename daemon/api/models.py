@@ -185,6 +185,8 @@ class StepExecution(Answer):
     """One run of a step; `pending` and without `seq` while it has not been reached."""
 
     path: str
+    container: str | None = None
+    """Path of the step that it is inside of: a branch, a loop."""
     seq: int | None = None
     verb: str
     action_type: str | None = None

@@ -116,4 +116,4 @@ def _bad_cursor() -> UnprocessableError:
 
 def _bounded(moment: datetime) -> datetime:
     """Keep a moment within what an id can hold."""
-    return min(max(moment.astimezone(UTC), _EARLIEST), _LATEST)
+    return min(max(moment, _EARLIEST), _LATEST)

@@ -183,7 +183,7 @@ def _triggers(one: WorkflowSummary) -> str:
 def _last(one: WorkflowSummary) -> Text | None:
     if one.last_execution is None:
         return None
-    return state(one.last_execution.status).append(f" {ago(one.last_execution.created_at)}", "default")
+    return Text.assemble(state(one.last_execution.status), f" {ago(one.last_execution.created_at)}")
 
 
 def show(name: Name, url: Url = None, as_json: Json = False) -> None:

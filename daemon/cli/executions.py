@@ -25,6 +25,7 @@ from hark.daemon.cli.output import (
     short_id,
     state,
     table,
+    utc,
 )
 
 if TYPE_CHECKING:
@@ -152,16 +153,10 @@ def show_line(line: LogLine, *, as_json: bool = False) -> None:
         console().file.write(line.model_dump_json(exclude_unset=True) + "\n")
         console().file.flush()
         return
-    moment = line.at.astimezone() if is_terminal() else line.at
-    text = Text.assemble(
-        (moment.strftime("%H:%M:%S") if is_terminal() else moment.isoformat(timespec="milliseconds"), "dim"),
-        " ",
-        state(f"{line.level:<8}".strip()).append(" " * (8 - len(line.level))),
-        " ",
-        (f"{line.workflow}/{line.path or '-'}", "blue"),
-        "  ",
-        line.message,
-    )
+    clock = f"{line.at.astimezone():%H:%M:%S}" if is_terminal() else utc(line.at)
+    level = state(line.level).append(" " * (8 - len(line.level)))
+    where = f"{line.workflow}/{line.path or '-'}"
+    text = Text.assemble((clock, "dim"), " ", level, " ", (where, "blue"), "  ", line.message)
     if line.data is not None:
         text.append(f"  {compact(line.data, 200)}", "dim")
     console().print(text)

@@ -131,8 +131,13 @@ def fields(pairs: Mapping[str, RenderableType | None]) -> None:
     shown = {name: value for name, value in pairs.items() if value not in (None, "")}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
-        label = Text(f"{name.ljust(width)}  ", style="dim")
-        console().print(label.append(value if isinstance(value, Text) else Text(str(value))))
+        shown_value = value if isinstance(value, Text) else str(value)
+        console().print(Text.assemble((f"{name.ljust(width)}  ", "dim"), shown_value))
+
+
+def utc(moment: datetime) -> str:
+    """Write a moment as programs read it."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def ago(moment: datetime | None) -> str | None:
@@ -140,7 +145,7 @@ def ago(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     if not is_terminal():
-        return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return utc(moment)
     seconds = (datetime.now(UTC) - moment).total_seconds()
     text = duration(abs(seconds) * 1000, coarse=True)
     return "now" if abs(seconds) < 1 else f"{text} ago" if seconds > 0 else f"in {text}"

@@ -55,16 +55,16 @@ def show_execution(found: ExecutionDetail) -> None:
 
 
 def step_tree(steps: Sequence[StepExecution]) -> Tree:
-    """Return the steps as a tree: iterations stand under their loop."""
+    """Return the steps as a tree: what is inside of a branch or a loop stands under it."""
     root = Tree(Text("steps", style="bold"), guide_style="dim")
     branches: dict[str, Tree] = {}
     for step in steps:
-        parent = branches.get(_parent(step.path), root)
+        parent = branches.get(step.container or "", root)
         branch = branches[step.path] = parent.add(_label(step))
-        for name, value in (("in", step.input), ("out", step.output)):
+        for name, value in (("in", step.input), ("out", None if step.output == step.input else step.output)):
             if value not in (None, {}):
                 branch.add(Text.assemble((f"{name:<4}", "dim"), compact(value, 160)))
-        if step.error:
+        if step.error and step.error.get("step", step.path) == step.path:
             branch.add(Text(_error(step.error), style=STYLES["error"]))
     return root
 
@@ -82,11 +82,6 @@ def _label(step: StepExecution) -> Text:
     if step.due_at is not None and step.completed_at is None:
         label.append(f" goes on {ago(step.due_at)}", "yellow")
     return label
-
-
-def _parent(path: str) -> str:
-    """Return the loop that a path leads through: `each` for `each[3].mail`, `each[3].in` for `each[3].in[0].x`."""
-    return path.rpartition("[")[0]
 
 
 def _error(error: dict[str, Any]) -> str:
