@@ -24,7 +24,7 @@ async def look_at_schema(case: Case) -> AsyncIterator[Finding]:
             f'as its owner ({there["owner"]}): GRANT USAGE, CREATE ON SCHEMA hark TO "{there["who"]}"',
         )
     else:
-        yield _judge(await schema_state(case.connection))
+        yield judge(await schema_state(case.connection))
 
 
 def _missing(*, may_create: bool) -> Finding:
@@ -37,7 +37,8 @@ def _missing(*, may_create: bool) -> Finding:
     return error("the database has no schema `hark`", advice)
 
 
-def _judge(state: SchemaState) -> Finding:
+def judge(state: SchemaState) -> Finding:
+    """Say what the version of a schema means for this program."""
     detail = {"found": state.found, "needed": state.needed}
     if state.current:
         return ok(str(state), **detail)
