@@ -17,7 +17,7 @@ def nominal_delay(retry: Retry, failures: int) -> timedelta:
             seconds = first
         case "linear":
             seconds = first * failures
-        case "exponential":
+        case _:
             # The exponent is bounded so that a thousand retries do not overflow; the cap holds long before.
             seconds = first * math.pow(retry.factor, min(failures - 1, 64))
     return timedelta(seconds=min(seconds, most))

@@ -12,7 +12,9 @@ from support.daemon import Daemon, daemon, until
 from hark.workflows.reading import read_source
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-ENDED = "SELECT e.status FROM hark.workflow_executions AS e JOIN hark.workflows AS w ON w.id = workflow_id WHERE slug = '{}'"
+ENDED = """
+SELECT e.status FROM hark.workflow_executions AS e JOIN hark.workflows AS w ON w.id = e.workflow_id WHERE w.slug = '{}'
+"""
 
 
 def tries() -> dict[str, str]:

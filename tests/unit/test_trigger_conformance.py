@@ -126,7 +126,7 @@ async def test_its_listener_hears_what_is_attached_and_says_so(kind: TriggerKind
     await listener.start()
     await listener.attach([])
     async with asyncio.timeout(5):
-        while not listener.health().attached:  # noqa: ASYNC110 - health is what is looked at
+        while not listener.health().attached:
             await asyncio.sleep(0.001)
     await listener.stop()
 

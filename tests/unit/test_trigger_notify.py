@@ -301,7 +301,7 @@ async def listeners(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[.
 
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not true():  # noqa: ASYNC110 - a fake that signals would have to be part of what is tested
+        while not true():
             await asyncio.sleep(0.001)
 
 
