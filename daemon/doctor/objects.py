@@ -21,6 +21,7 @@ from hark.daemon.store.schema import schema_text
 
 _TRANSACTION = re.compile(r"^(BEGIN|COMMIT);$", re.MULTILINE)
 _NAME = re.compile(r"\bhark\b")
+_PLURALS = {"index": "indexes", "policy": "policies"}
 _RESTORE = "restore it as schema.sql has it, as the schema's owner"
 _REMOVE = "if nobody needs it, drop it: the next upgrade does not expect it"
 
@@ -54,7 +55,7 @@ async def look_at_objects(case: Case) -> AsyncIterator[Finding]:
     for finding in compare(there, expected):
         yield finding
     counts = Counter(thing.kind for thing in there)
-    listed = ", ".join(f"{number} of kind {kind}" for kind, number in sorted(counts.items()))
+    listed = ", ".join(f"{number} {_PLURALS.get(kind, f'{kind}s')}" for kind, number in sorted(counts.items()))
     yield ok(f"looked at {len(there)} objects: {listed}", **counts)
 
 
