@@ -251,4 +251,4 @@ def _storable(pairs: Iterable[tuple[str, str]], where: str) -> list[tuple[str, s
 
 def _whole(text: str) -> str:
     """Replace what is no Unicode: half surrogate pairs, and bytes that an HTTP library could not decode."""
-    return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
+    return text if text.isascii() else re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)

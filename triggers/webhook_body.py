@@ -18,6 +18,8 @@ _TEXT = frozenset(
     {"application/xml", "application/yaml", "application/x-yaml", "application/javascript", "application/x-ndjson"}
 )
 _GUESSED = frozenset({"", "*/*"})
+_PLAIN_JSON = frozenset({"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"})
+"""How nearly all senders write it: no parser is needed to see what that means."""
 
 
 def parse_body(headers: Mapping[str, str], raw: bytes) -> tuple[Any, str | None]:
@@ -28,8 +30,14 @@ def parse_body(headers: Mapping[str, str], raw: bytes) -> tuple[Any, str | None]
     """
     if not raw:
         return None, None
+    if headers.get("content-type", "") in _PLAIN_JSON:
+        return _read("application/json", Message(), raw)
     content = _content(headers.get("content-type", ""))
     kind = content.get_content_type() if headers.get("content-type", "").strip() else ""
+    return _read(kind, content, raw)
+
+
+def _read(kind: str, content: Message, raw: bytes) -> tuple[Any, str]:
     try:
         return _parse(kind, content, raw)
     except ValueError as error:

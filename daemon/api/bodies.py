@@ -9,6 +9,7 @@ from aiohttp.http_exceptions import PayloadEncodingError
 
 from hark.workflows.errors import RequestError, UnavailableError
 
+_SMALL = 64 * 1024
 _ALL_BODIES = 64 * 1024**2
 """Bytes that all bodies being read may hold together; an open request of 1 MiB costs little more than that."""
 
@@ -48,6 +49,9 @@ class BodyReader:
         if declared == 0 or not request.can_read_body:
             return b""
         try:
+            if request.content.is_eof() and (declared or _SMALL) < _SMALL:
+                # All of it came along with the headers, as small webhooks do: there is nothing to wait for.
+                return _bounded(request.content.read_nowait(), max_bytes)
             async with asyncio.timeout(self._timeout_s):
                 return await self._collect(request, max_bytes)
         except TimeoutError as error:
@@ -63,10 +67,21 @@ class BodyReader:
                 size += len(chunk)
                 self.held_bytes += len(chunk)
                 if size > max_bytes:
-                    raise TooLargeError(f"the body has more than the {max_bytes:,} bytes that are accepted")
+                    raise _too_large(max_bytes)
                 if self.held_bytes > self._most_bytes:
                     raise UnavailableError("too many request bodies are being received", overloaded=True)
                 chunks.append(chunk)
         finally:
             self.held_bytes -= size
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _bounded(body: bytes, max_bytes: int) -> bytes:
+    """Return a body that is here already; a compressed one may have become larger than it was declared."""
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    return body
+
+
+def _too_large(max_bytes: int) -> TooLargeError:
+    return TooLargeError(f"the body has more than the {max_bytes:,} bytes that are accepted")

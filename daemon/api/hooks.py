@@ -19,6 +19,7 @@ from hark.workflows.ids import DEFAULT_TENANT, TenantId
 
 PREFIX = "/hooks/"
 _TENANTS_FOR_S = 5.0
+_JSON = {"Content-Type": "application/json"}
 
 
 class Hooks:
@@ -78,7 +79,7 @@ async def receive(request: web.Request) -> web.Response:
     webhook = WebhookRequest(
         request.method,
         path,
-        tuple(request.rel_url.query.items()),
+        tuple(request.rel_url.query.items()) if request.query_string else (),
         joined_headers(request.headers.items()),
         raw,
     )
@@ -88,7 +89,7 @@ async def receive(request: web.Request) -> web.Response:
     body, encoding = parse_body(webhook.headers, raw)
     receipt = await services.engine.emit(event_for(hook, webhook, params, body, encoding))
     answer = {"event_id": receipt.event_id, "executions": receipt.executions}
-    return web.Response(body=encode(answer), status=202, content_type="application/json")
+    return web.Response(body=encode(answer), status=202, headers=_JSON)
 
 
 def _wrong_method(hook: Hook, method: str) -> web.Response:
