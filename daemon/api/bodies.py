@@ -26,6 +26,12 @@ class TooSlowError(RequestError):
     status, title = 408, "Request timeout"
 
 
+class CompressedError(RequestError):
+    """The body is compressed: what it would become is not known before it has filled the memory."""
+
+    status, title = 415, "Unsupported media type"
+
+
 class BadBodyError(RequestError):
     """The body ended early, or its encoding is broken."""
 
@@ -41,17 +47,19 @@ class BodyReader:
     async def read(self, request: web.Request, max_bytes: int) -> bytes:
         """Return the whole body.
 
-        Raises TooLargeError, TooSlowError, BadBodyError, and UnavailableError when too many others are being read.
+        Raises CompressedError, TooLargeError, TooSlowError, BadBodyError, and UnavailableError when too many others are being read.
         """
         declared = request.content_length
         if declared is not None and declared > max_bytes:
             raise TooLargeError(f"the body has {declared:,} bytes; at most {max_bytes:,} are accepted")
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise CompressedError("send the body without Content-Encoding: compressed ones are not accepted")
         if declared == 0 or not request.can_read_body:
             return b""
         try:
             if request.content.is_eof() and (declared or _SMALL) < _SMALL:
                 # All of it came along with the headers, as small webhooks do: there is nothing to wait for.
-                return _bounded(request.content.read_nowait(), max_bytes)
+                return request.content.read_nowait()
             async with asyncio.timeout(self._timeout_s):
                 return await self._collect(request, max_bytes)
         except TimeoutError as error:
@@ -67,21 +75,10 @@ class BodyReader:
                 size += len(chunk)
                 self.held_bytes += len(chunk)
                 if size > max_bytes:
-                    raise _too_large(max_bytes)
+                    raise TooLargeError(f"the body has more than the {max_bytes:,} bytes that are accepted")
                 if self.held_bytes > self._most_bytes:
                     raise UnavailableError("too many request bodies are being received", overloaded=True)
                 chunks.append(chunk)
         finally:
             self.held_bytes -= size
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _bounded(body: bytes, max_bytes: int) -> bytes:
-    """Return a body that is here already; a compressed one may have become larger than it was declared."""
-    if len(body) > max_bytes:
-        raise _too_large(max_bytes)
-    return body
-
-
-def _too_large(max_bytes: int) -> TooLargeError:
-    return TooLargeError(f"the body has more than the {max_bytes:,} bytes that are accepted")

@@ -11,7 +11,7 @@ import structlog
 from aiohttp import web
 from pydantic import ValidationError
 
-from hark.daemon.api.bodies import BadBodyError, TooLargeError, TooSlowError
+from hark.daemon.api.bodies import BadBodyError, CompressedError, TooLargeError, TooSlowError
 from hark.workflows.errors import (
     DefinitionError,
     ExpressionError,
@@ -90,7 +90,7 @@ def response_for(error: Exception) -> web.Response:
 def _refused(error: RequestError) -> web.Response:
     headers = {"WWW-Authenticate": 'Bearer realm="hark"'} if error.status == 401 else None
     answer = problem_response(error.status, error.title, error.detail, problems=error.problems, headers=headers)
-    if isinstance(error, TooLargeError | TooSlowError | BadBodyError):
+    if isinstance(error, CompressedError | TooLargeError | TooSlowError | BadBodyError):
         answer.force_close()  # the rest of the body is not read
     return answer
 

@@ -81,6 +81,8 @@ class Server:
             keepalive_timeout=settings.header_timeout.total_seconds(),
             lingering_time=_LINGERING_S,
             shutdown_timeout=_SHUTDOWN_S,
+            # Inflating has no bound there: a few bytes would become all of the memory.
+            auto_decompress=False,
         )
         await self._runner.setup()
         try:

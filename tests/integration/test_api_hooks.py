@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import hmac
 import json
@@ -113,6 +114,14 @@ async def test_a_body_over_the_limit_is_413(api: ApiUnderTest, chunked: bool) ->
     status, problem = await api.send("POST", "/hooks/open", data=data, key="")
     assert (status, "1,048,576" in problem["detail"]) == (413, True)
     assert api.services.bodies.held_bytes == 0
+
+
+async def test_a_compressed_body_is_415_and_is_never_inflated(api: ApiUnderTest) -> None:
+    bomb = gzip.compress(b"[" + b" " * 50_000_000 + b"]")
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    status, problem = await api.send("POST", "/hooks/open", data=bomb, headers=headers, key="")
+    assert (status, problem["title"]) == (415, "Unsupported media type")
+    assert await events(api) == 0
 
 
 async def test_another_tenant_is_reached_by_its_name(api: ApiUnderTest) -> None:
