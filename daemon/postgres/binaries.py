@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +33,16 @@ def find_binaries(account: Account) -> Path:
             f"the package {_PACKAGE} has no PostgreSQL {MAJOR}; upgrade it or set HARK_DATABASE_URL"
         )
     return binaries if account.can_pass(binaries / "postgres") else _copy(package)
+
+
+def find_psql() -> Path | None:
+    """Return a `psql`: the one that comes with the embedded server, else one on the PATH."""
+    with suppress(ConfigurationError):
+        program = _package_dir() / _TREE / "bin" / "psql"
+        if program.exists():
+            return program
+    found = shutil.which("psql")
+    return None if found is None else Path(found)
 
 
 def _package_dir() -> Path:
