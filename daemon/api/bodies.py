@@ -47,7 +47,8 @@ class BodyReader:
     async def read(self, request: web.Request, max_bytes: int) -> bytes:
         """Return the whole body.
 
-        Raises CompressedError, TooLargeError, TooSlowError, BadBodyError, and UnavailableError when too many others are being read.
+        Raises CompressedError, TooLargeError, TooSlowError, BadBodyError, and UnavailableError when too many others are
+        being read.
         """
         declared = request.content_length
         if declared is not None and declared > max_bytes:

@@ -349,6 +349,38 @@ async def test_schedules_are_computed_without_any_workflow(api: ApiUnderTest) ->
     assert (slot.workflow, slot.trigger_id, slot.schedule) == ("daily", "nine", "0 9 * * *")
 
 
+async def test_watched_tables_tell_whether_their_changes_are_captured(api: ApiUnderTest) -> None:
+    pool = api.services.database.pool
+    await pool.execute("CREATE TABLE public.clients (id integer PRIMARY KEY, status text)")
+    await api.client.apply(
+        {
+            "watch.yaml": """
+id: watcher
+name: Watcher
+triggers: [{id: new, type: row, table: clients, operations: [insert, delete]}]
+steps: [{id: a, set: {x: 1}}]
+"""
+        }
+    )
+
+    async def watch(*, attached: bool) -> models.WatchRow | None:
+        (row,) = (await api.client.watches()).items
+        return row if row.attached is attached else None
+
+    row = await api.hark.until(lambda: watch(attached=True))
+    assert (row.table, row.operations, row.workflows) == ("public.clients", ["delete", "insert"], ["watcher"])
+    names = await pool.fetch(
+        "SELECT tgname FROM pg_trigger WHERE tgrelid = 'public.clients'::regclass AND tgtype & 4 <> 0"
+    )
+    await pool.execute(f'ALTER TABLE public.clients DISABLE TRIGGER "{names[0]["tgname"]}"')
+    row = await watch(attached=False)
+    assert row is not None
+    assert row.detail == "its capture trigger for insert is disabled"
+    await pool.execute(f'DROP TRIGGER "{names[0]["tgname"]}" ON public.clients')
+    row = await watch(attached=False)
+    assert row is None or row.detail == "its capture trigger for insert is gone"  # the daemon may have put it back
+
+
 async def test_the_live_tail_tells_what_happens_and_nothing_twice(api: ApiUnderTest) -> None:
     await api.client.apply({"all.yaml": f"{GREET}\n---\n{SLOW}"})
     await api.client.start("greet", {"name": "before"}, wait_s=10)
