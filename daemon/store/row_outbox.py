@@ -32,7 +32,7 @@ async def take_row_changes(connection: Connection, after: int, limit: int) -> tu
 
 def change_of(row: asyncpg.Record) -> RowChange:
     """Make a change of a record. Rows that cannot be read are left out, and the change says why."""
-    error = row["error"]
+    note = orjson.loads(row["note"] or "{}")
     old: list[Any] = []
     new: list[Any] = []
     unseen: Sequence[str] = ()
@@ -41,7 +41,7 @@ def change_of(row: asyncpg.Record) -> RowChange:
         unseen = _take_out(row["unseen"] or (), (*old, *new))
     except (ValueError, RecursionError) as wrong:
         old, new = [], []
-        error = f"{error}; {wrong}" if error else f"the rows cannot be read: {wrong}"
+        note["error"] = f"the rows cannot be read: {wrong}"
     return RowChange(
         id=row["id"],
         table=TableName(row["schema_name"] or "", row["table_name"] or ""),
@@ -49,18 +49,18 @@ def change_of(row: asyncpg.Record) -> RowChange:
         operation=row["operation"],
         old=old,
         new=new,
-        transaction_id=int(row["transaction_id"]),
+        transaction_id=row["transaction_id"],
         occurred_at=row["occurred_at"],
         row_count=row["row_count"],
-        part=row["part"],
-        statement_rows=row["statement_rows"],
-        actor=row["actor"],
-        reason=row["reason"],
-        depth=row["depth"],
-        execution_id=row["execution_id"],
-        partition=row["partition_name"],
-        left_out=(*(row["left_out"] or ()), *unseen),
-        error=error,
+        part=note.get("part", 0),
+        statement_rows=note.get("statement_rows", row["row_count"]),
+        actor=note.get("actor"),
+        reason=note.get("reason"),
+        depth=note.get("depth"),
+        execution_id=note.get("execution_id"),
+        partition=note.get("partition"),
+        left_out=(*note.get("left_out", ()), *unseen),
+        error=note.get("error"),
     )
 
 

@@ -187,7 +187,7 @@ async def test_what_a_trigger_names_has_to_be_there(capture: Capture) -> None:
             watch("hark.events"),
             watch("pg_catalog.pg_class"),
             watch(columns=["nam"], when='old.name != new.nam && event.data.new.stat == "x" && has(new.whatever)'),
-            watch(operations="update", **{"to": {"statu": 1}}),
+            watch(operations="update", to={"statu": 1}),
             watch(columns=["name"], when=LEAD),
         ],
     )

@@ -1,7 +1,8 @@
 -- Takes the oldest changes out of the outbox; the caller stores their events in the same transaction.
 -- $1 the id after which they lie, $2 most records, $3 most bytes, $4 most rows; one record is always taken.
 WITH locked AS MATERIALIZED (
-    SELECT c.id, c.bytes, c.row_count FROM hark.row_changes AS c
+    SELECT c.id, c.row_count, coalesce(octet_length(c.old_rows), 0) + coalesce(octet_length(c.new_rows), 0) AS bytes
+    FROM hark.row_changes AS c
     WHERE c.id > $1 AND c.parked_at IS NULL
     ORDER BY c.id LIMIT $2
     FOR UPDATE SKIP LOCKED
@@ -13,8 +14,7 @@ WITH locked AS MATERIALIZED (
     WHERE c.id = k.id AND (k.place = 1 OR (k.bytes <= $3 AND k.rows <= $4))
     RETURNING c.*
 )
-SELECT t.id, w.schema_name, w.table_name, w.subscriptions, w.unseen, t.operation, t.partition_name, t.part,
-       t.row_count, t.statement_rows, t.old_rows, t.new_rows, t.left_out, t.error, t.transaction_id::text AS transaction_id, t.actor,
-       t.reason, t.depth, t.execution_id, t.occurred_at, (SELECT count(*) FROM locked) AS found
+SELECT t.id, w.schema_name, w.table_name, w.subscriptions, w.unseen, t.operation, t.row_count, t.old_rows, t.new_rows,
+       t.transaction_id::text::bigint AS transaction_id, t.occurred_at, t.note, (SELECT count(*) FROM locked) AS found
 FROM taken AS t LEFT JOIN hark.watches AS w ON w.id = t.watch_id
 ORDER BY t.id

@@ -1,0 +1,436 @@
+"""Row capture from the writer's statement to the execution: nothing lost, nothing doubled, whatever happens between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import asyncpg
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.database import connected
+from support.engine import EngineUnderTest, Probe, running_engine
+
+from hark.daemon.engine.row_capture import RowCapture
+from hark.daemon.store.database import Database
+from hark.triggers.row_changes import events_of
+from hark.workflows.catalogue import NewEvent
+from hark.workflows.errors import DefinitionError, UnavailableError, UnprocessableError
+from hark.workflows.ids import DEFAULT_TENANT
+
+GREET = """
+id: greet
+name: Greet
+triggers: [{type: row, table: clients, when: 'new.status == "lead"', inputs: {name: "${{ new.name }}"}}]
+inputs: {name: {type: string}}
+steps: [{id: hello, action: probe, with: {say: "${{ inputs.name }}"}}]
+"""
+
+
+@pytest.fixture
+async def clients(connection: asyncpg.Connection) -> asyncpg.Connection:
+    """Have a table `clients`; give a connection that writes to it."""
+    name = await connection.fetchval("SELECT current_database()")
+    await connection.execute(f"ALTER DATABASE {name} SET search_path = public; SET search_path = public")
+    await connection.execute(
+        "CREATE TABLE clients (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, status text)"
+    )
+    return connection
+
+
+@pytest.fixture
+async def hark(clients: asyncpg.Connection, database_url: str) -> AsyncIterator[EngineUnderTest]:
+    """Run an engine for the test."""
+    async with running_engine(database_url) as engine:
+        yield engine
+
+
+async def greeted(hark: EngineUnderTest) -> list[str]:
+    """Name the clients whose executions have ended, in the order of their ids."""
+    rows = await hark.database.pool.fetch(
+        "SELECT inputs->>'name' AS name FROM hark.workflow_executions WHERE status = 'completed' ORDER BY id"
+    )
+    return sorted(row["name"] for row in rows)
+
+
+async def row_events(hark: EngineUnderTest) -> list[dict[str, Any]]:
+    """Return the data of all stored row events."""
+    rows = await hark.database.pool.fetch("SELECT data FROM hark.events WHERE kind = 'row' ORDER BY id")
+    return [orjson.loads(row["data"]) for row in rows]
+
+
+async def test_a_committed_row_starts_the_workflow_as_soon_as_apply_has_returned(
+    hark: EngineUnderTest, clients: asyncpg.Connection
+) -> None:
+    await hark.apply(GREET)
+    await clients.execute("INSERT INTO clients (name, status) VALUES ('anna', 'lead'), ('bob', 'customer')")
+    await hark.until(lambda: len(hark.probe.calls) == 1)
+    await hark.until(lambda: _equals(greeted(hark), ["anna"]))
+    (event,) = await row_events(hark)
+    assert event["new"] == {"id": 1, "name": "anna", "status": "lead"}
+
+
+async def _equals(found: Any, wanted: object) -> bool:
+    return bool(await found == wanted)
+
+
+async def test_rows_that_were_written_while_no_instance_ran_are_made_up_for(
+    clients: asyncpg.Connection, database_url: str
+) -> None:
+    async with running_engine(database_url) as first:
+        await first.apply(GREET)
+    await clients.execute("INSERT INTO clients (name, status) VALUES ('night', 'lead')")
+    async with running_engine(database_url) as second:
+        await second.until(lambda: _equals(greeted(second), ["night"]))
+
+
+async def test_pausing_takes_the_triggers_off_and_resuming_puts_them_back(
+    hark: EngineUnderTest, clients: asyncpg.Connection
+) -> None:
+    count = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'hark_capture%'"
+    await hark.apply(GREET)
+    assert await clients.fetchval(count) == 1
+    await hark.engine.publisher.pause(DEFAULT_TENANT, "greet")
+    assert await clients.fetchval(count) == 0
+    await clients.execute("INSERT INTO clients (name, status) VALUES ('unseen', 'lead')")
+    await hark.engine.publisher.resume(DEFAULT_TENANT, "greet")
+    await clients.execute("INSERT INTO clients (name, status) VALUES ('seen', 'lead')")
+    await hark.until(lambda: _equals(greeted(hark), ["seen"]))
+
+
+async def test_an_unknown_table_or_column_is_refused_and_nothing_is_published(hark: EngineUnderTest) -> None:
+    with pytest.raises(DefinitionError, match=r"no column 'state' \(.*") as refused:
+        await hark.apply(GREET.replace("new.status", "new.state"))
+    (problem,) = refused.value.problems
+    assert problem.path == ("triggers", 0, "when")
+    assert problem.place is not None
+    assert await hark.database.pool.fetchval("SELECT count(*) FROM hark.workflows") == 0
+
+
+async def test_a_workflow_that_writes_to_its_own_table_ends_at_the_depth_limit(
+    hark: EngineUnderTest, clients: asyncpg.Connection
+) -> None:
+    await hark.apply(
+        """
+id: loop
+name: Loop
+triggers: [{type: row, table: clients}]
+steps:
+  - {id: again, action: update_database, with: {sql: "INSERT INTO public.clients (name) VALUES ('more')"}}
+"""
+    )
+    await clients.execute("INSERT INTO clients (name) VALUES ('first')")
+    refused = "SELECT count(*) FROM hark.event_decisions WHERE reason = 'depth_limit'"
+    await hark.until(lambda: hark.database.pool.fetchval(refused))
+    depths = await hark.database.pool.fetch("SELECT depth, caused_by FROM hark.events ORDER BY id")
+    assert [row["depth"] for row in depths] == list(range(len(depths)))
+    assert depths[0]["caused_by"] is None
+    assert all(row["caused_by"] is not None for row in depths[1:])
+
+
+async def test_a_statement_can_be_one_execution(hark: EngineUnderTest, clients: asyncpg.Connection) -> None:
+    await hark.apply(
+        """
+id: import
+name: Import
+triggers: [{type: row, table: clients, per: statement, inputs: {n: "${{ event.data.count }}"}}]
+inputs: {n: {type: integer}}
+steps: [{id: note, action: probe, with: {say: "${{ inputs.n }}"}}]
+"""
+    )
+    await clients.execute("INSERT INTO clients (name) SELECT i::text FROM generate_series(1, 2000) AS i")
+    await hark.until(lambda: len(hark.probe.calls) == 1)
+    (event,) = await row_events(hark)
+    assert (event["count"], len(event["rows"])) == (2000, 500)
+
+
+async def test_a_trigger_that_was_dropped_is_put_back_by_itself(
+    hark: EngineUnderTest, clients: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hark.triggers.row_listener.CHECK_S", 0.05)
+    await hark.apply(GREET)
+    await clients.execute("DROP TRIGGER hark_capture_insert_row ON clients")
+    await hark.until(lambda: clients.fetchval("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'hark_capture%'"))
+
+
+async def test_a_dropped_table_is_named_by_the_health(
+    hark: EngineUnderTest, clients: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hark.triggers.row_listener.CHECK_S", 0.05)
+    await hark.apply(GREET)
+    assert hark.engine.health()["row"].attached
+    await clients.execute("DROP TABLE clients")
+    await hark.until(lambda: "there is no table public.clients" in hark.engine.health()["row"].detail)
+    assert not hark.engine.health()["row"].attached
+
+
+async def test_a_killed_connection_loses_nothing(hark: EngineUnderTest, clients: asyncpg.Connection) -> None:
+    await hark.apply(GREET)
+    for n in range(5):
+        await clients.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name IN ('hark row capture', 'hark listen') AND datname = current_database()"
+        )
+        await clients.execute("INSERT INTO clients (name, status) VALUES ($1, 'lead')", str(n))
+    await hark.until(lambda: _equals(greeted(hark), list("01234")))
+
+
+async def test_two_instances_share_the_outbox_without_doubling(clients: asyncpg.Connection, database_url: str) -> None:
+    probe = Probe()
+    names = [f"{n:03}" for n in range(300)]
+    async with running_engine(database_url, probe=probe) as one, running_engine(database_url, probe=probe) as two:
+        await one.apply(GREET)
+        await two.until(lambda: len(two.engine.registry) == 1)
+        async with connected(database_url) as other:
+            for connection, mine in ((clients, names[:150]), (other, names[150:])):
+                for name in mine:
+                    await connection.execute("INSERT INTO clients (name, status) VALUES ($1, 'lead')", name)
+        await one.until(lambda: _equals(greeted(one), names))
+        assert len(await row_events(one)) == 300
+        assert max(Counter(key for *_, key in probe.calls).values()) == 1
+
+
+# ------------------------------------------------------------------ random transactions
+
+Write = tuple[str, bool]
+WRITES = st.lists(st.tuples(st.sampled_from(["row", "rows", "savepoint", "nested"]), st.booleans()), max_size=4)
+TRANSACTIONS = st.lists(st.tuples(WRITES, st.booleans()), min_size=1, max_size=5)
+
+
+@given(TRANSACTIONS, st.randoms(use_true_random=False))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_captured_is_committed_each_once(
+    server_url: str, template_database: str, transactions: list[tuple[list[Write], bool]], order: Any
+) -> None:
+    """Transactions overlap, end in any order, roll back in part or whole, while the outbox is drained all the time."""
+    asyncio.run(_random_transactions(server_url, template_database, transactions, order))
+
+
+async def _random_transactions(
+    server_url: str, template: str, transactions: list[tuple[list[Write], bool]], order: Any
+) -> None:
+    from support.capture import capturing, watch
+    from support.database import fresh_database
+
+    async with fresh_database(server_url, template) as url, connected(url) as reader:
+        await reader.execute("CREATE TABLE public.t (id int)")
+        async with capturing(reader, url) as capture:
+            await capture.watched(watch("t", operations=["insert"]))
+            committed: list[int] = []
+            captured: list[int] = []
+            jobs = [_Writer(url, number * 1000, writes, commit) for number, (writes, commit) in enumerate(transactions)]
+            for job in jobs:
+                await job.start()
+            while open_jobs := [job for job in jobs if not job.done]:
+                job = order.choice(open_jobs)
+                committed += await job.step()
+                if order.random() < 0.5:
+                    captured += [event.data["new"]["id"] for event in await capture.events()]
+                    assert set(captured) == set(committed)
+            captured += [event.data["new"]["id"] for event in await capture.events()]
+            assert sorted(captured) == sorted(committed)
+            assert sorted(committed) == [row["id"] for row in await reader.fetch("SELECT id FROM t ORDER BY id")]
+
+
+class _Writer:
+    """One transaction, one write at a time."""
+
+    def __init__(self, url: str, first: int, writes: list[Write], commit: bool) -> None:
+        self.done = False
+        self._url = url
+        self._next = first
+        self._writes = list(writes)
+        self._commit = commit
+        self._kept: list[int] = []
+
+    async def start(self) -> None:
+        self._connection = await asyncpg.connect(self._url)
+        await self._connection.execute("BEGIN")
+
+    async def step(self) -> list[int]:
+        """Do the next write, or end; return the ids that are committed now."""
+        if self._writes:
+            await self._write(*self._writes.pop(0))
+            return []
+        await self._connection.execute("COMMIT" if self._commit else "ROLLBACK")
+        await self._connection.close()
+        self.done = True
+        return self._kept if self._commit else []
+
+    async def _write(self, kind: str, keep: bool) -> None:
+        run = self._connection.execute
+        if kind in {"row", "rows"}:
+            await self._insert(1 if kind == "row" else 7)
+            return
+        before = len(self._kept)
+        await run("SAVEPOINT s")
+        await self._insert(1)
+        if kind == "nested":
+            await run("SAVEPOINT deeper")
+            await self._insert(2)
+            if not keep:
+                await run("ROLLBACK TO deeper")
+                del self._kept[-2:]
+            return
+        if not keep:
+            await run("ROLLBACK TO s")
+            del self._kept[before:]
+
+    async def _insert(self, count: int) -> None:
+        ids = list(range(self._next, self._next + count))
+        self._next += count
+        await self._connection.execute("INSERT INTO public.t SELECT unnest($1::int[])", ids)
+        self._kept += ids
+
+
+# ------------------------------------------------------------------ the drain by itself
+
+
+class Ingest:
+    """The engine's ingest, as far as drains see it."""
+
+    def __init__(self) -> None:
+        self.stored: list[NewEvent] = []
+        self.refuses: Callable[[NewEvent], bool] = lambda _event: False
+        self.away = False
+
+    async def take_within(self, connection: Any, events: list[NewEvent]) -> Callable[[], list[Any]]:
+        if self.away:
+            raise UnavailableError("too much is waiting")
+        if any(map(self.refuses, events)):
+            raise UnprocessableError("not with me")
+
+        def committed() -> list[Any]:
+            self.stored += events
+            return []
+
+        return committed
+
+    @property
+    def names(self) -> list[str | None]:
+        return [event.data["new"] and event.data["new"]["name"] for event in self.stored]
+
+
+@pytest.fixture
+async def outbox(clients: asyncpg.Connection, database_url: str) -> AsyncIterator[RowCapture]:
+    """Give a RowCapture on watched `clients`, with an Ingest that a test can look into."""
+    from support.capture import capturing, watch
+
+    async with capturing(clients, database_url) as capture:
+        await capture.watched(watch())
+        database: Database = capture.database
+        rows = RowCapture(database, Ingest(), lambda: 0)  # type: ignore[arg-type]
+        try:
+            yield rows
+        finally:
+            await rows.close()
+
+
+async def drain_all(outbox: RowCapture) -> Ingest:
+    while (await outbox.drain(events_of)).more:
+        pass
+    ingest: Ingest = outbox._ingest  # type: ignore[assignment]
+    return ingest
+
+
+async def insert(connection: asyncpg.Connection, *names: str) -> None:
+    for name in names:
+        await connection.execute("INSERT INTO clients (name) VALUES ($1)", name)
+
+
+async def test_a_change_that_cannot_be_stored_does_not_hold_up_the_others(
+    outbox: RowCapture, clients: asyncpg.Connection
+) -> None:
+    await insert(clients, "a", "poison", "b")
+    ingest: Ingest = outbox._ingest  # type: ignore[assignment]
+    ingest.refuses = lambda event: bool(event.data["new"] and event.data["new"]["name"] == "poison")
+    await drain_all(outbox)
+    assert sorted(ingest.names, key=str) == [None, "a", "b"]
+    (bare,) = [event.data for event in ingest.stored if event.data["new"] is None]
+    assert "not with me" in bare["error"]
+
+
+async def test_what_cannot_even_be_stored_without_its_rows_is_put_aside_for_a_person(
+    outbox: RowCapture, clients: asyncpg.Connection
+) -> None:
+    await insert(clients, "a", "b")
+    ingest: Ingest = outbox._ingest  # type: ignore[assignment]
+    ingest.refuses = lambda event: event.data["transaction_id"] == first
+    first = await clients.fetchval("SELECT min(transaction_id::text::bigint) FROM hark.row_changes")
+    await drain_all(outbox)
+    assert ingest.names == ["b"]
+    parked = await clients.fetchrow("SELECT parked_at, note, new_rows FROM hark.row_changes")
+    assert parked["parked_at"] is not None
+    assert "not with me" in parked["note"]
+    assert '"a"' in parked["new_rows"]
+
+
+async def test_while_nothing_can_be_taken_everything_stays(outbox: RowCapture, clients: asyncpg.Connection) -> None:
+    await insert(clients, "a")
+    ingest: Ingest = outbox._ingest  # type: ignore[assignment]
+    ingest.away = True
+    with pytest.raises(UnavailableError):
+        await outbox.drain(events_of)
+    ingest.away = False
+    assert (await drain_all(outbox)).names == ["a"]
+
+
+async def test_the_floor_never_rises_above_a_transaction_that_is_still_open(
+    outbox: RowCapture, clients: asyncpg.Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What commits late has a low id; a floor above it would hide it until a restart."""
+    monkeypatch.setattr("hark.daemon.engine.row_capture.FLOOR_S", 0.0)
+    async with connected(database_url) as slow:
+        await slow.execute("BEGIN; INSERT INTO public.clients (name) VALUES ('slow')")
+        for name in "abcdef":
+            await insert(clients, name)
+            await drain_all(outbox)
+        assert outbox._floor == 0
+        await slow.execute("COMMIT")
+    for name in "ghij":
+        await insert(clients, name)
+        await drain_all(outbox)
+    assert sorted((await drain_all(outbox)).names, key=str) == sorted([*"abcdefghij", "slow"])
+    assert outbox._floor > 7
+
+
+async def test_an_outbox_whose_ids_begin_anew_is_read_again(
+    outbox: RowCapture, clients: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hark.daemon.engine.row_capture.FLOOR_S", 0.0)
+    for name in "abcde":
+        await insert(clients, name)
+        await drain_all(outbox)
+    assert outbox._floor > 1
+    await clients.execute("TRUNCATE hark.row_changes RESTART IDENTITY")
+    await insert(clients, "new")
+    await outbox._raise_floor()
+    assert (await drain_all(outbox)).names[-1] == "new"
+
+
+async def test_a_change_of_a_table_that_nobody_watches_any_more_is_let_go(
+    outbox: RowCapture, clients: asyncpg.Connection
+) -> None:
+    await insert(clients, "a")
+    await clients.execute("DELETE FROM hark.watches")
+    assert (await drain_all(outbox)).stored == []
+    assert await clients.fetchval("SELECT count(*) FROM hark.row_changes") == 0
+
+
+async def test_wake_ups_are_asked_for_once_and_older_writers_waited_for(
+    outbox: RowCapture, clients: asyncpg.Connection, database_url: str
+) -> None:
+    await outbox.drain(events_of)
+    async with connected(database_url) as writer:
+        await writer.execute("BEGIN; INSERT INTO public.clients (name) VALUES ('old')")
+        horizon = await outbox.want_wakeups(wanted=True)
+        assert horizon is not None
+        assert not await outbox.is_past(horizon)
+        assert await outbox.want_wakeups(wanted=True) is None
+        await writer.execute("COMMIT")
+        assert await outbox.is_past(horizon)
+    assert await clients.fetchval("SELECT last_value FROM hark.capture_wakeups") == 1
