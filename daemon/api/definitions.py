@@ -12,12 +12,9 @@ from pydantic import Field
 from hark.daemon.api.executions import ExecutionsQuery, executions_page, workflow_id_of
 from hark.daemon.api.models import (
     Applied,
-    ApplyBody,
     Deleted,
     ExecutionSummary,
     Page,
-    SourceFile,
-    ValidateBody,
     Validated,
     WorkflowDetail,
     WorkflowSummary,
@@ -25,6 +22,7 @@ from hark.daemon.api.models import (
 )
 from hark.daemon.api.paging import Limit, Query, Words, cursor_of, number_of, page
 from hark.daemon.api.problems import problem_item
+from hark.daemon.api.requests import ApplyBody, SourceFile, ValidateBody
 from hark.daemon.api.services import AppliedPort
 from hark.daemon.api.table import Call, NoBody, Table
 from hark.daemon.store.listing import Row, WorkflowFilter

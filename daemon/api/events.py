@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from hark.daemon.api.models import EventDetail, EventSummary, NewEventBody, Page, Received, Subject
+from hark.daemon.api.models import EventDetail, EventSummary, Page, Received, Subject
 from hark.daemon.api.paging import HistoryQuery, Query, page
 from hark.daemon.api.problems import refusal_of
+from hark.daemon.api.requests import NewEventBody
 from hark.daemon.api.table import Call, NoBody, Table, read_json
 from hark.daemon.store.listing import Row
 from hark.triggers.event import published

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from hark.daemon.api.models import (
     ENDED,
-    CancelBody,
     ExecutionDetail,
     ExecutionStatus,
     ExecutionStatusChange,
@@ -17,11 +16,11 @@ from hark.daemon.api.models import (
     LogLine,
     Page,
     RetriedExecution,
-    RetryBody,
     StepExecution,
     TimelineEntry,
 )
 from hark.daemon.api.paging import HistoryQuery, Query, Words, page
+from hark.daemon.api.requests import CancelBody, RetryBody
 from hark.daemon.api.table import Call, NoBody, Table
 from hark.daemon.store.listing import MOST_STEPS, Row, Span
 from hark.workflows.errors import NotFoundError, UnprocessableError

@@ -9,8 +9,9 @@ from aiohttp import web
 from aiohttp.typedefs import LooseHeaders
 
 from hark.daemon.api.executions import workflow_id_of
-from hark.daemon.api.models import ENDED, ExecuteBody, StartedExecution
+from hark.daemon.api.models import ENDED, StartedExecution
 from hark.daemon.api.paging import Query
+from hark.daemon.api.requests import ExecuteBody
 from hark.daemon.api.table import Call, Table, encode
 from hark.daemon.store.listing import Row
 from hark.workflows.ids import ExecutionId

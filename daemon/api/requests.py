@@ -1,0 +1,84 @@
+"""The shapes of requests: what OpenAPI describes and what a body is held to; unknown fields are refused."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hark.daemon.api.models import Mode, Subject
+
+
+class NewEventBody(BaseModel):
+    """An event to publish."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    type: str = Field(min_length=1, max_length=200)
+    data: Any = None
+    source: str = Field(default="api", min_length=1, max_length=200)
+    subject: Subject | str | None = None
+    """`{kind, id}`, or `kind/id`."""
+    key: str | None = Field(default=None, min_length=1, max_length=500)
+    """The same key from the same source is the same event, however often it is sent."""
+    occurred_at: datetime | None = None
+
+
+class ExecuteBody(BaseModel):
+    """What to start a workflow with."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    input: dict[str, Any] | None = None
+    mode: Mode = "production"
+    key: str | None = Field(default=None, min_length=1, max_length=500)
+    """The same key starts the workflow once, however often it is sent."""
+    metadata: dict[str, Any] | None = None
+
+
+class CancelBody(BaseModel):
+    """Why to cancel."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(default="", max_length=1000)
+
+
+class RetryBody(BaseModel):
+    """How to retry."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    from_start: bool = False
+    """Run all steps again, also those that completed."""
+
+
+class SourceFile(BaseModel):
+    """A definition file, YAML or JSON."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    name: str = Field(default="", max_length=1000)
+    """Shown with what is wrong; its suffix tells the format."""
+    content: str
+
+
+class ApplyBody(BaseModel):
+    """Definitions to apply, all or nothing."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    files: list[SourceFile] = Field(max_length=10_000)
+    dry_run: bool = False
+    """Check everything and change nothing."""
+    prune: bool = False
+    """Archive the workflows that are not among these."""
+
+
+class ValidateBody(BaseModel):
+    """Definitions to check."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    files: list[SourceFile] = Field(max_length=10_000)
