@@ -21,6 +21,8 @@ _SETTINGS = {
     "password_encryption": "scram-sha-256",
     "random_page_cost": "1.1",
     "jit": "off",
+    # The user is called like Hark's schema: by default, tables that people make through its URL would land in there.
+    "search_path": "public",
     # Fewer full page images, at the price of a recovery that may take some seconds longer.
     "checkpoint_timeout": "15min",
     "wal_compression": "pglz",
