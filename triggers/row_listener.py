@@ -70,7 +70,8 @@ class Keeper:
         self._port = port
         self._triggers: Sequence[ActiveTrigger] | None = None
         self._changed = asyncio.Event()
-        self._synced = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._synced = False
         self._patience_s = PATIENCE_S
         self._task: asyncio.Task[None] | None = None
 
@@ -88,20 +89,24 @@ class Keeper:
                 await task
 
     async def attach(self, triggers: Sequence[ActiveTrigger]) -> None:
-        """Capture for exactly these triggers; returns when that is so, or after two seconds when tables are locked."""
+        """Capture for exactly these triggers; returns when that is so, or cannot be right now.
+
+        Tables that are locked are waited for two seconds. What is left follows by itself; until then `trouble` tells.
+        """
         self._triggers = triggers
         self._patience_s = PATIENCE_S
-        self._synced.clear()
+        self._synced = False
+        self._answered.clear()
         self._changed.set()
         if self._task is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(ATTACH_S):
-                    await self._synced.wait()
+                    await self._answered.wait()
 
     async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_S if self._synced.is_set() else BUSY_RETRY_S):
+                async with asyncio.timeout(CHECK_S if self._synced else BUSY_RETRY_S):
                     await self._changed.wait()
             asked = self._changed.is_set()
             self._changed.clear()
@@ -115,7 +120,8 @@ class Keeper:
 
     def _stumble(self, trouble: str) -> None:
         self.trouble = trouble
-        self._synced.clear()
+        self._synced = False
+        self._answered.set()
 
     async def _sync(self, *, asked: bool) -> None:
         triggers = self._triggers
@@ -124,15 +130,19 @@ class Keeper:
         picture = await self._port.look({trigger.config.table_name for trigger in triggers})
         plans = plan_captures(triggers, picture.tables)
         installed = await self._port.install(plans, picture.generation, patience_s=self._patience_s)
-        if self._changed.is_set() or not installed.current:
+        if self._changed.is_set():
             return
-        self._report(installed, repaired=not asked and self._synced.is_set())
+        if not installed.current:  # whoever attaches holds up the news that would make it so
+            self._synced = False
+            self._answered.set()
+            return
+        self._report(installed, repaired=not asked and self._synced)
+        self._synced = not installed.busy
         if installed.busy:
             self._patience_s = min(self._patience_s * 1.3, MOST_PATIENCE_S)
-            self._synced.clear()
         else:
             self._patience_s = PATIENCE_S
-            self._synced.set()
+            self._answered.set()
 
     def _report(self, installed: Installed, *, repaired: bool) -> None:
         if installed.placed or installed.removed:

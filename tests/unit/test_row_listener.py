@@ -189,12 +189,23 @@ async def test_a_table_that_cannot_be_captured_is_named() -> None:
         await until(lambda: listener.health().attached)
 
 
-async def test_plans_for_workflows_that_have_changed_are_not_in_force() -> None:
+async def test_plans_for_workflows_that_have_changed_are_tried_again_and_hold_nobody_up() -> None:
     outbox = Outbox()
     outbox.answers = [Installed(current=False)]
     async with listening(outbox) as listener:
         await listener.attach([WATCH])
-        assert len(outbox.installs) == 2
+        assert len(outbox.installs) == 1
+        await until(lambda: len(outbox.installs) == 2)
+
+
+async def test_attach_does_not_wait_for_a_database_that_is_away() -> None:
+    outbox = Outbox()
+    async with listening(outbox) as listener:
+        outbox.away = True
+        await listener.attach([WATCH])
+        assert "could not be checked" in listener.health().detail or "wait" in listener.health().detail
+        outbox.away = False
+        await until(lambda: outbox.installs)
 
 
 async def test_stop_is_safe_before_start_and_twice() -> None:
