@@ -74,8 +74,7 @@ CREATE TABLE instances (
     pid_started   bigint NOT NULL DEFAULT 0,
     version       text NOT NULL,
     backend_pids  integer[] NOT NULL DEFAULT '{}',
-    state         text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'draining')),
-    asleep        boolean NOT NULL DEFAULT false
+    state         text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'draining'))
 );
 COMMENT ON TABLE instances IS
     'The daemon processes that work on this database. A row is the licence to write: every write of an instance first '
@@ -84,7 +83,6 @@ COMMENT ON COLUMN instances.heartbeat IS 'Counts up while the instance lives; ot
 COMMENT ON COLUMN instances.host_boot IS 'Boot id and process namespace of the host: on the same one, a gone pid is a dead instance.';
 COMMENT ON COLUMN instances.pid_started IS 'Start time of the process in clock ticks since boot, against reused pids.';
 COMMENT ON COLUMN instances.backend_pids IS 'Server processes of its connections, to be ended with it when it froze in a transaction.';
-COMMENT ON COLUMN instances.asleep IS 'It has nothing to do and wants to be woken by NOTIFY.';
 
 -- ---------------------------------------------------------------------------------------------- who
 
@@ -790,41 +788,50 @@ REVOKE ALL ON FUNCTION capture_note, keep_row_change, fits, careful_row_json, ca
 
 -- ---------------------------------------------------------------------------------------------- partitions
 
-CREATE FUNCTION create_history_partitions(until timestamptz DEFAULT now() + interval '3 weeks') RETURNS integer
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION create_history_partitions(parent text, until timestamptz DEFAULT now() + interval '3 weeks')
+    RETURNS integer LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
 DECLARE
-    history constant text[] := ARRAY['events', 'event_decisions', 'workflow_executions', 'workflow_steps',
-                                     'workflow_timeline', 'workflow_logs'];
-    parent text;
-    week timestamptz;
+    week timestamptz := date_trunc('week', now(), 'UTC');
+    first text := format('%s_oldest', parent);
     part text;
     made integer := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock(7020852);
-    FOREACH parent IN ARRAY history LOOP
-        week := date_trunc('week', now(), 'UTC');
-        IF to_regclass(format('hark.%I', parent || '_oldest')) IS NULL THEN
-            EXECUTE format('CREATE TABLE hark.%I PARTITION OF hark.%I FOR VALUES FROM (MINVALUE) TO (%L)',
-                           parent || '_oldest', parent, hark.id_floor(week));
+    -- Made apart and then attached: CREATE TABLE … PARTITION OF would lock out every writer of the parent.
+    IF to_regclass(format('hark.%I', first)) IS NULL THEN
+        PERFORM attach_partition(parent, first, NULL, week);
+        made := made + 1;
+    END IF;
+    WHILE week < until LOOP
+        part := format('%s_%s', parent, to_char(week AT TIME ZONE 'UTC', 'IYYY"w"IW'));
+        IF to_regclass(format('hark.%I', part)) IS NULL THEN
+            PERFORM attach_partition(parent, part, week, week + interval '7 days');
             made := made + 1;
         END IF;
-        WHILE week < until LOOP
-            part := parent || '_' || to_char(week AT TIME ZONE 'UTC', 'IYYY"w"IW');
-            IF to_regclass(format('hark.%I', part)) IS NULL THEN
-                EXECUTE format('CREATE TABLE hark.%I PARTITION OF hark.%I FOR VALUES FROM (%L) TO (%L)%s',
-                               part, parent, hark.id_floor(week), hark.id_floor(week + interval '7 days'),
-                               CASE WHEN parent IN ('workflow_executions', 'workflow_steps')
-                                    THEN ' WITH (fillfactor = 75)' ELSE '' END);
-                made := made + 1;
-            END IF;
-            week := week + interval '7 days';
-        END LOOP;
+        week := week + interval '7 days';
     END LOOP;
     RETURN made;
 END $$;
 COMMENT ON FUNCTION create_history_partitions IS
-    'Makes the weekly partitions that are missing up to a moment; returns how many. The daemon calls it every hour.';
-SELECT create_history_partitions();
+    'Makes the weekly partitions of one history table that are missing up to a moment; returns how many. The daemon calls it '
+    'at start and every ten minutes.';
+
+CREATE FUNCTION attach_partition(parent text, part text, since timestamptz, until timestamptz) RETURNS void
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+BEGIN
+    EXECUTE format('CREATE TABLE hark.%I (LIKE hark.%I INCLUDING ALL)%s', part, parent,
+                   CASE WHEN parent IN ('workflow_executions', 'workflow_steps') THEN ' WITH (fillfactor = 75)' ELSE '' END);
+    EXECUTE format('ALTER TABLE hark.%I ATTACH PARTITION hark.%I FOR VALUES FROM (%s) TO (%L)', parent, part,
+                   coalesce(quote_literal(id_floor(since)), 'MINVALUE'), id_floor(until));
+END $$;
+COMMENT ON FUNCTION attach_partition IS 'Makes one partition of a history table, for the ids of a span of time.';
+
+DO $$
+BEGIN
+    PERFORM hark.create_history_partitions(parent)
+    FROM unnest(ARRAY['events', 'event_decisions', 'workflow_executions', 'workflow_steps', 'workflow_timeline',
+                      'workflow_logs']) AS parent;
+END $$;
 
 -- ---------------------------------------------------------------------------------------------- deletion
 

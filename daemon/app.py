@@ -149,9 +149,8 @@ async def _database_url(settings: Settings, notifier: Notifier) -> AsyncIterator
         notifier.extend_timeout(30)
 
     server = EmbeddedPostgres(settings.data_dir, on_wait=wait)
-    url = await server.start()
     try:
-        yield url
+        yield await server.start()
     finally:
         await server.stop()
 

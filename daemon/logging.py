@@ -8,6 +8,8 @@ from typing import Any, Literal, TextIO
 
 import orjson
 import structlog
+from structlog.processors import ExceptionRenderer
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 Format = Literal["auto", "console", "json"]
@@ -41,7 +43,9 @@ def _console(stream: TextIO) -> list[Processor]:
 
 
 def _json() -> list[Processor]:
-    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(serializer=_dump)]
+    # Without the frames' local variables: among them are rendered configs, secrets, and the database's URL.
+    tracebacks = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+    return [tracebacks, structlog.processors.JSONRenderer(serializer=_dump)]
 
 
 def _dump(event: EventDict, **_options: Any) -> str:

@@ -84,7 +84,9 @@ async def look_at_partitions(case: Case) -> AsyncIterator[Finding]:
     if not rows:
         return
     missing = [row["name"] for row in rows]
-    advice = "SELECT hark.create_history_partitions(); the daemon does so at its start and every ten minutes"
+    tables = sorted({name.rpartition("_")[0] for name in missing})
+    calls = "; ".join(f"SELECT hark.create_history_partitions('{table}')" for table in tables)
+    advice = f"{calls}; the daemon does so at its start and every ten minutes"
     message = f"the history has no partition {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}"
     now = any(row["now"] for row in rows)
     if now and await _somebody_works(case):

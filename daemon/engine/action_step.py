@@ -194,30 +194,31 @@ class _Step:
         await run.settle()
         while True:
             try:
-                await self._commit_with_record(config)
+                output = await self._commit_with_record(config)
             except UnavailableError as error:
                 log.warning("step.database_awaited", execution=str(run.id), step=self.path, error=str(error))
-                if await run.services.is_recorded(run, self.path):
-                    return
-            else:
-                return
+                found, output = await run.services.recorded_output(run, self.path)
+                if not found:
+                    continue
+            self._show_output(output)
+            return
 
-    async def _commit_with_record(self, config: BaseModel) -> None:
+    async def _commit_with_record(self, config: BaseModel) -> Any:
+        """Make the effect and its record one; returns the output.
+
+        The record is written here and nowhere else: noted in the run it could go out with another flush after this
+        transaction was rolled back.
+        """
         run = self.run_
-        taken = None
-        try:
-            async with run.services.home_transaction(run) as transaction:
+        async with run.services.home_transaction(run) as transaction:
 
-                def connect(name: str) -> AbstractAsyncContextManager[Sql]:
-                    return run.services.connect(name) if name else nullcontext(transaction.sql)
+            def connect(name: str) -> AbstractAsyncContextManager[Sql]:
+                return run.services.connect(name) if name else nullcontext(transaction.sql)
 
-                self._complete(await self._call(config, connect))
-                taken = run.take_progress()
-                await transaction.record(taken)
-        except BaseException:
-            if taken is not None:
-                run.put_back(taken)
-            raise
+            text, output = run.encoded_output(await self._call(config, connect))
+            record = self._row("completed", output=text, completed_at=run.now())
+            await transaction.record(run.alone(record))
+        return output
 
     # ------------------------------------------------------------------ what follows an attempt
 
@@ -235,7 +236,7 @@ class _Step:
 
     def _delay(self, failed: Failed) -> timedelta | None:
         retry, run = self.node.retry, self.run_
-        if self.attempt > retry.retries:
+        if self.attempt > retry.retries or self.work.at_most_once:
             return None
         if self.node.retry_when is not None:
             try:
@@ -270,6 +271,9 @@ class _Step:
     def _complete(self, output: Any) -> None:
         text, output = self.run_.encoded_output(output)
         self._record("completed", output=text, completed_at=self.run_.now())
+        self._show_output(output)
+
+    def _show_output(self, output: Any) -> None:
         self.frame.steps[self.node.id] = {"output": output, "status": "completed", "error": None}
 
     def _fail(self, failed: Failed) -> Failed:
@@ -278,7 +282,12 @@ class _Step:
         self.frame.steps[self.node.id] = {"output": None, "status": "failed", "error": view}
         return failed
 
-    def _record(
+    def _record(self, status: str, **fields: Any) -> StepRecord:
+        record = self._row(status, **fields)
+        self.run_.record(record)
+        return record
+
+    def _row(
         self,
         status: str,
         *,
@@ -287,7 +296,7 @@ class _Step:
         due_at: datetime | None = None,
         completed_at: datetime | None = None,
     ) -> StepRecord:
-        record = StepRecord(
+        return StepRecord(
             path=self.path,
             seq=self.seq,
             verb="action",
@@ -301,8 +310,6 @@ class _Step:
             started_at=self.first,
             completed_at=completed_at,
         )
-        self.run_.record(record)
-        return record
 
     def _show(self) -> None:
         """Put a long attempt on record as running, without waiting for it."""

@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 POLL_S = 5.0
 """However quiet it is, the database is asked this often: a lost wake-up costs this much and nothing else."""
+LOCKED_S = 0.05
 MOST = 200
 
 
@@ -97,24 +98,28 @@ class Claimer:
 
     async def _run(self) -> None:
         while True:
+            # Before asking: what is said meanwhile is heard by the next turn.
+            self._wake.clear()
             try:
                 await self._claim_all()
-                await self._look_ahead()
+                if self._places.free > 0:
+                    await self._look_ahead()
             except UnavailableError as error:
                 log.warning("claim.failed", error=str(error))
                 await asyncio.sleep(1)
             except Exception:
                 log.exception("claim.broken")
                 await asyncio.sleep(1)
-            self._wake.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._pause()):
                     await self._wake.wait()
 
     def _pause(self) -> float:
-        if self._due_at is None:
+        if self._due_at is None or self._places.free <= 0:
             return POLL_S
-        return min(POLL_S, max((self._due_at - self._now()).total_seconds(), 0.001))
+        left = (self._due_at - self._now()).total_seconds()
+        # What is overdue and was not claimed is locked by somebody else.
+        return min(POLL_S, left if left > 0 else LOCKED_S)
 
     async def _claim_all(self) -> None:
         """Claim until there is no place, or nothing left."""
@@ -129,7 +134,10 @@ class Claimer:
         self._queued = True
 
     async def _look_ahead(self) -> None:
-        self._due_at = (await self._lane.fetch("next_due"))[0][0]
+        self._due_at = None
+        found = (await self._lane.fetch("next_due"))[0][0]
+        if found is not None:
+            self.due(found)  # unless an earlier moment was told meanwhile
 
     async def _hand_over(self, rows: Sequence[Record]) -> None:
         tenants = [row["tenant_id"] for row in rows]

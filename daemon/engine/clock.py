@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from hark.workflows.errors import HarkError
 
-__all__ = ["DatabaseClock"]
+SLOWEST_S = 1.0
+"""A reading that took longer says too little: it may be wrong by half of that."""
 
 
 class DatabaseClock:
@@ -25,6 +26,8 @@ class DatabaseClock:
         """Take a reading of the database's clock that was made between two monotonic moments."""
         if database_now.tzinfo is None:
             raise HarkError("a time without a zone is not a time")
+        if received - sent > SLOWEST_S:
+            return
         self._offset_s = database_now.timestamp() - (sent + received) / 2
         self.skew_s = time.time() - time.monotonic() - self._offset_s
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -31,18 +31,20 @@ from hark.daemon.engine.registry import Registry
 from hark.daemon.engine.row_capture import RowCapture
 from hark.daemon.engine.services import PATIENCE_S, EngineServices
 from hark.daemon.engine.starts import Starts
+from hark.daemon.engine.strandings import Strandings
 from hark.daemon.settings import Settings
 from hark.daemon.store.capture_checks import check_tables
 from hark.daemon.store.database import Database
 from hark.daemon.store.listening import Listening, WakeUps
 from hark.daemon.store.schedules import Schedules
-from hark.workflows.catalogue import ActiveTrigger, Catalogue, Health, ListenerContext, NewEvent, Receipt
+from hark.workflows.catalogue import Catalogue, Health, ListenerContext, NewEvent, Receipt
 from hark.workflows.errors import ConflictError, FencedError, NotFoundError, UnavailableError
 from hark.workflows.ids import ExecutionId, TenantId, new_id
 
 log = structlog.get_logger(__name__)
 
 TEND_S = 5.0
+SHARE_S = 0.25
 
 
 class Engine:
@@ -118,12 +120,16 @@ class Engine:
             self,
             handed=handed,
             checks=(check_tables, HookConflicts(catalogue, handed)),
-            refresh=self.registry.refresh,
+            refresh=self._follow,
             cancel=self.cancel,
         )
         self.maintenance = Maintenance(database, now=self.clock.now, unmatched_retention=settings.unmatched_retention)
         self._waiting: dict[UUID, list[asyncio.Future[str]]] = {}
         self._refresh_wanted = asyncio.Event()
+        self._attaching = asyncio.Lock()
+        self._unattached = False
+        self._work_to_share = asyncio.Event()
+        self._strandings = Strandings(database, self.executor.runs)
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
 
@@ -135,7 +141,7 @@ class Engine:
         await self.http.start()
         self.recorder.start()
         self.ingest.start()
-        await self.registry.refresh()
+        await self._follow()
         self.claimer.start()
         await self.listening.listen(frozenset({"hark_registry"}), WakeUps(lambda _: self._refresh_wanted.set()))
         await self.listening.listen(frozenset({"hark_work"}), WakeUps(lambda _: self.claimer.work_arrived()))
@@ -146,31 +152,42 @@ class Engine:
         self._tasks = [
             asyncio.create_task(self._follow_registry(), name="follow registry"),
             asyncio.create_task(self._tend(), name="tend"),
+            asyncio.create_task(self._share_work(), name="share work"),
         ]
         self._started = True
         log.info("engine.started", instance=str(self.instance.id), workflows=len(self.registry))
 
     async def stop(self) -> None:
-        """Stop in order: sources first, then the work, then the record; idempotent."""
+        """Stop in order: sources first, then the work, then the record; idempotent. One that fails keeps none back."""
         self._started = False
         self.instance.state = "draining"
-        await self.listeners.stop()
-        await self.maintenance.stop()
-        for task in self._tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        self._tasks = []
-        await self.claimer.stop()
-        await self.executor.drain(self.settings.drain_timeout.total_seconds())
-        await self.ingest.stop()
-        await self.recorder.stop()
-        await self.listening.stop()
-        await self.instance.stop()
-        await self.services.home.stop()
-        await self._connections.aclose()
-        await self.http.stop()
+        drain_s = self.settings.drain_timeout.total_seconds()
+        for stop in (
+            self.listeners.stop,
+            self.maintenance.stop,
+            self._stop_tasks,
+            self.claimer.stop,
+            lambda: self.executor.drain(drain_s),
+            self.ingest.stop,
+            self.recorder.stop,
+            self.listening.stop,
+            self.instance.stop,
+            self.services.home.stop,
+            self._connections.aclose,
+            self.http.stop,
+        ):
+            try:
+                await stop()
+            except Exception:
+                log.exception("engine.stop_failed")
         log.info("engine.stopped")
+
+    async def _stop_tasks(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     # ------------------------------------------------------------------ what others ask for
 
@@ -229,7 +246,7 @@ class Engine:
         """Wait until an execution has ended; returns its status, None when the time is over first."""
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(execution_id, []).append(future)
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(timeout_s):
                 while True:
                     state = await self.database.fetchrow("get_execution_state", tenant_id, execution_id)
@@ -237,12 +254,10 @@ class Engine:
                         return str(state["status"])
                     # Another instance may run it: that is seen by looking again.
                     await asyncio.wait([future], timeout=1.0)
-        waiting = self._waiting.get(execution_id, [])
-        if future in waiting:
-            waiting.remove(future)
-            if not waiting:
-                del self._waiting[execution_id]
-        return None
+        except TimeoutError:
+            return None
+        finally:
+            self._no_longer_waits(execution_id, future)
 
     def health(self) -> dict[str, Health]:
         """Tell what of this instance works; it is ready when all of it is attached."""
@@ -275,8 +290,17 @@ class Engine:
 
     # ------------------------------------------------------------------ wiring
 
-    async def _triggers_changed(self, triggers: Sequence[ActiveTrigger]) -> None:
-        await self.listeners.attach(triggers)
+    def _triggers_changed(self) -> None:
+        self._unattached = True
+        self._refresh_wanted.set()
+
+    async def _follow(self) -> None:
+        """Bring the registry up to date, and the listeners in line with it."""
+        await self.registry.refresh()
+        async with self._attaching:
+            if self._unattached:
+                self._unattached = False
+                await self.listeners.attach(self.registry.triggers)
 
     def _generation_seen(self, generation: int) -> None:
         if generation != self.registry.generation:
@@ -284,6 +308,7 @@ class Engine:
 
     def _work_arrived(self) -> None:
         self.claimer.work_arrived()
+        self._work_to_share.set()
 
     def _place_freed(self) -> None:
         self.claimer.place_freed()
@@ -298,6 +323,13 @@ class Engine:
     def _cancel_heard(self, payload: str) -> None:
         with suppress(ValueError):
             self.executor.interrupt(UUID(payload), "cancelled")
+
+    def _no_longer_waits(self, execution_id: UUID, future: asyncio.Future[str]) -> None:
+        waiting = self._waiting.get(execution_id, [])
+        if future in waiting:
+            waiting.remove(future)
+        if not waiting:
+            self._waiting.pop(execution_id, None)
 
     def _ended(self, execution_id: UUID, status: str) -> None:
         for future in self._waiting.pop(execution_id, ()):
@@ -314,7 +346,7 @@ class Engine:
             await self._refresh_wanted.wait()
             self._refresh_wanted.clear()
             try:
-                await self.registry.refresh()
+                await self._follow()
             except UnavailableError as error:
                 log.warning("registry.refresh_postponed", error=str(error))
                 await asyncio.sleep(1)
@@ -322,13 +354,28 @@ class Engine:
             except Exception:
                 log.exception("registry.refresh_broken")
 
+    async def _share_work(self) -> None:
+        """Wake the other instances when there is more than this one has places for; not more often than it helps."""
+        while True:
+            await self._work_to_share.wait()
+            self._work_to_share.clear()
+            with suppress(UnavailableError):
+                await self.listening.send("hark_work", "")
+            await asyncio.sleep(SHARE_S)
+
     async def _tend(self) -> None:
-        """Catch up, every few seconds, on what a lost message would have told."""
+        """Catch up, every few seconds, on what a lost message or answer would have told."""
         while True:
             await asyncio.sleep(TEND_S)
-            with suppress(UnavailableError):
+            try:
                 for row in await self.database.fetch("find_cancelled", self.instance.id):
                     self.executor.interrupt(row["id"], "cancelled")
+                if await self._strandings.release(self.instance.id):
+                    self.claimer.work_arrived()
+            except UnavailableError:
+                continue  # the heartbeat tells about it
+            except Exception:
+                log.exception("engine.tending_broken")
 
 
 def action_settings(settings: Settings) -> dict[str, Any]:

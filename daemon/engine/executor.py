@@ -27,6 +27,7 @@ from hark.workflows.errors import ExpressionError, FencedError, HarkError, Unava
 
 log = structlog.get_logger(__name__)
 
+STOP_S = 10.0
 MOST_CLAIMS = 5
 """An execution that was taken so often without being given back has brought its instances down: it is parked."""
 
@@ -86,6 +87,10 @@ class Executor:
     def in_flight(self) -> int:
         """How many executions run."""
         return len(self._tasks)
+
+    def runs(self, execution_id: UUID) -> bool:
+        """Tell whether an execution runs here."""
+        return execution_id in self._tasks
 
     def reserve(self, most: int) -> int:
         """Take up to `most` free places; return how many."""
@@ -160,7 +165,8 @@ class Executor:
 
     async def _refuse(self, job: Job, kind: str, message: str) -> None:
         """End an execution that cannot even begin."""
-        empty = Program(job.tenant_id, job.workflow_id, "", job.version, _NOTHING, None, None, reads_secrets=False)
+        nothing = Block((), is_graph=False)
+        empty = Program(job.tenant_id, job.workflow_id, "", job.version, nothing, None, None, None, reads_secrets=False)
         run = self._run(job, empty)
         await self._finish(run, self._failed(run, Failed(kind, message, "")))
 
@@ -171,6 +177,8 @@ class Executor:
     async def _walk(self, run: Run, job: Job) -> None:
         if job.cancelled:
             return await self._finish(run, self._interrupted(run, "cancelled"))
+        if job.deadline_at is not None and job.deadline_at <= run.now():
+            return await self._finish(run, self._interrupted(run, "timeout"))
         if job.claims > MOST_CLAIMS:
             message = f"it was taken {job.claims - 1} times and its instance died every time"
             return await self._finish(run, self._failed(run, Failed("poisoned", message, "")))
@@ -276,10 +284,9 @@ class Executor:
             if not self.interrupt(execution_id, ending):
                 self._tasks[execution_id].cancel()
         if self._tasks:
-            await asyncio.wait(list(self._tasks.values()))
+            # Longer than this only the database can keep them: what is not on record then is done again.
+            await asyncio.wait(list(self._tasks.values()), timeout=STOP_S)
 
-
-_NOTHING = Block((), is_graph=False)
 
 _ENDINGS = {
     "cancelled": ("cancelled", "it was cancelled"),

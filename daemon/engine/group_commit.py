@@ -21,13 +21,13 @@ class GroupCommit(Generic[ItemT, ResultT]):
     """Collects items and writes them together.
 
     There is no timer: while one flush is under way the next one fills. `write` gets the items of a flush in the order
-    in which they came and returns one result each, or raises, and then every caller of that flush gets the error.
+    in which they came and returns one result each, or the error of that one; what it raises, all of the flush get.
     """
 
     def __init__(
         self,
         name: str,
-        write: Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT]]],
+        write: Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT | Exception]]],
         *,
         most: int = 500,
         limit: int = 20_000,
@@ -115,7 +115,11 @@ class GroupCommit(Generic[ItemT, ResultT]):
         self.flushes += 1
         self.written += len(items)
         for future, result in zip(waiting, results, strict=True):
-            if not future.done():
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
                 future.set_result(result)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,7 @@ from hark.workflows.ids import EventId, ExecutionId, TenantId, new_id, same_mill
 
 log = structlog.get_logger(__name__)
 
+_PAUSE_S = 0.3
 _ATTEMPTS = 3
 """How often one flush is tried when the database goes away under it. Repeating is harmless: the ids are the same."""
 
@@ -46,6 +48,16 @@ class Capacity(Protocol):
     def queued(self) -> None:
         """Note that executions were stored which wait for a free place."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Events that lie in somebody's open transaction: after its end one of these two is called, exactly once."""
+
+    committed: Callable[[], None]
+    """The executions run here now."""
+    abandoned: Callable[[], None]
+    """The places that were kept for them are free again."""
 
 
 @dataclass(slots=True)
@@ -79,6 +91,8 @@ class _Batch:
     refusals: list[tuple[Any, ...]] = field(default_factory=list)
     launches: list[tuple[Match, Start]] = field(default_factory=list)
     claimed: set[UUID] = field(default_factory=set)
+    queued: bool = False
+    """Whether some executions found no place here."""
 
     def arguments(self, generation: int) -> list[Any]:
         """Return the parameters of ingest_events.sql."""
@@ -115,7 +129,7 @@ class Ingest:
         self._capacity = capacity
         self._now = now
         self._lane = Lane(database, "ingest")
-        self._group: GroupCommit[Arrival, Receipt | Exception] = GroupCommit("ingest", self._write, limit=limit)
+        self._group: GroupCommit[Arrival, Receipt] = GroupCommit("ingest", self._write, limit=limit)
 
     def start(self) -> None:
         """Start to take events in."""
@@ -142,10 +156,7 @@ class Ingest:
         Raises UnprocessableError when the data cannot be stored, ConflictError when the key came with other data,
         UnavailableError when the database is away or too much is waiting.
         """
-        receipt = await self._group.submit(self.arrival(event, explicit=explicit))
-        if isinstance(receipt, Exception):
-            raise receipt
-        return receipt
+        return await self._group.submit(self.arrival(event, explicit=explicit))
 
     def arrival(self, event: NewEvent, *, explicit: Callable[[EventId], Start] | None = None) -> Arrival:
         """Prepare an event for the flush."""
@@ -155,20 +166,10 @@ class Ingest:
             arrival.digest = blake2b(event.fingerprint or data.encode(), digest_size=16).digest()
         return arrival
 
-    async def take_within(self, connection: Connection, events: Sequence[NewEvent]) -> Callable[[], list[Receipt]]:
-        """Store events in the caller's open transaction.
-
-        The caller commits and then calls what this returns: only then do the executions start to run here. Events
-        with a dedupe key that is already known are left out of the receipts' effects like any duplicate.
-        """
-        arrivals = [self.arrival(event) for event in events]
-        batch, matches, keyed = await self._store(connection, arrivals)
-
-        def committed() -> list[Receipt]:
-            self._launch(batch, batch.claimed)
-            return [_receipt(match) for match in matches if match.event.dedupe_key is None or match.event_id in keyed]
-
-        return committed
+    async def take_within(self, connection: Connection, events: Sequence[NewEvent]) -> Taken:
+        """Store events in the caller's open transaction; the caller says afterwards how that ended."""
+        batch, _, _ = await self._store(connection, [self.arrival(event) for event in events])
+        return Taken(lambda: self._launch(batch, batch.claimed), lambda: self._capacity.give_back(len(batch.launches)))
 
     # ------------------------------------------------------------------ the flush
 
@@ -187,7 +188,8 @@ class Ingest:
             except UnavailableError:
                 if attempt == _ATTEMPTS:
                     raise
-        known = await self._duplicates([a for a in arrivals if a.id not in outcome])
+                await asyncio.sleep(_PAUSE_S)
+        known = await self._known([a for a in arrivals if a.id not in outcome])
         return [outcome.get(arrival.id) or known[arrival.id] for arrival in arrivals]
 
     async def _commit(self, arrivals: Sequence[Arrival], *, again: bool) -> dict[EventId, Receipt]:
@@ -195,7 +197,11 @@ class Ingest:
             batch, matches, keyed = await self._store(connection, arrivals)
         launched = batch.claimed
         if again and batch.launches:
-            launched = await self._owned(batch)
+            try:
+                launched = await self._owned(batch)
+            except BaseException:
+                self._capacity.give_back(len(batch.launches))
+                raise
         self._launch(batch, launched)
         return {
             match.event_id: _receipt(match)
@@ -225,7 +231,7 @@ class Ingest:
             self._capacity.give_back(reserved)
             await self._registry.refresh()
             if self._registry.generation == generation:
-                raise self._instance.fenced()
+                raise self._instance.fenced(batch.instance)
 
     def _match(self, arrival: Arrival, now: datetime) -> Match:
         if arrival.explicit is not None:
@@ -236,8 +242,7 @@ class Ingest:
         batch = _Batch(self._instance.id, now)
         wanted = sum(len(part.starts) for match in matches for part in match.all())
         free = self._capacity.reserve(wanted) if wanted else 0
-        if free < wanted:
-            self._capacity.queued()
+        batch.queued = free < wanted
         for arrival, match in zip(arrivals, matches, strict=True):
             event = arrival.event
             gate = arrival.id if event.dedupe_key is not None else None
@@ -278,6 +283,8 @@ class Ingest:
             if start.id in claimed:
                 self._capacity.launch(match, start, batch.now)
         self._capacity.give_back(len(batch.launches) - len(claimed))
+        if batch.queued:
+            self._capacity.queued()
 
     async def _owned(self, batch: _Batch) -> set[UUID]:
         """After an attempt whose answer was lost: what of this batch is stored as claimed by this instance."""
@@ -290,6 +297,13 @@ class Ingest:
         return {row["id"] for row in rows}
 
     # ------------------------------------------------------------------ duplicates
+
+    async def _known(self, arrivals: Sequence[Arrival]) -> dict[EventId, Receipt | Exception]:
+        """Answer for duplicates; when that cannot be had now, only they are told so: the others are stored."""
+        try:
+            return await self._duplicates(arrivals)
+        except UnavailableError as error:
+            return {arrival.id: error for arrival in arrivals}
 
     async def _duplicates(self, arrivals: Sequence[Arrival]) -> dict[EventId, Receipt | Exception]:
         """Answer for events whose key was there before, with what became of the first one."""
@@ -328,6 +342,6 @@ def _execution_row(start: Start, match: Match, now: datetime, gate: UUID | None,
     return (
         workflow.tenant_id, start.id, workflow.id, start.version or workflow.version, match.event_id, start.ordinal,
         start.trigger_id, event.kind, "running" if claimed else "pending", start.mode, workflow.priority, deadline,
-        event.depth, start.origin_id, None, subject_kind, subject_id, orjson.dumps(start.inputs).decode(),
+        event.depth, start.origin_id, None, subject_kind, subject_id, start.encoded,
         orjson.dumps(start.metadata).decode() if start.metadata else None, gate,
     )  # fmt: skip

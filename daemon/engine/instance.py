@@ -82,10 +82,14 @@ class Instance:
             await self._lane.fetch("leave_instance", self.id)
         await self._lane.stop()
 
-    def fenced(self) -> FencedError:
-        """Say that a write found the licence gone; returns the error to raise."""
-        self._lost.set()
-        return FencedError(f"instance {self.id} has lost its licence: another one has taken over")
+    def fenced(self, licence: UUID) -> FencedError:
+        """Say that a write found a licence gone; returns the error to raise.
+
+        A late answer about an earlier licence says nothing about the one that is held now.
+        """
+        if licence == self.id:
+            self._lost.set()
+        return FencedError(f"instance {licence} has lost its licence: another one has taken over")
 
     @property
     def silent_s(self) -> float:
@@ -127,7 +131,7 @@ class Instance:
         rows = await self._lane.fetch("beat_instance", self.id, list(self._backend_pids()), self.state)
         received = time.monotonic()
         if not rows:
-            raise self.fenced()
+            raise self.fenced(self.id)
         self._clock.observe(rows[0]["now"], sent, received)
         self._on_generation(rows[0]["generation"])
         if self._good_since is None:

@@ -36,7 +36,7 @@ from hark.daemon.engine.run import ENDED, Frame, Run, step_view
 from hark.daemon.engine.side_by_side import cancel_all, run_bounded, run_race
 from hark.daemon.engine.step_record import begin_step, end_step, holds
 from hark.workflows.catalogue import NewEvent
-from hark.workflows.errors import ExpressionError, FencedError, HarkError, MissingFieldError
+from hark.workflows.errors import ExpressionError, FencedError, HarkError, MissingFieldError, UnavailableError
 from hark.workflows.templates import Template
 
 Runner = Callable[[Run, Node, Any, str, Frame], Awaitable[Outcome]]
@@ -130,18 +130,23 @@ async def _container(
     """Run a step that holds other steps: decide once, run the body within the step's timeout, record how it ended."""
     try:
         begun = begin_step(run, node, known, path, decide)
-    except (ExpressionError, _BadValueError) as error:
+    except HarkError as error:
         return end_step(run, node, path, frame, failure(error, path))
     decision = None if begun.input is None else orjson.loads(begun.input)
     try:
-        outcome, output = await _within_timeout(run, node, frame, begun, body(decision))
-    except (ExpressionError, TimeoutError, _BadValueError) as error:
+        if isinstance(node.work, TryWork):
+            outcome, output = await body(decision)  # its timeout is that of what it tries
+        else:
+            outcome, output = await _within_timeout(run, node, frame, begun, lambda: body(decision))
+    except (FencedError, UnavailableError):
+        raise
+    except (HarkError, TimeoutError) as error:
         return end_step(run, node, path, frame, failure(error, path), begun=begun)
     if isinstance(outcome, Suspended):
         return outcome
     failed = outcome if isinstance(outcome, Failed) else None
-    end_step(run, node, path, frame, failed, output=output, begun=begun)
-    return outcome
+    ended = end_step(run, node, path, frame, failed, output=output, begun=begun)
+    return outcome if outcome is not None else ended
 
 
 class _BadValueError(HarkError):
@@ -149,15 +154,18 @@ class _BadValueError(HarkError):
 
 
 async def _within_timeout(
-    run: Run, node: Node, frame: Frame, begun: StepRecord, body: Awaitable[tuple[Outcome, Any]]
+    run: Run, node: Node, frame: Frame, begun: StepRecord, body: Callable[[], Awaitable[tuple[Outcome, Any]]]
 ) -> tuple[Outcome, Any]:
     """Bound a container by its timeout, counted from when it first began, also over waits and restarts."""
     seconds = None if node.timeout is None else seconds_of(node.timeout, frame)
     if seconds is None or begun.started_at is None:
-        return await body
+        return await body()
     left = seconds - (run.now() - begun.started_at).total_seconds()
-    async with asyncio.timeout(max(left, 0)):
-        outcome, output = await body
+    if left <= 0:
+        # A timer would not fire: a walk over what is on record never lets go of the loop.
+        raise TimeoutError
+    async with asyncio.timeout(left):
+        outcome, output = await body()
     if isinstance(outcome, Suspended):
         from_start = datetime.fromtimestamp(begun.started_at.timestamp() + seconds, begun.started_at.tzinfo)
         outcome = Suspended(min(outcome.due_at, from_start))
@@ -272,7 +280,7 @@ async def _run_try(run: Run, node: Node, known: StepRecord | None, path: str, fr
     work: TryWork = node.work
 
     async def body(_: Any) -> tuple[Outcome, Any]:
-        outcome = await run_block(run, work.body, frame)
+        outcome = await _tried(run, node, path, frame)
         caught = None
         if isinstance(outcome, Failed) and work.catch is not None:
             caught = outcome.view()
@@ -283,6 +291,20 @@ async def _run_try(run: Run, node: Node, known: StepRecord | None, path: str, fr
         return last if last is not None else outcome, {"caught": caught}
 
     return await _container(run, node, known, path, frame, lambda: None, body)
+
+
+async def _tried(run: Run, node: Node, path: str, frame: Frame) -> Outcome:
+    """Run what a `try` tries, within its timeout."""
+    work: TryWork = node.work
+    begun = run.known.get(path) or run.open[path]
+
+    async def body() -> tuple[Outcome, Any]:
+        return await run_block(run, work.body, frame), None
+
+    try:
+        return (await _within_timeout(run, node, frame, begun, body))[0]
+    except TimeoutError as error:
+        return failure(error, path)
 
 
 # ---------------------------------------------------------------------- plain verbs
@@ -324,10 +346,9 @@ async def _run_emit(run: Run, node: Node, known: StepRecord | None, path: str, f
             type=kind,
             source=f"workflow:{run.program.slug}",
             route=f"event:{kind}",
-            data=work.data.render(frame.scope),
+            data=run.encoded(work.data.render(frame.scope), what="the event's data")[1],
             subject=_subject(work.subject.render(frame.scope)),
-            # The key makes a repetition after a crash the same event.
-            dedupe_key=work.key.render(frame.scope) or f"{run.id}/{path}",
+            **_identity(run, path, work.key.render(frame.scope)),
             depth=run.depth + 1,
             caused_by=run.id,
         )
@@ -338,6 +359,17 @@ async def _run_emit(run: Run, node: Node, known: StepRecord | None, path: str, f
     except HarkError as error:
         return end_step(run, node, path, frame, failure(error, path), begun=begun)
     return end_step(run, node, path, frame, output={"event_id": str(receipt.event_id)}, begun=begun)
+
+
+def _identity(run: Run, path: str, key: Any) -> dict[str, Any]:
+    """Return what makes a repetition after a crash the same event: the author's key, or this very step.
+
+    The step alone is identity enough: what it says may read the time, and so differ in the repetition.
+    """
+    if key:
+        return {"dedupe_key": str(key)}
+    own = f"{run.id}/{path}"
+    return {"dedupe_key": own, "fingerprint": own.encode()}
 
 
 def _subject(value: Any) -> tuple[str, str] | None:
@@ -367,8 +399,9 @@ async def _run_graph(run: Run, block: Block, frame: Frame) -> Outcome:
     tasks: dict[asyncio.Task[Outcome], str] = {}
     try:
         while True:
+            await _replay_ready(run, nodes, needs, ended, outcomes, frame)
             if not any(isinstance(outcome, Failed | Stopped) for outcome in outcomes):
-                for name in [name for name, wanted in needs.items() if wanted <= ended]:
+                for name in _ready(needs, ended):
                     del needs[name]
                     tasks[asyncio.create_task(run_step(run, nodes[name], frame), name=f"step {name}")] = name
             if not tasks:
@@ -381,6 +414,34 @@ async def _run_graph(run: Run, block: Block, frame: Frame) -> Outcome:
                     ended.add(name)
     finally:
         await cancel_all(list(tasks))
+
+
+def _ready(needs: dict[str, set[str]], ended: set[str]) -> list[str]:
+    return [name for name, wanted in needs.items() if wanted <= ended]
+
+
+async def _replay_ready(
+    run: Run,
+    nodes: dict[str, Node],
+    needs: dict[str, set[str]],
+    ended: set[str],
+    outcomes: list[Outcome],
+    frame: Frame,
+) -> None:
+    """Answer from the record for all steps that have ended, before any new one begins.
+
+    Otherwise a walk would begin steps that the first one never reached, because another had failed before them.
+    """
+    while True:
+        replayed = [name for name in _ready(needs, ended) if run.has_ended(frame.path(nodes[name]))]
+        if not replayed:
+            return
+        for name in replayed:
+            del needs[name]
+            outcome = await run_step(run, nodes[name], frame)
+            outcomes.append(outcome)
+            if outcome is None:
+                ended.add(name)
 
 
 _RUNNERS: dict[type, Runner] = {

@@ -17,6 +17,14 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_S = 600.0
 BATCH = 1000
+HISTORY = (
+    "events",
+    "event_decisions",
+    "workflow_executions",
+    "workflow_steps",
+    "workflow_timeline",
+    "workflow_logs",
+)
 
 
 class Maintenance:
@@ -53,7 +61,7 @@ class Maintenance:
 
     async def once(self) -> None:
         """Do all of it once."""
-        made = await self._database.fetchval("create_partitions")
+        made = sum([await self._database.fetchval("create_partitions", table) for table in HISTORY])
         events = await self._in_batches("prune_unmatched_events", floor_of(self._now() - self._retention), BATCH)
         keys = await self._in_batches("prune_event_keys", BATCH)
         if made or events or keys:

@@ -10,9 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from hark.daemon.engine.inputs import InvalidInputsError
+from hark.daemon.engine.payload import encode
 from hark.daemon.engine.registry import ActiveWorkflow, Registry, Subscription
 from hark.workflows.catalogue import NewEvent
-from hark.workflows.errors import ExpressionError, MissingFieldError
+from hark.workflows.errors import ExpressionError, MissingFieldError, UnprocessableError
 from hark.workflows.expressions import ROOTS, compile_expression
 from hark.workflows.ids import EventId, ExecutionId, derived_id, execution_id
 from hark.workflows.templates import Template, compile_template
@@ -31,6 +32,8 @@ class Start:
     workflow: ActiveWorkflow
     trigger_id: str | None
     inputs: dict[str, Any]
+    encoded: str
+    """The inputs as they go on record."""
     subject: tuple[str, str] | None
     mode: str = "production"
     metadata: Mapping[str, Any] | None = None
@@ -132,14 +135,15 @@ class Matcher:
             return refuse("depth_limit", f"this event is {event.depth} executions away from its origin: a loop?")
         try:
             inputs = workflow.inputs.apply(_inputs(subscription, event, scope))
+            encoded = encode(inputs, "the inputs")
             subject = _subject(subscription, scope) or event.subject
-        except (ExpressionError, InvalidInputsError) as error:
+        except (ExpressionError, InvalidInputsError, UnprocessableError) as error:
             return refuse("inputs_invalid", str(error))
         for condition in workflow.conditions:
             failed = _fault(condition, {**scope, "inputs": inputs})
             if failed is not None:
                 return refuse("condition_false", failed)
-        return Start(execution_id(match.event_id, workflow.id), workflow, trigger_id, inputs, subject)
+        return Start(execution_id(match.event_id, workflow.id), workflow, trigger_id, inputs, encoded, subject)
 
 
 _NOT_MINE = frozenset({"not_concerned", "when_false"})

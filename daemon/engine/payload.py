@@ -37,26 +37,32 @@ def _holds_nul(text: bytes) -> bool:
 
 
 class Masker:
-    """Removes secrets from what goes on record.
-
-    Works on encoded JSON, so a secret is found wherever it stands, also inside longer strings.
-    """
+    """Removes secrets from what goes on record, wherever in a value they stand."""
 
     SHORTEST = 4
     """Shorter values would blank out half of every record."""
     MASK = "***"
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        encoded = {orjson.dumps(secret).decode()[1:-1] for secret in secrets if len(secret) >= self.SHORTEST}
         # The longest first, so that a secret that holds another one leaves no rest behind.
-        self._secrets = sorted(encoded, key=len, reverse=True)
+        self._secrets = sorted({secret for secret in secrets if len(secret) >= self.SHORTEST}, key=len, reverse=True)
+        self._encoded = [orjson.dumps(secret).decode()[1:-1] for secret in self._secrets]
 
-    def __bool__(self) -> bool:
-        return bool(self._secrets)
+    def finds(self, encoded: str) -> bool:
+        """Tell whether encoded JSON holds a secret: quick, for almost none does."""
+        return any(secret in encoded for secret in self._encoded)
 
-    def mask(self, text: str) -> str:
-        """Return the encoded JSON without the secrets."""
+    def masked(self, value: Any) -> Any:
+        """Return a JSON value without the secrets."""
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, list):
+            return [self.masked(item) for item in value]
+        if isinstance(value, dict):
+            return {self._text(key): self.masked(item) for key, item in value.items()}
+        return self.MASK if not isinstance(value, bool) and str(value) in self._secrets else value
+
+    def _text(self, text: str) -> str:
         for secret in self._secrets:
-            if secret in text:
-                text = text.replace(secret, self.MASK)
+            text = text.replace(secret, self.MASK)
         return text

@@ -182,6 +182,7 @@ class Program:
     block: Block
     on_error: Block | None
     output: Template | None
+    timeout: timedelta | None
     reads_secrets: bool
 
 
@@ -218,6 +219,7 @@ class Compiler:
             block=self._block(workflow.steps),
             on_error=self._block(workflow.on_error) if workflow.on_error else None,
             output=self._template(workflow.output) if workflow.output is not None else None,
+            timeout=workflow.timeout,
             reads_secrets="secrets" in self._roots,
         )
 

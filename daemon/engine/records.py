@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,11 +15,12 @@ import structlog
 from hark.daemon.engine.group_commit import GroupCommit
 from hark.daemon.engine.instance import Instance
 from hark.daemon.store.database import Connection, Database, Lane, sql
-from hark.workflows.errors import UnavailableError
+from hark.workflows.errors import FencedError, UnavailableError
 
 log = structlog.get_logger(__name__)
 
 Row = tuple[Any, ...]
+STOP_S = 10.0
 
 ENGINE_PLANNER = {
     # Prepared on an empty table, the update from unnest() keeps a sequential plan for ever without these.
@@ -71,6 +74,8 @@ class Progress:
 
     tenant_id: UUID
     execution_id: UUID
+    licence: UUID
+    """That of the instance as it held the execution; under another one this must not be written."""
     steps: dict[str, StepRecord] = field(default_factory=dict)
     """By path: a later state of a step replaces an earlier one that was not written yet."""
     logs: list[Row] = field(default_factory=list)
@@ -125,10 +130,16 @@ def _merged(parts: Sequence[Progress]) -> Sequence[Progress]:
 
 
 async def record_within(connection: Connection, instance: Instance, progress: Progress) -> None:
-    """Write one execution's progress in the caller's open transaction; raises FencedError without a licence."""
-    row = await connection.fetchrow(sql("record_progress"), *_arguments(instance.id, [progress]))
+    """Write one execution's progress in the caller's open transaction.
+
+    Raises FencedError without a licence, and UnavailableError when a step is on record already: then an earlier COMMIT
+    did get through although its answer did not, and what was done here must be rolled back.
+    """
+    row = await connection.fetchrow(sql("record_progress"), *_arguments(progress.licence, [progress]))
     if row is None or row["licence"] is None:
-        raise instance.fenced()
+        raise instance.fenced(progress.licence)
+    if row["steps"] != len(progress.steps):
+        raise UnavailableError("the step is on record already")
 
 
 class Recorder:
@@ -150,7 +161,10 @@ class Recorder:
 
     async def stop(self) -> None:
         """Write what was submitted, then stop; idempotent."""
-        await self._group.stop()
+        with suppress(TimeoutError):
+            # Away for good: what is not on record now is done again by whoever takes the executions up.
+            async with asyncio.timeout(STOP_S):
+                await self._group.stop()
         await self._lane.stop()
 
     @property
@@ -171,8 +185,19 @@ class Recorder:
         """Give up what is not being written yet; who waits for it gets the error."""
         self._group.discard(error)
 
-    async def _write(self, parts: Sequence[Progress]) -> Sequence[None]:
-        arguments = _arguments(self._instance.id, parts)
+    async def _write(self, parts: Sequence[Progress]) -> Sequence[Exception | None]:
+        licence = self._instance.id
+        current = [part for part in parts if part.licence == licence]
+        if len(current) < len(parts):
+            # Held under a licence that is lost: somebody else has these executions now.
+            await self._write_current(current, licence)
+            lost = FencedError("another instance has taken over")
+            return [None if part.licence == licence else lost for part in parts]
+        await self._write_current(parts, licence)
+        return [None] * len(parts)
+
+    async def _write_current(self, parts: Sequence[Progress], licence: UUID) -> None:
+        arguments = _arguments(licence, parts)
         while True:
             try:
                 rows = await self._lane.fetch("record_progress", *arguments)
@@ -181,5 +206,5 @@ class Recorder:
                 await self._patience()
                 continue
             if rows[0]["licence"] is None:
-                raise self._instance.fenced()
-            return [None] * len(parts)
+                raise self._instance.fenced(licence)
+            return

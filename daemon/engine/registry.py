@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -83,7 +83,7 @@ class Registry:
 
     `generation` is the database's count of changes at which this picture was taken; whoever stores events has it
     checked, so that an event stored after a publication was answered is always offered to the new version.
-    `on_change` is awaited with all active triggers after every change.
+    `on_change` is called after every change; the listeners follow in their own time, events do not wait for them.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Registry:
         catalogue: Catalogue,
         *,
         handed: Mapping[str, Any],
-        on_change: Callable[[Sequence[ActiveTrigger]], Awaitable[None]],
+        on_change: Callable[[], None],
     ) -> None:
         self.generation = 0
         self.by_route: dict[tuple[UUID, str], list[Subscription]] = {}
@@ -131,27 +131,20 @@ class Registry:
         async with self._turn:
             if await self._database.fetchval("get_generation") == self.generation:
                 return False
+            # One statement, one snapshot: the list and the generation that it has.
             rows = await self._database.fetch("list_active_workflows")
-            # The statement's own snapshot tells the generation; an empty list has no row to tell it, and then the
-            # older number read before is safe: it can only cause one refresh too many.
-            generation = rows[0]["generation"] if rows else await self._generation_of_nothing()
-            changed = await self._take(rows)
-            self.generation = generation
-            if changed:
+            if await self._take([row for row in rows if row["id"] is not None]):
                 self._file()
-                await self._on_change(self.triggers)
+                self._on_change()
+            self.generation = rows[0]["generation"]
             return True
-
-    async def _generation_of_nothing(self) -> int:
-        generation: int = await self._database.fetchval("get_generation")
-        return self.generation if await self._database.fetch("list_active_workflows") else generation
 
     async def _take(self, rows: Sequence[Record]) -> bool:
         stamps = {(row["tenant_id"], row["id"]): tuple(row.values())[:5] for row in rows}
         gone = self._stamps.keys() - stamps.keys()
         new = [key for key, stamp in stamps.items() if self._stamps.get(key) != stamp]
         for key in gone:
-            del self._entries[key]
+            self._entries.pop(key, None)
         if new:
             heads = await self._database.fetch(
                 "load_workflow_heads", [key[0] for key in new], [key[1] for key in new], [stamps[key][3] for key in new]

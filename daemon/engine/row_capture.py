@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from hark.daemon.engine.ingest import Ingest
+from hark.daemon.engine.ingest import Ingest, Taken
 from hark.daemon.store.capture_triggers import describe_tables, install
 from hark.daemon.store.database import Connection, Database, Lane, sql
 from hark.daemon.store.row_outbox import take_row_changes
@@ -126,12 +126,18 @@ class RowCapture:
     async def _drain(self, events_of: EventsOf, limit: int) -> Drained:
         async with self._lane.connection() as connection:
             await self._adopt(connection)
-            async with connection.transaction():
-                changes, more = await take_row_changes(connection, self._floor, limit)
-                events = [event for change in changes for event in events_of(change)]
-                committed = await self._ingest.take_within(connection, events) if events else None
-            if committed is not None:
-                committed()
+            taken: Taken | None = None
+            try:
+                async with connection.transaction():
+                    changes, more = await take_row_changes(connection, self._floor, limit)
+                    events = [event for change in changes for event in events_of(change)]
+                    taken = await self._ingest.take_within(connection, events) if events else None
+            except BaseException:
+                if taken is not None:
+                    taken.abandoned()
+                raise
+            if taken is not None:
+                taken.committed()
         return Drained(len(changes), more)
 
     async def _drain_one(self, events_of: EventsOf) -> Drained:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Protocol
+from uuid import UUID
 
 import orjson
 
@@ -33,6 +35,11 @@ class Services(Protocol):
 
     http: Http
     settings: Mapping[str, Any]
+
+    @property
+    def licence(self) -> UUID:
+        """This instance's licence to write."""
+        ...
 
     def now(self) -> datetime:
         """Tell the time, by the database's clock."""
@@ -62,8 +69,8 @@ class Services(Protocol):
         """Store an event; returns after the commit."""
         ...
 
-    async def is_recorded(self, run: Run, path: str) -> bool:
-        """Tell whether a step is on record as completed, waiting for the database to come back if need be."""
+    async def recorded_output(self, run: Run, path: str) -> tuple[bool, Any]:
+        """Tell whether a step is on record as completed, and its output; waits for the database to come back."""
         ...
 
 
@@ -103,6 +110,9 @@ class Frame:
         return Frame(self.prefix, {**self.scope, **names})
 
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
 class Run:
     """The state of one execution while an instance holds it."""
 
@@ -118,13 +128,18 @@ class Run:
         self.mocks: Mapping[str, Any] = job.metadata.get("mocks") or {}
         self.known = job.steps
         self.vars: dict[str, Any] = {}
+        self.open: dict[str, StepRecord] = {}
+        """Steps that hold others and have begun in this walk."""
         self.ending: str | None = None
         """Why the task is being cancelled: `cancelled`, `timeout`, `released` or `fenced`; None in a race."""
         self._masker = masker if program.reads_secrets and masker else None
-        self._progress = Progress(self.tenant_id, self.id)
+        self.licence = services.licence
+        """The licence under which this execution is held; what it puts on record counts under no other."""
+        self._progress = Progress(self.tenant_id, self.id, self.licence)
         self._submitted = self._committed = 0
         self._seq = max((record.seq for record in self.known.values()), default=-1) + 1
         self._restore_vars()
+        self._known_views = self._by_prefix()
         self.root = Frame("", self._scope(job, names))
 
     def _scope(self, job: Job, names: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +159,7 @@ class Run:
             "event": job.event,
             "inputs": job.inputs,
             "vars": self.vars,
-            "steps": self.known_steps(""),
+            "steps": dict(self.known_steps("")),
             "context": {},
             "execution": execution,
             "now": job.started_at,
@@ -157,14 +172,23 @@ class Run:
             if record.verb == "set" and record.status == "completed" and record.output is not None:
                 self.vars.update(orjson.loads(record.output))
 
-    def known_steps(self, prefix: str) -> dict[str, Any]:
+    def _by_prefix(self) -> dict[str, dict[str, Any]]:
+        """Sort what is on record as ended by the prefix of its path: once, for loops ask for every iteration."""
+        found: dict[str, dict[str, Any]] = {}
+        for path, record in self.known.items():
+            prefix, dot, name = path.rpartition(".")
+            if record.status in ENDED and "[" not in name:
+                found.setdefault(prefix + dot, {})[name] = step_view(record)
+        return found
+
+    def has_ended(self, path: str) -> bool:
+        """Tell whether a step is on record as ended."""
+        record = self.known.get(path)
+        return record is not None and record.status in ENDED
+
+    def known_steps(self, prefix: str) -> Mapping[str, Any]:
         """Return what expressions see of the recorded steps right below a prefix."""
-        return {
-            path[len(prefix) :]: step_view(record)
-            for path, record in self.known.items()
-            if path.startswith(prefix) and "." not in path[len(prefix) :] and "[" not in path[len(prefix) :]
-            and record.status in ENDED
-        }  # fmt: skip
+        return self._known_views.get(prefix, _NONE)
 
     # ------------------------------------------------------------------ putting on record
 
@@ -187,21 +211,18 @@ class Run:
 
     def log(self, path: str, level: str, message: str, data: Any) -> None:
         """Note a line for the logs."""
-        text = self.mask(message)
+        text = str(orjson.loads(self.encoded(message, what="the message of a log line")[0]))
         encoded = None if data is None else self.encoded(data, what="the data of a log line")[0]
         self._progress.log(new_id(self.now()), path, level, text, encoded)
 
     def take_progress(self) -> Progress:
         """Hand over what is not on record yet; the caller writes it."""
-        progress, self._progress = self._progress, Progress(self.tenant_id, self.id)
+        progress, self._progress = self._progress, Progress(self.tenant_id, self.id, self.licence)
         return progress
 
-    def put_back(self, progress: Progress) -> None:
-        """Return progress whose writing was rolled back."""
-        later, self._progress = self._progress, progress
-        progress.steps.update(later.steps)
-        progress.logs += later.logs
-        progress.timeline += later.timeline
+    def alone(self, record: StepRecord) -> Progress:
+        """Return the progress of one step, to be written apart from what was noted."""
+        return Progress(self.tenant_id, self.id, self.licence, {record.path: record})
 
     def publish(self) -> None:
         """Send what was noted so far on its way, without waiting for it."""
@@ -221,10 +242,6 @@ class Run:
 
     # ------------------------------------------------------------------ values on their way into the record
 
-    def mask(self, text: str) -> str:
-        """Remove secrets from a text."""
-        return self._masker.mask(text) if self._masker else text
-
     def encoded(self, value: Any, *, what: str = "the value") -> tuple[str, Any]:
         """Encode a value for the record; returns the text and the value as it is from now on.
 
@@ -232,10 +249,9 @@ class Run:
         not see another value than the one that went on in memory.
         """
         text = encode(value, what)
-        if self._masker:
-            masked = self._masker.mask(text)
-            if masked is not text and masked != text:
-                return masked, orjson.loads(masked)
+        if self._masker is not None and self._masker.finds(text):
+            value = self._masker.masked(orjson.loads(text))
+            text = encode(value, what)
         return text, value
 
     def encoded_input(self, value: Any) -> str:

@@ -8,13 +8,16 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any
+from uuid import UUID
+
+import orjson
 
 from hark.actions.sql import AsyncpgSql, NamedConnections
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.records import ENGINE_PLANNER, Progress, Recorder, record_within
 from hark.daemon.engine.run import Run
-from hark.daemon.store.database import Connection, Database, translated
+from hark.daemon.store.database import IN_THE_WAY, Connection, Database, translated
 from hark.daemon.store.home_connections import HomeConnections
 from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
 from hark.workflows.errors import ActionError, UnavailableError
@@ -84,7 +87,7 @@ class EngineServices:
     async def home_transaction(self, run: Run) -> AsyncIterator[_HomeTransaction]:
         """Open a transaction for a step's SQL. Losing the database is UnavailableError, whoever noticed it."""
         try:
-            with translated():
+            with translated(*IN_THE_WAY):
                 async with await self.home.acquire() as connection, connection.transaction():
                     # Row capture reads these: a change made by a workflow is one step further from the outside world.
                     await connection.execute(
@@ -98,14 +101,22 @@ class EngineServices:
                 raise UnavailableError(str(error)) from error
             raise
 
-    async def is_recorded(self, run: Run, path: str) -> bool:
-        """Tell whether a step is on record as completed; waits for the database."""
+    @property
+    def licence(self) -> UUID:
+        """This instance's licence to write."""
+        return self._instance.id
+
+    async def recorded_output(self, run: Run, path: str) -> tuple[bool, Any]:
+        """Tell whether a step is on record as completed, and its output; waits for the database."""
         while True:
             await asyncio.sleep(PATIENCE_S)
             try:
-                return bool(await self._database.fetchval("get_step", run.tenant_id, run.id, path) == "completed")
+                row = await self._database.fetchrow("get_step", run.tenant_id, run.id, path)
             except UnavailableError:
                 continue
+            if row is None or row["status"] != "completed":
+                return False, None
+            return True, None if row["output"] is None else orjson.loads(row["output"])
 
     async def emit(self, event: NewEvent) -> Receipt:
         """Store an event; waits while the database is away or too much is waiting."""

@@ -8,6 +8,9 @@ from typing import Any
 
 from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended, merged
 
+YIELD_EVERY = 50
+"""A walk over what is on record never waits by itself; others have to get their turn."""
+
 
 async def run_bounded(one: Callable[[int], Awaitable[Outcome]], count: int, width: int) -> Outcome:
     """Run `count` pieces, at most `width` at a time; after a failure or a stop no further one begins."""
@@ -16,14 +19,18 @@ async def run_bounded(one: Callable[[int], Awaitable[Outcome]], count: int, widt
             outcome = await one(index)
             if outcome is not None:
                 return outcome
+            if index % YIELD_EVERY == YIELD_EVERY - 1:
+                await asyncio.sleep(0)
         return None
     outcomes: list[Outcome] = []
     remaining = iter(range(count))
 
     async def work() -> None:
         for index in remaining:
-            outcomes.append(await one(index))
-            if any(isinstance(outcome, Failed | Stopped) for outcome in outcomes):
+            outcome = await one(index)
+            outcomes.append(outcome)
+            # One that waits keeps its place: another one in it would be one too many.
+            if isinstance(outcome, Suspended) or any(isinstance(each, Failed | Stopped) for each in outcomes):
                 return
 
     tasks = [asyncio.create_task(work(), name="branch") for _ in range(min(width, count))]

@@ -11,6 +11,7 @@ import orjson
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.inputs import InvalidInputsError
 from hark.daemon.engine.matcher import Start
+from hark.daemon.engine.payload import encode
 from hark.daemon.engine.program import Program
 from hark.daemon.engine.programs import Programs
 from hark.daemon.engine.registry import workflow_of
@@ -58,12 +59,13 @@ class Starts:
         workflow = workflow_of(row, slug, orjson.loads(row["head"]))
         try:
             applied = workflow.inputs.apply(inputs)
+            encoded = encode(applied, "the inputs")
         except InvalidInputsError as error:
             raise UnprocessableError(str(error)) from error
 
         def explicit(event_id: EventId) -> Start:
             identifier = execution_id(event_id, workflow.id)
-            return Start(identifier, workflow, None, applied, None, mode=mode, metadata=metadata)
+            return Start(identifier, workflow, None, applied, encoded, None, mode=mode, metadata=metadata)
 
         event = NewEvent(
             tenant_id=tenant_id,
@@ -112,7 +114,12 @@ class Starts:
                 sql("last_ordinal"), tenant_id, workflow_id, event_id, *same_millisecond(event_id)
             )
             following = execution_id(event_id, workflow_id, last + 1)
-            if await connection.fetchval(sql("insert_retry"), tenant_id, identifier, following, last + 1) is None:
+            if (
+                await connection.fetchval(
+                    sql("insert_retry"), tenant_id, identifier, following, last + 1, program.timeout
+                )
+                is None
+            ):
                 return None
             if not from_start:
                 failed = orjson.loads(state["error"] or "{}").get("step") or ""

@@ -22,6 +22,7 @@ def begin_step(
     text = None if decision is None else run.encoded(decision(), what="the step's decision")[0]
     record = StepRecord(path, run.next_seq(), node.verb, "running", input=text, started_at=run.now())
     run.record(record)
+    run.open[path] = record
     return record
 
 
@@ -55,6 +56,7 @@ def end_step(
         except HarkError as error:
             return end_step(run, node, path, frame, failure(error, path), begun=begun)
     run.record(record)
+    run.open.pop(path, None)
     frame.steps[node.id] = {"output": None if failed else output, "status": record.status, "error": view}
     return failed
 

@@ -73,9 +73,7 @@ def _make_cluster(home: Home, binaries: Path, scratch: Path) -> None:
         *settings,
     )
     single_user = (binaries / "postgres", "--single", "-D", data, "-c", "logging_collector=off", "postgres")
-    # The user is named like the schema: with the default path, what people create unqualified would land in Hark's own.
-    text = "CREATE DATABASE hark\n\nALTER DATABASE hark SET search_path = public\n\n"
-    run_program(home.account, *single_user, text=text)
+    run_program(home.account, *single_user, text="CREATE DATABASE hark\n")
 
 
 def _refuse_other_major(data: Path) -> None:

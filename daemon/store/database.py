@@ -29,10 +29,18 @@ _AWAY: tuple[type[BaseException], ...] = (
     pg.OperatorInterventionError,
     pg.TooManyConnectionsError,
     pg.ReadOnlySQLTransactionError,
+    pg.InsufficientResourcesError,
+    pg.PostgresSystemError,
     pg.InterfaceError,
     pg.InternalClientError,
 )
-"""What asyncpg raises when the server is away, shutting down, a standby, or when the connection broke under a call."""
+"""What asyncpg raises when the server is away, shutting down, a standby, out of room, or when the connection broke."""
+IN_THE_WAY: tuple[type[BaseException], ...] = (
+    pg.TransactionRollbackError,
+    pg.LockNotAvailableError,
+    pg.IdleInTransactionSessionTimeoutError,
+)
+"""What another transaction was to blame for: the engine's own statements are tried again, like after an outage."""
 
 _OUR_FAULT = (ValueError, pg.UnsupportedClientFeatureError)
 """What looks like those and is a defect of the caller: an argument that does not fit, a feature that is not there."""
@@ -54,11 +62,11 @@ def sql(name: str) -> str:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn what asyncpg raises when the database is away into UnavailableError."""
+def translated(*also: type[BaseException]) -> Iterator[None]:
+    """Turn what asyncpg raises when the database is away, and what is named, into UnavailableError."""
     try:
         yield
-    except _AWAY as error:
+    except (*_AWAY, *also) as error:
         if isinstance(error, _OUR_FAULT):
             raise
         raise UnavailableError(f"the database is not available: {str(error) or type(error).__name__}") from error
@@ -164,7 +172,7 @@ class Lane:
     async def connection(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
         """Hand out the connection. Whatever leaves it unusable closes it; the next call opens another."""
         async with self._turn:
-            with translated():
+            with translated(*IN_THE_WAY):
                 connection = await self._open()
                 try:
                     yield connection

@@ -140,7 +140,8 @@ class Listening:
         """Bring the server's channels in line with what is wanted, then tell the ears that are new."""
         async with self._turn:
             connection = await self._open()
-            wanted = {channel for channels, _ in self._wanted.values() for channel in channels}
+            asked = dict(self._wanted)
+            wanted = {channel for channels, _ in asked.values() for channel in channels}
             with translated():
                 async with asyncio.timeout(DEAF_AFTER_S):
                     for channel in wanted - self._on_server:
@@ -148,8 +149,9 @@ class Listening:
                     for channel in self._on_server - wanted:
                         await connection.remove_listener(channel, self._heard)
             self._on_server = wanted
-        for key, (channels, ears) in list(self._wanted.items()):
-            if self._tuned.get(key) != channels:
+        # Those only that were asked for before the LISTEN: who came in between is told by a turn of their own.
+        for key, (channels, ears) in asked.items():
+            if key in self._wanted and self._tuned.get(key) != channels:
                 self._tuned[key] = channels
                 ears.tuned(channels)
 

@@ -206,7 +206,9 @@ async def test_steps_still_to_come_are_pending_and_cancelling_ends_it(api: ApiUn
 
     async def running() -> models.ExecutionDetail | None:
         found = await api.client.execution(started.execution_id or "")
-        return found if any(step.path == "hold" and step.status == "running" for step in found.steps) else None
+        # The execution and its steps are read one after the other: either may be the older.
+        both = found.current_step == "hold" and any(step.status == "running" for step in found.steps)
+        return found if both else None
 
     execution = await api.hark.until(running)
     assert [(step.path, step.status) for step in execution.steps] == [

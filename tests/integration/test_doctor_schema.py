@@ -82,7 +82,7 @@ async def test_every_kind_of_object_is_looked_at(look: Look) -> None:
             "ALTER TABLE hark.workflows DISABLE TRIGGER workflows_touch",
             "trigger workflows.workflows_touch has changed",
         ),
-        ("DROP FUNCTION hark.create_history_partitions", "function create_history_partitions(until timestamp with"),
+        ("DROP FUNCTION hark.create_history_partitions", "function create_history_partitions(parent text"),
         ("ALTER FUNCTION hark.id_floor VOLATILE", "function id_floor(moment timestamp with time zone) has changed"),
         ("GRANT EXECUTE ON FUNCTION hark.capture_change TO PUBLIC", "function capture_change() has changed"),
         ("COMMENT ON TABLE hark.events IS NULL", "comment events.relation is missing"),
@@ -119,7 +119,7 @@ async def test_what_is_extra_is_a_warning(
 
 
 async def test_partitions_are_no_extras(look: Look, connection: asyncpg.Connection) -> None:
-    assert await connection.fetchval("SELECT hark.create_history_partitions(now() + interval '8 weeks')") > 0
+    assert await connection.fetchval("SELECT hark.create_history_partitions('events', now() + interval '8 weeks')") > 0
     assert [finding.level for finding in await look("objects")] == ["ok"]
 
 

@@ -294,14 +294,17 @@ async def test_a_table_may_change_while_a_session_that_has_captured_goes_on(capt
 async def test_many_changes_in_one_transaction_cost_one_transaction_id(capture: Capture) -> None:
     """A block with EXCEPTION that writes takes a transaction id; with thousands, all snapshots become slow."""
     await capture.watched(watch())
-    await capture.connection.execute("BEGIN")
-    for _ in range(100):
-        await capture.connection.execute("INSERT INTO clients (name) VALUES ('a')")
-    mine = await capture.connection.fetchval("SELECT pg_current_xact_id()::text::bigint")
-    await capture.connection.execute("COMMIT")
-    taken = await capture.connection.fetchval("SELECT pg_current_xact_id()::text::bigint") - mine
-    assert taken == 2
-    assert len(await capture.seen()) == 100
+    taken = []
+    for _ in range(5):
+        await capture.connection.execute("BEGIN")
+        for _ in range(100):
+            await capture.connection.execute("INSERT INTO clients (name) VALUES ('a')")
+        mine = await capture.connection.fetchval("SELECT pg_current_xact_id()::text::bigint")
+        await capture.connection.execute("COMMIT")
+        taken.append(await capture.connection.fetchval("SELECT pg_current_xact_id()::text::bigint") - mine)
+    # Others on the server take ids too, but hardly every time.
+    assert min(taken) == 2
+    assert len(await capture.seen()) == 500
 
 
 # ------------------------------------------------------------------ large statements
@@ -425,11 +428,13 @@ async def test_capture_all_captures_what_the_filter_would_hold_back(capture: Cap
 
 async def test_row_triggers_in_bulk_cost_one_transaction_id(capture: Capture) -> None:
     await capture.watched(watch(operations=["insert"], when="new.n > 0"))
-    before = await capture.connection.fetchval("SELECT pg_current_xact_id()::text::bigint")
-    await capture.connection.execute("INSERT INTO clients (n) SELECT i FROM generate_series(1, 300) AS i")
-    after = await capture.connection.fetchval("SELECT pg_current_xact_id()::text::bigint")
-    assert after - before == 3
-    assert len(await capture.seen()) == 300
+    taken = []
+    for _ in range(5):
+        before = await capture.connection.fetchval("SELECT pg_current_xact_id()::text::bigint")
+        await capture.connection.execute("INSERT INTO clients (n) SELECT i FROM generate_series(1, 300) AS i")
+        taken.append(await capture.connection.fetchval("SELECT pg_current_xact_id()::text::bigint") - before)
+    assert min(taken) == 3
+    assert len(await capture.seen()) == 1500
 
 
 # ------------------------------------------------------------------ partitions and children

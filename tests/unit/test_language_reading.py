@@ -1,7 +1,5 @@
 """Reading: YAML 1.2 and JSON with places, and everything that is refused before a definition is looked at."""
 
-
-
 from __future__ import annotations
 
 import json

@@ -51,13 +51,22 @@ def test_lone_surrogates_are_refused() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=4, max_size=20), texts, texts)
 def test_a_secret_is_found_wherever_it_stands(secret: str, before: str, after: str) -> None:
-    masked = orjson.loads(Masker([secret]).mask(orjson.dumps({"text": before + secret + after}).decode()))
-    assert secret not in masked["text"] or secret in (before + "***" + after)
+    masker = Masker([secret])
+    value = {"list": [before + secret + after], secret: 1}
+    assert masker.finds(orjson.dumps(value).decode())
+    masked = masker.masked(value)
+    assert secret not in masked
+    assert masked["list"] == [(before + secret + after).replace(secret, "***")]
 
 
 def test_of_two_secrets_the_longer_one_goes_first() -> None:
-    assert Masker(["abcd", "abcdef"]).mask('"x abcdef y"') == '"x *** y"'
+    assert Masker(["abcd", "abcdef"]).masked("x abcdef y") == "x *** y"
 
 
-def test_short_values_are_left_alone() -> None:
-    assert Masker(["1", "no"]).mask('"no 1"') == '"no 1"'
+def test_short_values_and_parts_of_numbers_are_left_alone() -> None:
+    """A secret of digits inside a longer number used to break the JSON that it was replaced in."""
+    assert Masker(["1", "no", "1234"]).masked(["no 1", 99123499, True, 1234]) == ["no 1", 99123499, True, "***"]
+
+
+def test_a_secret_of_several_lines_is_found() -> None:
+    assert Masker(["BEGIN\nkey\n"]).masked('a "BEGIN\nkey\n" b') == 'a "***" b'

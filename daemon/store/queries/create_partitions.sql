@@ -1,2 +1,2 @@
--- Makes the history partitions of the coming weeks.
-SELECT hark.create_history_partitions()
+-- Makes one history table's partitions of the coming weeks.
+SELECT hark.create_history_partitions($1)

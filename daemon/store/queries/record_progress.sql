@@ -18,15 +18,17 @@ WITH licence AS MATERIALIZED (
             error = excluded.error, due_at = excluded.due_at, started_at = excluded.started_at,
             completed_at = excluded.completed_at
         WHERE s.status IN ('pending', 'running', 'waiting', 'retrying')
+    RETURNING 1
 ), executions AS (
     UPDATE hark.workflow_executions AS e
-    SET status = u.status, output = u.output::jsonb, error = u.error::jsonb, due_at = u.due_at,
+    SET status = u.status, output = u.output::jsonb, error = u.error::jsonb,
+        -- Somebody wants it cancelled and has not been heard: it does not wait, the next claim ends it.
+        due_at = CASE WHEN u.status = 'waiting' AND e.cancel_requested_at IS NOT NULL THEN now() ELSE u.due_at END,
         pending_reason = u.pending_reason, completed_at = u.completed_at, instance_id = NULL, claims = 0
     FROM licence, unnest($16::uuid[], $17::uuid[], $18::text[], $19::text[], $20::text[], $21::timestamptz[],
                          $22::text[], $23::timestamptz[])
         AS u (tenant_id, id, status, output, error, due_at, pending_reason, completed_at)
     WHERE e.tenant_id = u.tenant_id AND e.id = u.id AND e.instance_id = $1 AND e.status = 'running'
-    RETURNING e.id
 ), logs AS (
     INSERT INTO hark.workflow_logs (tenant_id, execution_id, id, path, level, message, data)
     SELECT u.tenant_id, u.execution_id, u.id, u.path, u.level, u.message, u.data::jsonb
@@ -40,4 +42,4 @@ WITH licence AS MATERIALIZED (
         AS u (tenant_id, execution_id, id, type, path, detail)
     ON CONFLICT (tenant_id, execution_id, id) DO NOTHING
 )
-SELECT (SELECT id FROM licence) AS licence, ARRAY(SELECT id FROM executions) AS changed
+SELECT (SELECT id FROM licence) AS licence, (SELECT count(*) FROM steps) AS steps

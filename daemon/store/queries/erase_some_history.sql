@@ -1,0 +1,7 @@
+-- Erases some of a workflow's executions with all that belongs to them; how many. Large histories go piece by piece.
+WITH piece AS MATERIALIZED (
+    SELECT array_agg(e.id) AS ids
+    FROM (SELECT id FROM hark.workflow_executions WHERE tenant_id = $1 AND workflow_id = $2 LIMIT $3) AS e
+)
+SELECT coalesce(cardinality(ids), 0) AS count, CASE WHEN ids IS NOT NULL THEN hark.erase_executions($1, ids) END AS done
+FROM piece

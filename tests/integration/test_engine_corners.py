@@ -1,0 +1,228 @@
+"""What went wrong once, or would if the order of two lines were changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from support.engine import EngineUnderTest, running_engine
+
+from hark.daemon.engine.services import _HomeTransaction
+
+PEM = '-----BEGIN KEY-----\nAbC"d\n-----END KEY-----\n'
+
+
+@pytest.fixture
+async def hark(database_url: str) -> AsyncIterator[EngineUnderTest]:
+    """Run an engine for the test."""
+    async with running_engine(database_url, secrets={"pem": PEM, "digits": "123456"}) as engine:
+        yield engine
+
+
+def flow(steps: str, **fields: str) -> str:
+    """Write a workflow that the event GO starts."""
+    head = "".join(f"{name}: {value}\n" for name, value in fields.items())
+    return f"id: flow\nname: Flow\ntriggers: [{{type: event, event: GO}}]\n{head}steps:\n{steps}\n"
+
+
+async def again(hark: EngineUnderTest) -> None:
+    """Give everything back as a crash does, and let it be taken up again."""
+    await hark.engine.executor.abort()
+    await hark.database.pool.execute(
+        "UPDATE hark.workflow_executions SET status = 'pending', instance_id = NULL WHERE status = 'running'"
+    )
+    hark.engine.claimer.work_arrived()
+
+
+async def test_sql_that_is_rolled_back_is_not_on_record(hark: EngineUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release in the middle of COMMIT used to write the record of the step that was rolled back."""
+    reached, held = asyncio.Event(), asyncio.Event()
+    original = _HomeTransaction.record
+
+    async def record(self: _HomeTransaction, progress: Any) -> None:
+        await original(self, progress)
+        reached.set()
+        await held.wait()
+
+    monkeypatch.setattr(_HomeTransaction, "record", record)
+    await hark.database.pool.execute("CREATE TABLE public.marks (n integer)")
+    await hark.apply(flow('  - {id: a, action: update_database, with: {sql: "INSERT INTO public.marks VALUES (1)"}}'))
+    receipt = await hark.emit("GO")
+    await reached.wait()
+    hark.engine.executor.interrupt(receipt.executions[0], "released")
+    await hark.until(lambda: not hark.engine.executor.runs(receipt.executions[0]))
+    assert "a" not in (await hark.execution(receipt.executions[0]))["steps"]
+    held.set()
+    hark.engine.claimer.work_arrived()
+    assert (await hark.ended(receipt.executions[0]))["status"] == "completed"
+    assert await hark.database.pool.fetchval("SELECT count(*) FROM public.marks") == 1
+
+
+async def test_a_workflows_timeout_ends_a_wait(hark: EngineUnderTest) -> None:
+    """A walk over what is on record never let the timer fire, and the execution was claimed over and over."""
+    await hark.apply(flow("  - {id: w, wait: 1h}", timeout="1500ms"))
+    done = await hark.run("GO")
+    assert done["status"] == "timeout"
+
+
+async def test_a_containers_timeout_ends_a_wait_in_it(hark: EngineUnderTest) -> None:
+    await hark.apply(flow("  - {id: p, timeout: 1500ms, parallel: {one: [{id: w, wait: 1h}]}}"))
+    done = await hark.run("GO")
+    assert (done["status"], done["error"]["class"], done["error"]["step"]) == ("failed", "timeout", "p")
+
+
+async def test_a_timeout_of_try_still_runs_catch_and_finally(hark: EngineUnderTest) -> None:
+    await hark.apply(
+        flow(
+            """
+  - id: t
+    timeout: 100ms
+    try: [{id: slow, action: probe, with: {hold: true}}]
+    catch: [{id: caught, set: {why: "${{ error.class }}"}}]
+    finally: [{id: tidy, set: {tidied: true}}]
+""",
+            output='["${{ vars.why }}", "${{ vars.tidied }}"]',
+        )
+    )
+    assert (await hark.run("GO"))["output"] == ["timeout", True]
+
+
+async def test_outputs_that_are_too_large_together_fail_the_loop(hark: EngineUnderTest) -> None:
+    await hark.apply(
+        flow('  - {id: e, for_each: [1, 2, 3, 4, 5, 6], do: [{id: big, set: {x: "${{ event.data.text }}"}}]}')
+    )
+    done = await hark.run("GO", {"text": "x" * 900_000})
+    assert (done["status"], done["error"]["step"]) == ("failed", "e")
+
+
+async def test_secrets_of_several_lines_and_of_digits_are_masked(hark: EngineUnderTest) -> None:
+    await hark.apply(
+        flow(
+            """
+  - {id: a, action: log_event, with: {message: "key ${{ secrets.pem }}"}}
+  - {id: b, set: {number: 991234569, exact: "${{ secrets.digits }}"}}
+  - {id: c, emit: {type: TOLD, data: {key: "${{ secrets.pem }}"}}}
+"""
+        )
+    )
+    done = await hark.run("GO")
+    assert done["status"] == "completed"
+    assert done["logs"][0]["message"] == "key ***"
+    assert done["steps"]["b"]["output"] == {"number": 991234569, "exact": "***"}
+    assert "BEGIN" not in str(done)
+    assert await hark.database.pool.fetchval("SELECT data ->> 'key' FROM hark.events WHERE type = 'TOLD'") == "***"
+
+
+async def test_an_emit_that_is_repeated_is_the_same_event_though_it_tells_another_time(hark: EngineUnderTest) -> None:
+    await hark.apply(
+        flow(
+            '  - {id: say, emit: {type: TOLD, data: {at: "${{ now }}"}}}\n  - {id: h, action: probe, with: {hold: true}}'
+        )
+    )
+    receipt = await hark.emit("GO")
+    await hark.probe.called.wait()
+    await hark.database.pool.execute("DELETE FROM hark.workflow_steps WHERE path = 'say'")
+    await again(hark)
+    await hark.until(lambda: len(hark.probe.calls) == 2)
+    hark.probe.release.set()
+    assert (await hark.ended(receipt.executions[0]))["status"] == "completed"
+    assert await hark.database.pool.fetchval("SELECT count(*) FROM hark.events WHERE type = 'TOLD'") == 1
+
+
+async def test_a_graph_that_failed_begins_nothing_new_when_it_is_walked_again(hark: EngineUnderTest) -> None:
+    await hark.apply(
+        flow(
+            """
+  - {id: bad, needs: [], action: probe, with: {fail: broken}}
+  - {id: one, needs: [], wait: 100ms}
+  - {id: two, needs: [one], action: probe}
+""",
+            on_error="[{id: w, wait: 1500ms}, {id: told, action: probe}]",
+        )
+    )
+    done = await hark.run("GO")
+    assert done["status"] == "failed"
+    assert [call[0] for call in hark.probe.calls] == ["bad", "told"]
+
+
+async def test_items_that_wait_keep_their_places(hark: EngineUnderTest) -> None:
+    await hark.apply(
+        flow(
+            """
+  - id: e
+    for_each: [1, 2, 3, 4, 5]
+    parallel: 2
+    do: [{id: begin, action: probe}, {id: w, wait: 1h}]
+"""
+        )
+    )
+    receipt = await hark.emit("GO")
+
+    async def waits() -> bool:
+        return bool((await hark.execution(receipt.executions[0]))["status"] == "waiting")
+
+    await hark.until(waits)
+    assert sorted(call[0] for call in hark.probe.calls) == ["e[0].begin", "e[1].begin"]
+
+
+async def test_inputs_that_cannot_be_stored_keep_nobody_else_from_starting(hark: EngineUnderTest) -> None:
+    await hark.apply(
+        """
+id: greedy
+name: Greedy
+triggers: [{type: event, event: GO, inputs: {text: "${{ event.data.parts.join(string(b'\\\\000')) }}"}}]
+steps: [{id: a, set: {x: 1}}]
+---
+id: modest
+name: Modest
+triggers: [{type: event, event: GO}]
+steps: [{id: a, set: {x: 1}}]
+"""
+    )
+    receipt = await hark.emit("GO", {"parts": ["a", "b"]})
+    assert len(receipt.executions) == 1
+    assert (await hark.ended(receipt.executions[0]))["status"] == "completed"
+    reason = await hark.database.pool.fetchval("SELECT reason FROM hark.event_decisions")
+    assert reason == "inputs_invalid"
+
+
+async def test_waiting_for_an_end_leaves_nothing_behind(hark: EngineUnderTest) -> None:
+    await hark.apply(flow("  - {id: a, set: {x: 1}}"))
+    await hark.run("GO")
+    done = await hark.run("GO")
+    await hark.ended(done["id"])
+    assert hark.engine._waiting == {}
+
+
+async def test_a_cancel_that_comes_while_an_execution_goes_to_wait_is_heard(hark: EngineUnderTest) -> None:
+    await hark.apply(flow("  - {id: h, action: probe, with: {hold: true}}\n  - {id: w, wait: 1h}"))
+    receipt = await hark.emit("GO")
+    await hark.probe.called.wait()
+    # As another instance writes it, whose message is lost.
+    await hark.database.pool.execute("UPDATE hark.workflow_executions SET cancel_requested_at = now()")
+    hark.probe.release.set()
+    assert (await hark.ended(receipt.executions[0]))["status"] == "cancelled"
+
+
+async def test_a_retry_has_the_workflows_timeout_too(hark: EngineUnderTest) -> None:
+    await hark.apply(flow("  - {id: bad, action: probe, with: {fail: broken}}", timeout="1h"))
+    failed = await hark.run("GO")
+    following = await hark.engine.retry(failed["tenant_id"], failed["id"])
+    assert (await hark.ended(following))["deadline_at"] is not None
+
+
+async def test_executions_that_nobody_runs_are_given_back(
+    hark: EngineUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to a claim was lost after its COMMIT: on record as running here, and nobody knew."""
+    monkeypatch.setattr("hark.daemon.engine.strandings.AFTER_S", 0.0)
+    await hark.apply(flow("  - {id: a, action: probe, with: {hold: true}}"))
+    receipt = await hark.emit("GO")
+    await hark.probe.called.wait()
+    await hark.engine.executor.abort()
+    assert await hark.engine._strandings.release(hark.engine.instance.id) == 1
+    hark.probe.release.set()
+    hark.engine.claimer.work_arrived()
+    assert (await hark.ended(receipt.executions[0]))["status"] == "completed"
