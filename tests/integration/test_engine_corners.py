@@ -118,7 +118,10 @@ async def test_secrets_of_several_lines_and_of_digits_are_masked(hark: EngineUnd
 async def test_an_emit_that_is_repeated_is_the_same_event_though_it_tells_another_time(hark: EngineUnderTest) -> None:
     await hark.apply(
         flow(
-            '  - {id: say, emit: {type: TOLD, data: {at: "${{ now }}"}}}\n  - {id: h, action: probe, with: {hold: true}}'
+            """
+  - {id: say, emit: {type: TOLD, data: {at: "${{ now }}"}}}
+  - {id: h, action: probe, with: {hold: true}}
+"""
         )
     )
     receipt = await hark.emit("GO")
