@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -96,7 +97,7 @@ async def list_workflows(call: Call[WorkflowsQuery, NoBody]) -> dict[str, Any]:
 @table.add("POST /api/workflows", scope="write", answer=WorkflowDetail, status=201, media=_MEDIA)
 async def create_workflow(call: Call[Query, NoBody]) -> Row:
     """Create a workflow of a definition in JSON or YAML."""
-    loaded = _definition(call)
+    loaded = await asyncio.to_thread(_definition, call)
     slug = loaded.workflow.id
     if await call.services.listing.get_workflow_id(call.tenant_id, slug) is not None:
         raise ConflictError(f"there is a workflow {slug!r} already; PUT /api/workflows/{slug} replaces it")
@@ -125,7 +126,7 @@ async def replace_workflow(call: Call[Query, NoBody]) -> Row:
     name = call.name("workflow")
     known = await call.services.listing.get_workflow_id(call.tenant_id, name)
     slug = name if known is None else known[1]
-    loaded = _definition(call)
+    loaded = await asyncio.to_thread(_definition, call)
     if loaded.workflow.id != slug:
         problem = loaded.problem(("id",), f"the definition's id is {loaded.workflow.id!r}, not {slug!r}")
         raise DefinitionError([problem])
@@ -195,7 +196,7 @@ async def list_executions_of_workflow(call: Call[ExecutionsQuery, NoBody]) -> di
 async def apply_definitions(call: Call[Query, ApplyBody]) -> dict[str, Any]:
     """Apply definitions from several files: all of them, or none."""
     body = call.body
-    loaded = _load_files(call, body.files)
+    loaded = await asyncio.to_thread(_load_files, call, body.files)
     if body.prune and not loaded:
         raise UnprocessableError("prune: with no definitions at all, every workflow would be archived")
     applied = await call.services.publisher.apply(
@@ -209,7 +210,7 @@ async def apply_definitions(call: Call[Query, ApplyBody]) -> dict[str, Any]:
 async def validate_definitions(call: Call[Query, ValidateBody]) -> dict[str, Any]:
     """Check definitions as applying them would, the database's side included."""
     try:
-        loaded = _load_files(call, call.body.files)
+        loaded = await asyncio.to_thread(_load_files, call, call.body.files)
         applied = await call.services.publisher.apply(call.tenant_id, loaded, dry_run=True)
     except DefinitionError as error:
         return {"valid": False, "items": [], "problems": [problem_item(problem) for problem in error.problems]}

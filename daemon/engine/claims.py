@@ -13,6 +13,7 @@ from uuid import UUID
 import orjson
 import structlog
 
+from hark.daemon.engine.background import Background
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.records import ENGINE_PLANNER, StepRecord
 from hark.daemon.store.database import Database, Lane, Record
@@ -59,20 +60,15 @@ class Claimer:
         self._wake = asyncio.Event()
         self._due_at: datetime | None = None
         self._queued = True
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("claimer", self._run)
 
     def start(self) -> None:
         """Start to claim."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="claimer")
+        self._task.start()
 
     async def stop(self) -> None:
         """Claim nothing more; idempotent."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await self._task.stop()
         await self._lane.stop()
 
     @property

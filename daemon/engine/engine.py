@@ -14,6 +14,7 @@ import structlog
 
 from hark.actions.http_client import HttpClient
 from hark.actions.sql import named_connections
+from hark.daemon.engine.background import Background
 from hark.daemon.engine.claims import Claimer
 from hark.daemon.engine.clock import DatabaseClock
 from hark.daemon.engine.executor import Executor, Signals
@@ -130,7 +131,11 @@ class Engine:
         self._unattached = False
         self._work_to_share = asyncio.Event()
         self._strandings = Strandings(database, self.executor.runs)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = [
+            Background("follow registry", self._follow_registry),
+            Background("tend", self._tend),
+            Background("share work", self._share_work),
+        ]
         self._started = False
 
     # ------------------------------------------------------------------ life
@@ -149,11 +154,8 @@ class Engine:
         await self.listening.start()
         await self.listeners.start()
         self.maintenance.start()
-        self._tasks = [
-            asyncio.create_task(self._follow_registry(), name="follow registry"),
-            asyncio.create_task(self._tend(), name="tend"),
-            asyncio.create_task(self._share_work(), name="share work"),
-        ]
+        for task in self._tasks:
+            task.start()
         self._started = True
         log.info("engine.started", instance=str(self.instance.id), workflows=len(self.registry))
 
@@ -183,11 +185,8 @@ class Engine:
         log.info("engine.stopped")
 
     async def _stop_tasks(self) -> None:
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        for task in self._tasks:
+            await task.stop()
 
     # ------------------------------------------------------------------ what others ask for
 

@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from hark._version import __version__
+from hark.daemon.engine.background import Background
 from hark.daemon.engine.clock import DatabaseClock
 from hark.daemon.engine.host import ProcessIdentity, this_process
 from hark.daemon.store.database import Database, Lane, sql
@@ -62,22 +63,19 @@ class Instance:
         self._good_since: float | None = None
         self._last_beat = 0.0
         self._lost = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("instance heartbeat", self._keep)
 
     async def start(self) -> None:
         """Take a licence and keep it."""
         await self._register()
         await self._reclaim()
-        self._task = asyncio.create_task(self._keep(), name="instance heartbeat")
+        self._task.start()
 
     async def stop(self) -> None:
         """Give the licence back; idempotent."""
-        task, self._task = self._task, None
-        if task is None:
+        if not self._task.runs:
             return
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await self._task.stop()
         with suppress(UnavailableError):
             await self._lane.fetch("leave_instance", self.id)
         await self._lane.stop()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 import structlog
 
+from hark.daemon.engine.background import Background
 from hark.workflows.catalogue import ActiveTrigger, Catalogue, Health, Listener, ListenerContext
 from hark.workflows.errors import UnavailableError
 
@@ -25,7 +25,7 @@ class Listeners:
         self._triggers: Sequence[ActiveTrigger] = ()
         self._failed: dict[str, str] = {}
         self._started = False
-        self._retry: asyncio.Task[None] | None = None
+        self._retry = Background("attach listeners", self._try_again)
 
     async def start(self) -> None:
         """Start all listeners with what is attached so far."""
@@ -37,11 +37,7 @@ class Listeners:
     async def stop(self) -> None:
         """Stop all listeners; idempotent, safe before start."""
         self._started = False
-        if self._retry is not None:
-            self._retry.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._retry
-            self._retry = None
+        await self._retry.stop()
         for listener in reversed(self._listeners.values()):
             await listener.stop()
 
@@ -52,8 +48,7 @@ class Listeners:
             return
         for kind in self._listeners:
             await self._attach(kind)
-        if self._failed and (self._retry is None or self._retry.done()):
-            self._retry = asyncio.create_task(self._try_again(), name="attach listeners")
+        self._retry.start()
 
     async def _attach(self, kind: str) -> None:
         try:
@@ -67,7 +62,7 @@ class Listeners:
             self._failed.pop(kind, None)
 
     async def _try_again(self) -> None:
-        while self._failed:
+        while True:
             await asyncio.sleep(RETRY_S)
             for kind in list(self._failed):
                 await self._attach(kind)

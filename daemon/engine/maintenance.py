@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 import structlog
 
+from hark.daemon.engine.background import Background
 from hark.daemon.store.database import Database
 from hark.workflows.errors import UnavailableError
 from hark.workflows.ids import floor_of
@@ -34,20 +34,9 @@ class Maintenance:
         self._database = database
         self._now = now
         self._retention = unmatched_retention
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Start to keep house."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="maintenance")
-
-    async def stop(self) -> None:
-        """Stop; idempotent."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        self._task = Background("maintenance", self._run)
+        self.start = self._task.start
+        self.stop = self._task.stop
 
     async def _run(self) -> None:
         while True:

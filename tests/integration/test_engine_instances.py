@@ -33,9 +33,7 @@ steps:
 async def died(one: EngineUnderTest) -> None:
     """Let an instance vanish as a killed process does: no goodbye, no record, its licence still there."""
     engine = one.engine
-    if engine.instance._task is not None:
-        engine.instance._task.cancel()
-        engine.instance._task = None
+    await engine.instance._task.stop()
     await engine.claimer.stop()
     for execution in engine.executor._runs.values():
         execution.ending = "fenced"
