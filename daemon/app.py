@@ -94,8 +94,8 @@ def _on_signals(stop: asyncio.Event) -> None:
             sys.stderr.flush()
             # The second signal: everything acknowledged is committed, and the next start takes up the rest.
             signal.raise_signal(signal.SIGKILL)
-        log.info("daemon.asked_to_stop", signal=name)
         stop.set()
+        log.info("daemon.asked_to_stop", signal=name)
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
-from typing import Any, Literal, TextIO
+from contextlib import suppress
+from typing import Any, Literal, TextIO, cast
 
 import orjson
 import structlog
@@ -15,20 +17,42 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 Format = Literal["auto", "console", "json"]
 
 
+class Unfailing(io.TextIOBase):
+    """A stream for logs: when nobody reads it any more, a line is lost and nothing else.
+
+    A closed pipe would otherwise raise wherever something is logged, in a signal handler or in the engine's loops.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, if it can be written."""
+        with suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if it can be flushed."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def configure_logging(level: str = "info", form: Format = "auto", stream: TextIO | None = None) -> None:
     """Set up structlog, and send what libraries say through the standard module the same way.
 
     Ids that belong to a whole task are bound with `structlog.contextvars.bind_contextvars`.
     """
-    stream = stream or sys.stderr
-    console = form == "console" or (form == "auto" and stream.isatty())
+    given = stream or sys.stderr
+    stream = cast("TextIO", Unfailing(given))
+    console = form == "console" or (form == "auto" and given.isatty())
     threshold = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if console else "iso", utc=not console),
     ]
-    final = _console(stream) if console else _json()
+    final = _console(colors=given.isatty()) if console else _json()
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -38,8 +62,8 @@ def configure_logging(level: str = "info", form: Format = "auto", stream: TextIO
     _route_standard_logging(threshold, stream, shared, final)
 
 
-def _console(stream: TextIO) -> list[Processor]:
-    return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+def _console(*, colors: bool) -> list[Processor]:
+    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]
 
 
 def _json() -> list[Processor]:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -230,3 +231,13 @@ async def check(database: str, leads: set[str], acknowledged: list[dict[str, Any
         assert unfinished == 0
     finally:
         await connection.close()
+
+
+async def test_a_daemon_whose_log_nobody_reads_still_stops() -> None:
+    """`hark run | tee log`, then Ctrl-C: tee went first, and the daemon failed at the line that said so."""
+    async with daemon({}, files={}) as one:
+        read, write = os.pipe()
+        await one.start(log=write)
+        os.close(write)
+        os.close(read)
+        assert await one.stop() == 0

@@ -59,12 +59,13 @@ class Daemon:
         """What a request to the API needs."""
         return {"Authorization": f"Bearer {(self.data_dir / 'admin.key').read_text(encoding='utf-8').strip()}"}
 
-    async def start(self) -> None:
-        """Start the process and wait until it is ready."""
+    async def start(self, *, log: int | None = None) -> None:
+        """Start the process and wait until it is ready; it logs to its file, or to a descriptor of the caller's."""
         command = [sys.executable, "-m", "hark", "run", *self._arguments]
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as file:
+            out = file.fileno() if log is None else log
             self.process = await asyncio.to_thread(
-                subprocess.Popen, command, env=self.environment, stdout=log, stderr=log
+                subprocess.Popen, command, env=self.environment, stdout=out, stderr=out
             )
         async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
             while not await self._is_ready(session):
