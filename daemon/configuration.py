@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -23,6 +24,7 @@ _PATHS = frozenset({"data_dir", "mail_dir", "setup", "workflows"})
 # Names under the prefix that are no settings: the secrets of workflows, the file itself, what the tests use.
 _OTHERS = ("HARK_SECRET_", "HARK_CONNECTION_", "HARK_CONFIG", "HARK_TEST_")
 _MASK = "********"
+_PASSWORD_IN_QUERY = re.compile(r"([?&](?:ssl)?password=)[^&]*")
 
 Layer = tuple[str, Mapping[str, Any]]
 """Where values come from (with `{name}` for the setting), and the values."""
@@ -88,12 +90,24 @@ def _shown(value: Any, *, show_secrets: bool) -> str | None:
 
 
 def mask_url(url: str) -> str:
-    """Return a URL without its password."""
+    """Return a URL without its password, wherever libpq would take one from."""
+    url = _PASSWORD_IN_QUERY.sub(rf"\g<1>{_MASK}", url)
     parts = urlsplit(url)
     if parts.password is None:
         return url
     user, _, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:{_MASK}@{host}"))
+
+
+def without_password(url: str) -> tuple[str, str | None]:
+    """Take the password out of a URL; returns what is left, and the password."""
+    inside = urlsplit(url).password
+    found = re.search(r"[?&]password=([^&]*)", url)
+    if inside is not None:
+        return url.replace(f":{inside}@", "@", 1), unquote(inside)
+    if found is not None:
+        return url.replace(found[0], found[0][0] + "connect_timeout=10", 1), unquote(found[1])
+    return url, None
 
 
 def _credentials() -> dict[str, str]:

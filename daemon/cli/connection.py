@@ -38,7 +38,7 @@ class Target:
 def find_target(url: str | None, settings: Settings) -> Target:
     """Find the daemon: the flag, then HARK_URL, then what the daemon wrote into the data directory.
 
-    The local admin key goes nowhere but to a daemon of this machine, or to the address in the settings.
+    The local admin key goes nowhere but to the daemon of this data directory, or to this machine.
     """
     from hark.daemon.runtime_file import read_running
     from hark.daemon.store.key_file import ADMIN_KEY_FILE, read_key
@@ -48,7 +48,7 @@ def find_target(url: str | None, settings: Settings) -> Target:
     address = url or settings.url or local
     if settings.api_key is not None:
         key: str | None = settings.api_key.get_secret_value()
-    elif address.rstrip("/") in (local, settings.url) or _is_loopback(address):
+    elif address.rstrip("/") == local or _is_loopback(address):
         key = read_key(settings.data_dir / ADMIN_KEY_FILE)
     else:
         key = None
@@ -64,8 +64,8 @@ def _loopback(host: str) -> str:
 
 
 def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
     try:
+        host = urlsplit(url).hostname or ""
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False

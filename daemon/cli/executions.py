@@ -26,6 +26,7 @@ from hark.daemon.cli.output import (
     state,
     table,
     utc,
+    visible,
 )
 
 if TYPE_CHECKING:
@@ -155,8 +156,8 @@ def show_line(line: LogLine, *, as_json: bool = False) -> None:
         return
     clock = f"{line.at.astimezone():%H:%M:%S}" if is_terminal() else utc(line.at)
     level = state(line.level).append(" " * (8 - len(line.level)))
-    where = f"{line.workflow}/{line.path or '-'}"
-    text = Text.assemble((clock, "dim"), " ", level, " ", (where, "blue"), "  ", line.message)
+    where = visible(f"{line.workflow}/{line.path or '-'}")
+    text = Text.assemble((clock, "dim"), " ", level, " ", (where, "blue"), "  ", visible(line.message))
     if line.data is not None:
         text.append(f"  {compact(line.data, 200)}", "dim")
     console().print(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,6 +26,10 @@ STYLES = {
 """How words that tell a state look."""
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "    "}
+
+
 @cache
 def console() -> Console:
     """Return the console of stdout. Piped, it writes text as it is: no colours, no line broken, nothing cut off."""
@@ -45,6 +50,11 @@ def _console(stream: TextIO) -> Console:
 def is_terminal() -> bool:
     """Tell whether somebody looks at stdout."""
     return console().is_terminal
+
+
+def visible(text: str) -> str:
+    """Write control characters so that they can be seen: text from outside steers no terminal and fakes no line."""
+    return _CONTROL.sub(lambda found: _NAMED.get(found[0]) or f"\\x{ord(found[0]):02x}", text)
 
 
 def say(text: RenderableType = "") -> None:
@@ -106,7 +116,7 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[RenderableType |
     for name in columns:
         drawn.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(cell) if isinstance(cell, str) else cell or "" for cell in row))
+        drawn.add_row(*(Text(visible(cell)) if isinstance(cell, str) else cell or "" for cell in row))
     return drawn
 
 
@@ -123,7 +133,7 @@ def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[RenderableType 
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split("\n")) or "-"
+    return visible(text) or "-"
 
 
 def fields(pairs: Mapping[str, RenderableType | None]) -> None:
@@ -131,7 +141,7 @@ def fields(pairs: Mapping[str, RenderableType | None]) -> None:
     shown = {name: value for name, value in pairs.items() if value not in (None, "")}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
-        shown_value = value if isinstance(value, Text) else str(value)
+        shown_value = value if isinstance(value, Text) else visible(str(value))
         console().print(Text.assemble((f"{name.ljust(width)}  ", "dim"), shown_value))
 
 

@@ -7,7 +7,6 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import unquote, urlsplit
 
 import typer
 from rich.text import Text
@@ -182,7 +181,7 @@ def version(as_json: Json = False) -> None:
 
 def psql(context: typer.Context) -> None:
     """Open psql on Hark's database; arguments are psql's own: `hark psql -c "SELECT 1"`."""
-    from hark.daemon.configuration import describe
+    from hark.daemon.configuration import describe, without_password
     from hark.daemon.postgres.binaries import find_psql
 
     url = describe(_load(), show_secrets=True)["database_url"]["value"]
@@ -192,7 +191,6 @@ def psql(context: typer.Context) -> None:
     if program is None:
         raise fail("there is no psql here: install PostgreSQL's client")
     # In the environment and not among the arguments: those can be read by everybody on the machine.
-    password = urlsplit(url).password
-    shown = url if password is None else url.replace(f":{password}@", "@", 1)
-    environment = os.environ if password is None else {**os.environ, "PGPASSWORD": unquote(password)}
+    shown, password = without_password(url)
+    environment = os.environ if password is None else {**os.environ, "PGPASSWORD": password}
     os.execve(program, [str(program), "--no-psqlrc", shown, *context.args], environment)  # noqa: S606 - that is the point

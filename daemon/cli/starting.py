@@ -31,11 +31,15 @@ def _json_value(text: str | None, option: str) -> Any:
             text = sys.stdin.read()
         elif text.startswith("@"):
             text = Path(text[1:]).read_text(encoding="utf-8")
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse_constant)
     except OSError as error:
         raise typer.BadParameter(f"{error.filename}: {error.strerror}", param_hint=option) from None
     except ValueError as error:
         raise typer.BadParameter(f"this is no JSON: {error}", param_hint=option) from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def emit(

@@ -25,6 +25,8 @@ from hark.workflows.ids import EventId, ExecutionId, TenantId, new_id, same_mill
 
 log = structlog.get_logger(__name__)
 
+ANSWER_S = 10.0
+"""A sender that waits longer has given up, or soon will."""
 _PAUSE_S = 0.3
 _ATTEMPTS = 3
 """How often one flush is tried when the database goes away under it. Repeating is harmless: the ids are the same."""
@@ -156,7 +158,12 @@ class Ingest:
         Raises UnprocessableError when the data cannot be stored, ConflictError when the key came with other data,
         UnavailableError when the database is away or too much is waiting.
         """
-        return await self._group.submit(self.arrival(event, explicit=explicit))
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await self._group.submit(self.arrival(event, explicit=explicit))
+        except TimeoutError as error:
+            # It may still be stored: a sender with a delivery id that repeats it is answered with what became of it.
+            raise UnavailableError("the database does not answer") from error
 
     def arrival(self, event: NewEvent, *, explicit: Callable[[EventId], Start] | None = None) -> Arrival:
         """Prepare an event for the flush."""

@@ -96,7 +96,7 @@ class Database:
                 min_size=1,
                 max_size=self._pool_size,
                 timeout=self._connect_timeout_s,
-                command_timeout=30,
+                command_timeout=15,
                 server_settings={**_SERVER_SETTINGS, "application_name": "hark"},
             )
 

@@ -269,6 +269,8 @@ class HarkClient:
                 return raw
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unreachable(error) from error
+        except (TypeError, ValueError) as error:
+            raise HarkError(f"this cannot be sent: {error}") from error
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -328,7 +330,7 @@ def _text(value: Any) -> str:
 
 def _part(value: object) -> str:
     """Write a part of a path; nothing in it can lead elsewhere."""
-    return quote(str(value), safe="")
+    return quote(str(value), safe="", errors="replace")
 
 
 def _files(files: Mapping[str, str]) -> list[dict[str, str]]:
