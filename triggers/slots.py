@@ -59,7 +59,17 @@ class Schedule:
     zone: ZoneInfo
 
     def after(self, moment: datetime) -> Iterator[Slot]:
-        """Yield the slots later than `moment`, in order, without end."""
+        """Yield the slots later than `moment`, in order, without end.
+
+        Raises ValueError where the calendar of Python begins and ends, with the years 1 and 9999.
+        """
+        try:
+            yield from self._after(moment)
+        except (OverflowError, ValueError) as error:
+            # The expressions and the zone are good: all that can fail is a date out of range.
+            raise ValueError("due times are known within the years 1 to 9999 only, in UTC and in the zone") from error
+
+    def _after(self, moment: datetime) -> Iterator[Slot]:
         streams = [_stream(expression, self.zone, moment) for expression in self.expressions]
         last = moment
         for slot in heapq.merge(*streams, key=lambda slot: slot.utc):
@@ -82,7 +92,7 @@ class Schedule:
 
 
 def slots_after(schedule: str | Sequence[str], timezone: str, after: datetime, count: int) -> list[Slot]:
-    """Return the next `count` slots later than `after`. Raises ValueError for a bad schedule or zone."""
+    """Return the next `count` slots later than `after`. Raises ValueError for a bad schedule, zone or moment."""
     return list(islice(build(schedule, timezone).after(after), count))
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from hark.daemon.api.models import EventDetail, EventSummary, Page, Received, Subject
 from hark.daemon.api.paging import HistoryQuery, Query, page
@@ -26,7 +27,28 @@ table = Table("events")
 _STRUCTURED = "application/cloudevents+json"
 _BATCH = "application/cloudevents-batch+json"
 _MOST_IN_BATCH = 1000
-_TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
+_LONGEST_SUBJECT = 500
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def _rfc3339(value: Any) -> Any:
+    """Keep pydantic from taking numbers, and strings of digits, for seconds since 1970."""
+    if value is not None and not (isinstance(value, str) and _RFC3339.fullmatch(value)):
+        raise ValueError("write it as RFC 3339 does, such as 2026-01-31T09:00:00Z")
+    return value
+
+
+class _CloudEventBody(NewEventBody):
+    """A CloudEvent, held to the limits of any event, under the names of its own; extensions are left out."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    source: str = Field(min_length=1, max_length=200)
+    subject: str | None = None
+    key: str = Field(alias="id", min_length=1, max_length=500)
+    occurred_at: Annotated[datetime | None, BeforeValidator(_rfc3339)] = Field(default=None, alias="time")
 
 
 class EventsQuery(HistoryQuery):
@@ -97,14 +119,10 @@ def from_cloudevent(tenant_id: TenantId, event: Any) -> NewEvent:
     for name in ("id", "source", "type"):
         if not isinstance(event.get(name), str) or not event[name]:
             raise UnprocessableError(f"{name}: a CloudEvent needs it, as a string")
-    body = NewEventBody.model_construct(
-        type=event["type"],
-        data=_cloud_data(event),
-        source=event["source"],
-        subject=event.get("subject"),
-        key=event["id"],
-        occurred_at=_cloud_time(event.get("time")),
-    )
+    try:
+        body = _CloudEventBody.model_validate({**event, "data": _cloud_data(event)})
+    except ValidationError as error:
+        raise refusal_of(error, "CloudEvent") from error
     return new_event(tenant_id, body)
 
 
@@ -116,15 +134,6 @@ def _cloud_data(event: Mapping[str, Any]) -> Any:
     except (TypeError, ValueError, binascii.Error):
         raise UnprocessableError("data_base64: it is no base64") from None
     return {"encoding": "base64", "body": event["data_base64"]}
-
-
-def _cloud_time(value: Any) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        return _aware(_TIME.validate_python(value))
-    except ValidationError:
-        raise UnprocessableError("time: write it as RFC 3339 does, such as 2026-01-31T09:00:00Z") from None
 
 
 def _binary(call: Call[Any, Any]) -> dict[str, Any]:
@@ -158,18 +167,23 @@ def _subject(value: Subject | str | None) -> tuple[str, str] | None:
     """Read a subject: `{kind, id}`, or `kind/id` as CloudEvents and people write it."""
     if value is None or value == "":
         return None
+    if len(value if isinstance(value, str) else f"{value.kind}/{value.id}") > _LONGEST_SUBJECT:
+        raise UnprocessableError(f"subject: kind/id has at most {_LONGEST_SUBJECT} characters")
     if isinstance(value, Subject):
         return value.kind, value.id
-    if not isinstance(value, str):
-        raise UnprocessableError("subject: write kind/id")
     kind, slash, identifier = value.partition("/")
     return (kind, identifier) if slash and kind and identifier else ("subject", value)
 
 
 def _aware(moment: datetime | None) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
         raise UnprocessableError("a time needs a zone: write 2026-01-31T09:00:00Z")
-    return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise UnprocessableError("a time lies within the years 1 to 9999, in UTC too") from None
 
 
 @table.add("GET /api/events", scope="read", answer=Page[EventSummary], query=EventsQuery)

@@ -89,7 +89,8 @@ async def executions_page(
 
 def _statuses(wanted: Sequence[str] | None) -> list[str] | None:
     known = get_args(ExecutionStatus)
-    statuses = [status.lower() for status in wanted or ()]
+    # The store asks for each status on its own: one named twice would bring its rows twice.
+    statuses = list(dict.fromkeys(status.lower() for status in wanted or ()))
     for status in statuses:
         if status not in known:
             raise UnprocessableError(f"status: {status!r} is none; one of: {', '.join(known)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from pydantic import Field
@@ -59,12 +58,12 @@ async def list_schedules(call: Call[SchedulesQuery, NoBody]) -> dict[str, Any]:
 
 
 def next_slots(expression: str | Sequence[str], timezone: str, after: datetime, count: int) -> list[Row]:
-    """Return the next due times after a moment. Raises UnprocessableError for a bad schedule or zone."""
+    """Return the next due times after a moment. Raises UnprocessableError for a bad schedule, zone or moment."""
     try:
-        schedule = slots.build(expression, timezone)
+        found = slots.slots_after(expression, timezone, after, count)
     except ValueError as error:
         raise UnprocessableError(str(error)) from error
-    return [{"utc": slot.utc, "local": slot.local, "note": slot.note} for slot in islice(schedule.after(after), count)]
+    return [{"utc": slot.utc, "local": slot.local, "note": slot.note} for slot in found]
 
 
 def _text(schedule: str | Sequence[str]) -> str:

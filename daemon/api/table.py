@@ -51,8 +51,11 @@ class Call(Generic[QueryT, BodyT]):
         return self.caller.tenant_id
 
     def name(self, parameter: str) -> str:
-        """Return a part of the path."""
-        return self.request.match_info[parameter]
+        """Return a part of the path. Raises NotFoundError for what no name can be."""
+        name = self.request.match_info[parameter]
+        if not _is_storable(name):
+            raise NotFoundError(f"there is no {parameter} {name!r}")
+        return name
 
     def id(self, parameter: str, what: str) -> UUID:
         """Return a part of the path that must be an id. Raises NotFoundError."""
@@ -145,10 +148,18 @@ async def answer(route: Route, services: Services, request: web.Request) -> web.
 
 
 def _query(model: type[BaseModel], request: web.Request) -> BaseModel:
+    for name, value in request.query.items():
+        if not (_is_storable(name) and _is_storable(value)):
+            raise UnprocessableError(f"parameters: {name!r} holds a character that no text can hold")
     try:
         return model.model_validate(dict(request.query))
     except ValidationError as error:
         raise refusal_of(error, "parameters") from error
+
+
+def _is_storable(text: str) -> bool:
+    """Tell whether PostgreSQL takes a text: without U+0000 and lone surrogates, which stand for bytes not in UTF-8."""
+    return not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text)
 
 
 def _body(model: type[BaseModel], raw: bytes) -> BaseModel:

@@ -351,6 +351,46 @@ async def test_schedules_are_computed_without_any_workflow(api: ApiUnderTest) ->
     assert (slot.workflow, slot.trigger_id, slot.schedule) == ("daily", "nine", "0 9 * * *")
 
 
+@pytest.mark.parametrize(
+    "path, expected",
+    [
+        ("/api/events?type=a%00b", 422),
+        ("/api/events?a%00b=1", 422),
+        ("/api/workflows?q=%00", 422),
+        ("/api/executions?workflow=%00", 422),
+        ("/api/workflows/a%00b", 404),
+        ("/api/actions/a%00b", 404),
+        ("/api/executions/a%00b", 404),
+        ("/api/schedules?expression=@daily&after=9999-12-31T23:59:59Z", 422),
+        ("/api/schedules?expression=@daily&after=0001-01-01T00:00:00Z&timezone=America/New_York", 422),
+    ],
+)
+async def test_an_address_that_asks_for_the_impossible_is_refused(api: ApiUnderTest, path: str, expected: int) -> None:
+    status, problem = await api.get(path)
+    assert (status, problem["status"]) == (expected, expected)
+
+
+async def test_bytes_that_are_no_text_are_refused_in_headers(api: ApiUnderTest) -> None:
+    host, port = api.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /api/events HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {api.key}\r\nConnection: close\r\n"
+    attributes = b"ce-specversion: 1.0\r\nce-id: \xff\r\nce-source: /crm\r\nce-type: GREET\r\n\r\n"
+    writer.write(head.encode() + attributes)
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 422 ")
+    assert (await api.client.events()).items == []
+
+
+async def test_a_status_that_is_named_twice_brings_its_executions_once(api: ApiUnderTest) -> None:
+    await api.client.apply({"broken.yaml": BROKEN})
+    started = [(await api.client.start("broken", wait_s=10)).execution_id for _ in range(4)]
+    found = await api.client.executions(status="failed,FAILED", limit=3)
+    assert [item.id for item in found.items] == started[:0:-1]
+    assert found.next_cursor is not None
+
+
 async def test_watched_tables_tell_whether_their_changes_are_captured(api: ApiUnderTest) -> None:
     pool = api.services.database.pool
     await pool.execute("CREATE TABLE public.clients (id integer PRIMARY KEY, status text)")

@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from hark.daemon.api.events import from_cloudevent, new_event
 from hark.daemon.api.executions import container_of, containers_in, levels_from, not_reached
 from hark.daemon.api.live import LiveQuery
 from hark.daemon.api.paging import HistoryQuery, cursor_of, number_of, page
+from hark.daemon.api.requests import NewEventBody
 from hark.daemon.api.starting import wanted_wait
 from hark.daemon.store.keys import digest_of, new_key
 from hark.workflows.errors import UnprocessableError
-from hark.workflows.ids import floor_of
+from hark.workflows.ids import DEFAULT_TENANT, floor_of
 
 STEPS: list[dict[str, Any]] = [
     {"id": "first", "set": {"x": 1}},
@@ -150,3 +152,45 @@ def test_keys_are_random_and_only_keys_have_digests() -> None:
     assert digest_of(first) != digest_of(second)
     assert digest_of("hark_short") is None
     assert digest_of(f"{first}\n") is None
+
+
+CLOUD_EVENT = {"specversion": "1.0", "id": "1", "source": "/crm", "type": "GREET"}
+
+
+@pytest.mark.parametrize(
+    "attribute, value, said",
+    [
+        ("id", "x" * 6000, "at most 500"),
+        ("id", "\udcff", "unicode"),
+        ("id", "", "needs it"),
+        ("source", "x" * 6000, "at most 200"),
+        ("source", None, "needs it"),
+        ("type", "x" * 6000, "at most 200"),
+        ("subject", "x" * 6000, "at most 500"),
+        ("subject", {"kind": "client", "id": "7"}, "string"),
+        ("time", 5, "RFC 3339"),
+        ("time", "5", "RFC 3339"),
+        ("time", "2026-01-31", "RFC 3339"),
+        ("time", "2026-01-31T09:00:00", "RFC 3339"),
+        ("time", "2026-02-30T09:00:00Z", "day"),
+        ("time", "0001-01-01T00:00:00+14:00", "years 1 to 9999"),
+    ],
+)
+def test_a_cloudevent_is_held_to_the_limits_of_any_event(attribute: str, value: Any, said: str) -> None:
+    with pytest.raises(UnprocessableError, match=said) as refused:
+        from_cloudevent(DEFAULT_TENANT, {**CLOUD_EVENT, attribute: value})
+    assert attribute in str(refused.value)
+
+
+def test_a_cloudevent_keeps_what_it_says_and_leaves_its_extensions() -> None:
+    more = {"time": "2026-01-31T09:00:00.5+01:00", "subject": "client/7", "key": "k", "occurred_at": 5, "data": None}
+    event = from_cloudevent(DEFAULT_TENANT, {**CLOUD_EVENT, **more})
+    assert (event.dedupe_key, event.source, event.type, event.subject) == ("1", "/crm", "GREET", ("client", "7"))
+    assert (event.occurred_at, event.data) == (datetime(2026, 1, 31, 8, 0, 0, 500_000, UTC), {})
+    assert from_cloudevent(DEFAULT_TENANT, {**CLOUD_EVENT, "time": None}).occurred_at is None
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_an_event_cannot_have_occurred_outside_of_the_calendar(moment: str) -> None:
+    with pytest.raises(UnprocessableError, match="years 1 to 9999"):
+        new_event(DEFAULT_TENANT, NewEventBody(type="A", occurred_at=datetime.fromisoformat(moment)))

@@ -271,3 +271,19 @@ def test_going_on_from_any_moment_gives_the_same_slots(
     moment = start + timedelta(minutes=offset)
     rest = [slot for slot in takewhile(lambda slot: slot.utc <= end, schedule.after(start)) if slot.utc > moment]
     assert list(islice(schedule.after(moment), min(count, len(rest)))) == rest[:count]
+
+
+@pytest.mark.parametrize("expression", ["0 9 * * *", "*/5 * * * *", "0 0 1 1 *"])
+@pytest.mark.parametrize(
+    "after, timezone",
+    [
+        ("9999-12-31T23:59:59+00:00", "UTC"),
+        ("9999-12-31T23:59:59-14:00", "UTC"),
+        ("0001-01-01T00:00:00+14:00", "UTC"),
+        ("0001-01-01T00:00:00+00:00", "America/New_York"),
+        ("9999-12-31T23:59:59+00:00", "Asia/Tokyo"),
+    ],
+)
+def test_where_the_calendar_ends_is_said(expression: str, after: str, timezone: str) -> None:
+    with pytest.raises(ValueError, match="years 1 to 9999"):
+        slots_after(expression, timezone, datetime.fromisoformat(after), 10)
