@@ -11,14 +11,13 @@ from typing import Any
 
 from hark.actions.json_documents import load_document
 from hark.workflows.catalogue import HttpAnswer
+from hark.workflows.charsets import checked_charset
 from hark.workflows.errors import ActionError
 
 LONGEST_RETRY_AFTER_S = 3600.0
 """A server's wish to wait is honoured up to here."""
 EXCERPT_CHARACTERS = 2000
 
-_NO_CHARSETS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape"})
-"""What Python decodes and no server means; the first two take quadratic time."""
 _PASSING = frozenset({408, 425, 429})
 """Client errors that another attempt may not meet again; beside them all of 5xx."""
 
@@ -81,10 +80,10 @@ def _media_type(headers: Mapping[str, str]) -> Message:
 
 
 def _text(body: bytes, charset: str) -> str | None:
-    if charset in _NO_CHARSETS:
-        return None
+    """Return a body as text; None when it is not in its charset, or cannot be stored as text."""
     try:
-        text = body.decode(charset)
-    except (LookupError, UnicodeError):
+        text = body.decode(checked_charset(charset))
+        text.encode()  # half a surrogate pair cannot
+    except ValueError:
         return None
     return None if "\0" in text else text

@@ -20,6 +20,7 @@ from hark.workflows.errors import ActionError
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _FRAMING = frozenset(
     {
         "connection",
@@ -69,6 +70,7 @@ def check_url(text: str) -> URL:
     try:
         url = URL(text.strip())
         port_is_good = url.port is None or 0 < url.port < 65536
+        (url.raw_host or "").encode("idna")  # as the resolver does: no label is empty or longer than 63
     except ValueError as error:
         raise ValueError(f"this is no URL: {error}") from error
     if url.scheme not in {"http", "https"} or not url.host or not port_is_good:
@@ -234,9 +236,10 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
 
 
 def _joined(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """Return the headers, each once; bytes that are no UTF-8 are replaced, for a result must be storable."""
     headers: dict[str, str] = {}
-    for raw_name, value in response.headers.items():
-        name = raw_name.lower()
+    for raw_name, raw_value in response.headers.items():
+        name, value = raw_name.lower(), _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", raw_value)
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 

@@ -18,16 +18,10 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from hark.actions.config import ActionConfig, Text
+from hark.actions.mail_headers import check_headers, one_line
 
 MOST_ATTACHED_BYTES = 10 * 1024 * 1024
 _CONTENT_TYPE = r"^[A-Za-z0-9][\w.+-]*/[A-Za-z0-9][\w.+-]*(;\s*charset=[\w-]+)?$"
-
-
-def one_line(text: str) -> str:
-    """Refuse a line break where it would begin another header. Raises ValueError."""
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise ValueError("no line breaks or control characters can stand here")
-    return text
 
 
 def _checked_base64(text: str) -> str:
@@ -41,7 +35,9 @@ def _checked_base64(text: str) -> str:
 class Attachment(ActionConfig):
     """A file that goes along."""
 
-    filename: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f/\\]+$")]
+    filename: Annotated[
+        str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f/\\]+$"), AfterValidator(one_line)
+    ]
     """The name that the reader sees."""
     content: Text | None = None
     """The content as text."""
@@ -89,7 +85,7 @@ def message_id(key: str, domain: str) -> str:
 
 
 def compose(letter: Letter, identifier: str, now: datetime) -> EmailMessage:
-    """Make the message; its Message-ID is given."""
+    """Make the message; its Message-ID is given. Raises ActionError when a header would break out of its line."""
     message = EmailMessage(policy=SMTP)
     message["From"] = letter.sender
     for name, addresses in (("To", letter.to), ("Cc", letter.cc), ("Reply-To", letter.reply_to)):
@@ -103,6 +99,7 @@ def compose(letter: Letter, identifier: str, now: datetime) -> EmailMessage:
     for attachment in letter.attachments:
         main, sub = attachment.media_type()
         message.add_attachment(attachment.data(), maintype=main, subtype=sub, filename=attachment.filename)
+    check_headers(message)
     return message
 
 

@@ -14,7 +14,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from hark.actions.config import ActionConfig, Text
 from hark.actions.mail_addresses import MOST_ADDRESSES, Addresses, parse_addresses, unique
-from hark.actions.mail_message import MOST_ATTACHED_BYTES, Attachment, Letter, compose, message_id, one_line
+from hark.actions.mail_headers import one_line
+from hark.actions.mail_message import MOST_ATTACHED_BYTES, Attachment, Letter, compose, message_id
 from hark.workflows.catalogue import Action, ActionContext, ActionSpec, Effect
 from hark.workflows.errors import ActionError
 

@@ -154,8 +154,15 @@ def delivery_key(config: WebhookConfig, headers: Mapping[str, str], body: Any) -
     for source in config.key_sources():
         value = _field(body, source.split(".")[1:]) if source.startswith("body.") else headers.get(source.lower())
         if isinstance(value, str | int) and not isinstance(value, bool) and (key := str(value).strip()):
-            return key if len(key) <= _LONGEST_KEY else hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
+            return _storable_key(key)
     return None
+
+
+def _storable_key(key: str) -> str:
+    """Return a key as it is, or its digest when it is too long or no Unicode."""
+    if len(key) <= _LONGEST_KEY and key == _whole(key):
+        return key
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def event_for(

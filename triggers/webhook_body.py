@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from hark.triggers.json_text import read_json, refuse_nul
+from hark.workflows.charsets import checked_charset
 from hark.workflows.errors import Problem, UnprocessableError
 
 _MOST_FIELDS = 1000
@@ -121,14 +122,14 @@ def _fields(raw: bytes, boundary: bytes) -> Iterator[tuple[str, Any]]:
         if not found:
             raise ValueError("one of its parts has no header")
         part = HeaderParser().parsestr(head.decode("utf-8", "replace").lstrip("\r\n"))
-        name = part.get_param("name", header="content-disposition")
+        name = _disposition(part, "name")
         if name is None:
             raise ValueError("one of its parts has no name")
-        yield collapse_rfc2231_value(name), _value(part, value)
+        yield name, _value(part, value)
 
 
 def _value(part: Message, value: bytes) -> Any:
-    filename = part.get_filename()
+    filename = _disposition(part, "filename")
     if filename is None:
         return value.decode(_charset(part))
     kind = part.get_content_type() if "content-type" in part else "application/octet-stream"
@@ -148,12 +149,16 @@ def _content(content_type: str) -> Message:
 
 def _charset(content: Message) -> str:
     """Return the charset of a content-type; UTF-8 without one. Raises ValueError for one that is unknown."""
-    name = content.get_param("charset") or "utf-8"
-    try:
-        "".encode(name if isinstance(name, str) else "utf-8")
-    except LookupError:
-        raise ValueError(f"unknown charset {name!r}") from None
-    return name if isinstance(name, str) else "utf-8"
+    name = content.get_param("charset")
+    return checked_charset(name) if name and isinstance(name, str) else "utf-8"
+
+
+def _disposition(part: Message, name: str) -> str | None:
+    """Return a parameter of a part's content-disposition. Raises ValueError for an unknown charset (RFC 2231)."""
+    value = part.get_param(name, header="content-disposition")
+    if isinstance(value, tuple):
+        checked_charset(value[0] or "us-ascii")
+    return None if value is None else collapse_rfc2231_value(value).strip()
 
 
 def _base64(raw: bytes) -> str:

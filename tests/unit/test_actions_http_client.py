@@ -63,6 +63,13 @@ class Site:
         await self.hang.wait()
         return response
 
+    async def raw(self, request: web.Request) -> web.Response:
+        """Answer with a header that is no UTF-8, which the server's own writer does not make."""
+        assert request.transport is not None
+        request.transport.write(b"HTTP/1.1 200 OK\r\nX-Raw: a\xffb\r\nContent-Length: 0\r\n\r\n")
+        request.transport.close()
+        return web.Response()
+
     async def cut(self, request: web.Request) -> web.Response:
         assert request.transport is not None
         request.transport.close()
@@ -80,6 +87,7 @@ async def site() -> AsyncIterator[Site]:
         "/slow": site.slow,
         "/drip": site.drip,
         "/cut": site.cut,
+        "/raw": site.raw,
     }
     for path, handler in handlers.items():
         app.router.add_get(path, handler)
@@ -220,6 +228,15 @@ async def test_secrets_stay_with_their_origin(client: HttpClient, site: Site) ->
     assert moved["Accept"] == "text/plain"
 
 
+async def test_a_redirect_to_a_host_with_an_empty_label_is_refused(client: HttpClient, site: Site) -> None:
+    error = await refused(client, site.url("/redirect/302?to=http://a..b/"))
+    assert (error.error_class, error.retryable) == ("http_redirect", False)
+
+
+async def test_bytes_that_are_no_text_are_replaced_in_headers(client: HttpClient, site: Site) -> None:
+    assert (await send(client, site.url("/raw"))).headers["x-raw"] == "a\N{REPLACEMENT CHARACTER}b"
+
+
 async def test_redirects_have_an_end(client: HttpClient, site: Site) -> None:
     loop = "/redirect/302?to=" + "/redirect/302%3Fto%3D/echo"
     assert (await send(client, site.url(loop), max_redirects=2)).status == 200
@@ -265,6 +282,7 @@ async def test_waiting_for_a_connection_counts_against_the_time_limit(site: Site
     [
         *("example.org", "/path", "ftp://example.org/", "file:///etc/passwd", "http://", "http://a:99999/"),
         *("http://user:secret@example.org/", "http://user@example.org/", "http://a\r\nb/", "javascript:alert(1)", ""),
+        *("http://a..b/", "http://.a/", f"http://{'a' * 64}.org/"),
     ],
 )
 async def test_what_is_no_plain_http_url_is_refused_before_anything_is_sent(client: HttpClient, url: str) -> None:

@@ -112,6 +112,8 @@ async def test_limits_are_passed_on() -> None:
         (b"a\0b", {}, {"body": "YQBi", "encoding": "base64"}),
         (b"abc", {"content-type": "text/plain; charset=punycode"}, {"body": "YWJj", "encoding": "base64"}),
         (b"abc", {"content-type": "text/plain; charset=nonsense"}, {"body": "YWJj", "encoding": "base64"}),
+        (b"+2AA-", {"content-type": "text/plain; charset=utf-7"}, {"body": "KzJBQS0=", "encoding": "base64"}),
+        (b"6869", {"content-type": "text/plain; charset=hex"}, {"body": "Njg2OQ==", "encoding": "base64"}),
     ],
 )
 def test_a_body_comes_as_json_as_text_or_as_base64(body: bytes, headers: dict[str, str], read: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from email import message_from_bytes
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import default as modern
 from pathlib import Path
@@ -15,13 +16,17 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from hypothesis import given
-from hypothesis.strategies import lists, sampled_from
+from hypothesis.strategies import lists, sampled_from, text
 from pydantic import ValidationError
 from support.actions import NOW, make_context, run_action
 
 from hark.actions.mail_addresses import parse_addresses
+from hark.actions.mail_headers import one_line
+from hark.actions.mail_message import Attachment, Letter, compose
 from hark.actions.send_email import SendEmail, SendEmailConfig
 from hark.workflows.errors import ActionError
+
+INJECTION = "=?utf-8?q?=0ABcc:victim@y.z=0A=0A<b>owned</b>?="
 
 
 @dataclass
@@ -229,6 +234,16 @@ async def test_what_is_not_configured_is_named(post: Post, settings: dict[str, A
         ({"to": '"a\nb" <a@example.org>'}, "line breaks"),
         ({"reply_to": "a@example.org\nX: y"}, "line breaks"),
         ({"subject": "a\r\nBcc: b@example.org"}, "line breaks"),
+        *(({"subject": f"a{end}b"}, "line breaks") for end in "\x85\u2028\u2029"),
+        ({"to": '"a\u2028b" <a@example.org>'}, "line breaks"),
+        ({"attachments": [{"filename": "a\u2028b", "content": ""}]}, "line breaks"),
+        ({"subject": INJECTION}, "encoded words"),
+        ({"subject": "Re: =?UTF-8*en?B?CkJjYzog?="}, "encoded words"),
+        ({"to": f'"{INJECTION}" <a@example.org>'}, "encoded words"),
+        ({"to": '"=\\?utf-8?\\q?=0ABcc:b@example.org?=" <a@example.org>'}, "encoded words"),
+        ({"to": "=?utf-8?q?=0ABcc?= <a@example.org>"}, "encoded words"),
+        ({"cc": "=?utf-8?q?=0ABcc?=@example.org"}, "encoded words"),
+        ({"attachments": [{"filename": INJECTION.replace("/", ""), "content": ""}]}, "encoded words"),
         ({"to": "nobody"}, "is no address: write ada@example.org"),
         ({"to": "a@b@c"}, "is no address"),
         ({"to": "@example.org"}, "is no address"),
@@ -258,6 +273,30 @@ async def test_what_is_not_configured_is_named(post: Post, settings: dict[str, A
 def test_a_wrong_config_is_refused_with_what_would_be_right(config: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         SendEmailConfig.model_validate({"to": "ada@example.org", "body": "x", **config})
+
+
+@pytest.mark.parametrize("place", ["subject", "name", "user", "file"])
+def test_no_message_is_made_whose_headers_break_out_of_their_lines(place: str) -> None:
+    attachment = Attachment(filename="x", content="x")
+    texts = {"subject": "a", "name": "a", "user": "a"} | {place: INJECTION}
+    if place == "file":
+        attachment = attachment.model_copy(update={"filename": INJECTION})
+    to = [Address(texts["name"], texts["user"], "x.org")]
+    letter = Letter(Address("", "a", "x.org"), to, [], [], texts["subject"], "x", None, [attachment])
+    with pytest.raises(ActionError, match="break out of its line") as caught:
+        compose(letter, "<a@x.org>", NOW)
+    assert not caught.value.retryable
+
+
+@given(text(max_size=300), text(max_size=200), text(min_size=1, max_size=200))
+def test_every_text_that_is_accepted_stands_in_its_header(subject: str, name: str, filename: str) -> None:
+    try:
+        texts = [one_line(one) for one in (subject, name, filename)]
+    except ValueError:
+        return
+    attachment = Attachment.model_construct(filename=texts[2], content="x", content_base64=None, content_type=None)
+    sender = Address(texts[1], "a", "x.org")
+    assert compose(Letter(sender, [sender], [], [], texts[0], "x", None, [attachment]), "<a@x.org>", NOW)
 
 
 @pytest.mark.parametrize(

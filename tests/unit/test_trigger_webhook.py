@@ -179,6 +179,13 @@ def test_a_long_delivery_id_is_digested() -> None:
     assert all(key is not None and len(key) == 64 for key in keys)
 
 
+def test_a_delivery_id_that_is_no_unicode_is_digested() -> None:
+    config = WebhookConfig(path="a")
+    keys = [delivery_key(config, {"idempotency-key": key}, None) for key in ("\udcff", "\udcfe", "\udcff")]
+    assert keys[0] == keys[2] != keys[1]
+    assert all(key is not None and key.isascii() for key in keys)
+
+
 def test_methods_decide_whom_a_request_concerns() -> None:
     get, every = hook(methods="get"), hook(workflow="any", methods=["ANY"])
     shared = Hook(DEFAULT_TENANT, "leads", (get,))

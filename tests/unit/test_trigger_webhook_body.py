@@ -14,6 +14,8 @@ from hark.triggers.json_text import DEEPEST, read_json
 from hark.triggers.webhook_body import parse_body
 from hark.workflows.errors import UnprocessableError
 
+FORM = "application/x-www-form-urlencoded"
+
 
 def parse(content_type: str, raw: bytes) -> tuple[Any, str | None]:
     return parse_body({"content-type": content_type}, raw)
@@ -141,3 +143,21 @@ def test_any_bytes_are_read_or_refused(raw: bytes, content_type: str) -> None:
     except UnprocessableError:
         return
     assert b"\\u0000" not in orjson.dumps(body).replace(b"\\\\", b"")
+
+
+@pytest.mark.parametrize(
+    "charset", ["punycode", "PunyCode", "idna", "unicode_escape", "utf-7", "U7", "undefined", "hex"]
+)
+def test_a_charset_that_no_document_is_in_decodes_nothing(charset: str) -> None:
+    part = (
+        f'--x\r\ncontent-disposition: form-data; name="a"\r\ncontent-type: text/plain; charset={charset}\r\n\r\n1\r\n'
+    )
+    names = [
+        f"--x\r\ncontent-disposition: form-data; {name}*={charset}''abc; {other}=b\r\n\r\n1\r\n"
+        for name, other in (("name", "filename"), ("filename", "name"))
+    ]
+    bodies = [(f"text/plain; charset={charset}", b"abc-a"), (f"{FORM}; charset={charset}", b"a=b")]
+    bodies += [("multipart/form-data; boundary=x", f"{piece}--x--\r\n".encode()) for piece in (part, *names)]
+    for content_type, raw in bodies:
+        with pytest.raises(UnprocessableError, match="unknown charset"):
+            parse(content_type, raw)
