@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 
 from hark.daemon.engine.action_step import run_action
-from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended, failure, merged
+from hark.daemon.engine.graph import run_graph
+from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended, failure
 from hark.daemon.engine.pauses import run_wait, seconds_of
 from hark.daemon.engine.program import (
     ActionWork,
@@ -33,7 +34,7 @@ from hark.daemon.engine.program import (
 )
 from hark.daemon.engine.records import StepRecord
 from hark.daemon.engine.run import ENDED, Frame, Run, step_view
-from hark.daemon.engine.side_by_side import cancel_all, run_bounded, run_race
+from hark.daemon.engine.side_by_side import run_bounded, run_race
 from hark.daemon.engine.step_record import begin_step, end_step, holds
 from hark.workflows.catalogue import NewEvent
 from hark.workflows.errors import ExpressionError, FencedError, HarkError, MissingFieldError, UnavailableError
@@ -55,7 +56,7 @@ async def run_program(run: Run) -> Outcome:
 async def run_block(run: Run, block: Block, frame: Frame) -> Outcome:
     """Run the steps of a block, in order or as a graph."""
     if block.is_graph:
-        return await _run_graph(run, block, frame)
+        return await run_graph(run, block, frame, run_step)
     for node in block.nodes:
         outcome = await run_step(run, node, frame)
         if outcome is not None:
@@ -381,67 +382,6 @@ def _subject(value: Any) -> tuple[str, str] | None:
 async def _run_later(run: Run, node: Node, _known: StepRecord | None, path: str, frame: Frame) -> Outcome:
     message = f"this version of Hark does not run `{node.verb}` yet"
     return end_step(run, node, path, frame, Failed("not_supported", message, path))
-
-
-# ---------------------------------------------------------------------- side by side
-
-
-async def _run_graph(run: Run, block: Block, frame: Frame) -> Outcome:
-    """Run steps as their `needs` allow; a step without `needs` follows the one written before it."""
-    needs: dict[str, set[str]] = {}
-    before: str | None = None
-    for node in block.nodes:
-        needs[node.id] = set(node.needs) if node.needs is not None else ({before} if before else set())
-        before = node.id
-    nodes = {node.id: node for node in block.nodes}
-    ended: set[str] = set()
-    outcomes: list[Outcome] = []
-    tasks: dict[asyncio.Task[Outcome], str] = {}
-    try:
-        while True:
-            await _replay_ready(run, nodes, needs, ended, outcomes, frame)
-            if not any(isinstance(outcome, Failed | Stopped) for outcome in outcomes):
-                for name in _ready(needs, ended):
-                    del needs[name]
-                    tasks[asyncio.create_task(run_step(run, nodes[name], frame), name=f"step {name}")] = name
-            if not tasks:
-                return merged(outcomes)
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                name, outcome = tasks.pop(task), task.result()
-                outcomes.append(outcome)
-                if outcome is None:
-                    ended.add(name)
-    finally:
-        await cancel_all(list(tasks))
-
-
-def _ready(needs: dict[str, set[str]], ended: set[str]) -> list[str]:
-    return [name for name, wanted in needs.items() if wanted <= ended]
-
-
-async def _replay_ready(
-    run: Run,
-    nodes: dict[str, Node],
-    needs: dict[str, set[str]],
-    ended: set[str],
-    outcomes: list[Outcome],
-    frame: Frame,
-) -> None:
-    """Answer from the record for all steps that have ended, before any new one begins.
-
-    Otherwise a walk would begin steps that the first one never reached, because another had failed before them.
-    """
-    while True:
-        replayed = [name for name in _ready(needs, ended) if run.has_ended(frame.path(nodes[name]))]
-        if not replayed:
-            return
-        for name in replayed:
-            del needs[name]
-            outcome = await run_step(run, nodes[name], frame)
-            outcomes.append(outcome)
-            if outcome is None:
-                ended.add(name)
 
 
 _RUNNERS: dict[type, Runner] = {

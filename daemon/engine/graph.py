@@ -1,0 +1,73 @@
+"""Blocks whose steps start as their `needs` allow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from hark.daemon.engine.outcome import Failed, Outcome, Stopped, merged
+from hark.daemon.engine.program import Block, Node
+from hark.daemon.engine.run import Frame, Run
+from hark.daemon.engine.side_by_side import cancel_all
+
+StepRunner = Callable[[Run, Node, Frame], Coroutine[Any, Any, Outcome]]
+
+
+async def run_graph(run: Run, block: Block, frame: Frame, run_step: StepRunner) -> Outcome:
+    """Run steps as their `needs` allow; a step without `needs` follows the one written before it."""
+    needs: dict[str, set[str]] = {}
+    before: str | None = None
+    for node in block.nodes:
+        needs[node.id] = set(node.needs) if node.needs is not None else ({before} if before else set())
+        before = node.id
+    nodes = {node.id: node for node in block.nodes}
+    ended: set[str] = set()
+    outcomes: list[Outcome] = []
+    tasks: dict[asyncio.Task[Outcome], str] = {}
+    try:
+        while True:
+            await _replay_ready(run, nodes, needs, ended, outcomes, frame, run_step)
+            if not any(isinstance(outcome, Failed | Stopped) for outcome in outcomes):
+                for name in _ready(needs, ended):
+                    del needs[name]
+                    tasks[asyncio.create_task(run_step(run, nodes[name], frame), name=f"step {name}")] = name
+            if not tasks:
+                return merged(outcomes)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                name, outcome = tasks.pop(task), task.result()
+                outcomes.append(outcome)
+                if outcome is None:
+                    ended.add(name)
+    finally:
+        await cancel_all(list(tasks))
+
+
+def _ready(needs: dict[str, set[str]], ended: set[str]) -> list[str]:
+    return [name for name, wanted in needs.items() if wanted <= ended]
+
+
+async def _replay_ready(
+    run: Run,
+    nodes: dict[str, Node],
+    needs: dict[str, set[str]],
+    ended: set[str],
+    outcomes: list[Outcome],
+    frame: Frame,
+    run_step: StepRunner,
+) -> None:
+    """Answer from the record for all steps that have ended, before any new one begins.
+
+    Otherwise a walk would begin steps that the first one never reached, because another had failed before them.
+    """
+    while True:
+        replayed = [name for name in _ready(needs, ended) if run.has_ended(frame.path(nodes[name]))]
+        if not replayed:
+            return
+        for name in replayed:
+            del needs[name]
+            outcome = await run_step(run, nodes[name], frame)
+            outcomes.append(outcome)
+            if outcome is None:
+                ended.add(name)
