@@ -108,11 +108,6 @@ class Registry:
         """Return the subscriptions on a route."""
         return self.by_route.get((tenant_id, route), ())
 
-    def workflow(self, tenant_id: UUID, workflow_id: UUID) -> ActiveWorkflow | None:
-        """Return an active workflow."""
-        entry = self._entries.get((tenant_id, workflow_id))
-        return None if entry is None else entry.workflow
-
     @property
     def triggers(self) -> list[ActiveTrigger]:
         """All triggers of all active workflows."""

@@ -48,10 +48,6 @@ class Findings:
             self._seen.add((finding.path, finding.message))
             self.found.append(finding)
 
-    def has_error(self, path: Path) -> bool:
-        """Tell whether there is an error at a path or below it."""
-        return any(each.path[: len(path)] == path for each in self.found if not each.warning)
-
 
 def to_problems(findings: Iterable[Finding], document: Document, origins: Origins) -> list[Problem]:
     """Give findings their places and their order in the source."""
