@@ -36,7 +36,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 bench: install
-	$(BIN)/python benchmarks/executions.py
+	$(BIN)/python -m benchmarks.executions
 
 lock: $(VENV)/.installed-dev
 	$(PIP_COMPILE) --build-deps-for=editable --output-file=requirements.lock pyproject.toml

@@ -1,140 +1,100 @@
 """How many executions per second, beside the floor: the same rows written by a bare loop with the same durability.
 
-Run by `make bench`, on an embedded PostgreSQL with fsync on. Compare the ratio, not the figures: machines differ.
+Run by `make bench`, on an embedded PostgreSQL with fsync on. Short runs of both in turn, and their medians: a shared
+machine changes from one second to the next. Compare the ratio, not the figures: machines differ.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import resource
-import tempfile
-import time
-from pathlib import Path
-from uuid import UUID
+import gc
+import statistics
+from collections.abc import Awaitable, Callable, Sequence
 
-import asyncpg
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from hark.actions.builtin import builtin_actions
-from hark.daemon.engine.engine import Engine
+from benchmarks.floor import Floor
+from benchmarks.hark_side import HarkSide, hark_side
+from benchmarks.meter import Reading, metered, resident_mib
+from benchmarks.server import Server, own_server
+from benchmarks.work import Work
 from hark.daemon.logging import configure_logging
-from hark.daemon.postgres.server import EmbeddedPostgres
-from hark.daemon.settings import Settings
-from hark.daemon.store.database import Database
-from hark.daemon.store.schema import ensure_schema
-from hark.triggers.builtin import builtin_triggers
-from hark.workflows.catalogue import Catalogue, NewEvent
-from hark.workflows.ids import DEFAULT_TENANT, new_id
-from hark.workflows.loading import load_all
 
-BATCH = 500
+WORKS = {work.name: work for work in (Work(3, strict=True), Work(1, strict=True), Work(3, strict=False))}
+
+Side = Callable[[int, Work], Awaitable[None]]
 
 
-def workflow(steps: int) -> str:
-    """Write a workflow of trivial steps."""
-    lines = "\n".join(f'  - {{id: s{n}, set: {{v{n}: "${{{{ event.data.n + {n} }}}}"}}}}' for n in range(steps))
-    return f"id: bench-{steps}\nname: Bench\ntriggers: [{{type: event, event: BENCH{steps}}}]\nsteps:\n{lines}\n"
+async def alternate(server: Server, sides: Sequence[Side], count: int, work: Work, rounds: int) -> list[list[Reading]]:
+    """Measure the sides in turn; returns the readings of each."""
+    readings: list[list[Reading]] = [[] for _ in sides]
+    for _ in range(rounds):
+        for side, own in zip(sides, readings, strict=True):
+            gc.collect()
+            with metered(count, server.postmaster) as reading:
+                await side(count, work)
+            own.append(reading)
+    return readings
 
 
-async def hark(engine: Engine, count: int, steps: int) -> float:
-    """Take in events and run their executions to the end; returns executions per second."""
-    await engine.publisher.apply(DEFAULT_TENANT, load_all(workflow(steps), engine.catalogue))
-    kind = f"BENCH{steps}"
-    ended = sum(engine.executor.ended.values())
-    began = time.perf_counter()
-
-    async def sender(start: int) -> None:
-        for n in range(start, count, BATCH):
-            await engine.emit(NewEvent(DEFAULT_TENANT, "event", kind, "bench", f"event:{kind}", {"n": n}))
-
-    await asyncio.gather(*(sender(start) for start in range(BATCH)))
-    while sum(engine.executor.ended.values()) < ended + count:
-        await asyncio.sleep(0.005)
-    return count / (time.perf_counter() - began)
+def medians(readings: Sequence[Reading]) -> tuple[float, float, float]:
+    """Return rate, and microseconds of Python and of PostgreSQL for each, at the median."""
+    return (
+        statistics.median(reading.rate for reading in readings),
+        statistics.median(reading.python_us for reading in readings),
+        statistics.median(reading.postgres_us for reading in readings),
+    )
 
 
-EVENTS = """
-INSERT INTO hark.events (tenant_id, id, kind, type, source, route, data, occurred_at, matched)
-SELECT $1, u.id, 'event', 'FLOOR', 'bench', 'event:FLOOR', '{"n": 1}', now(), true FROM unnest($2::uuid[]) AS u (id)
-"""
-EXECUTIONS = """
-INSERT INTO hark.workflow_executions (tenant_id, id, workflow_id, version, event_id, trigger_type, status, instance_id,
-                                      claims, inputs, started_at)
-SELECT $1, u.id, $3, 1, u.id, 'event', 'running', $4, 1, '{"n": 1}', now() FROM unnest($2::uuid[]) AS u (id)
-"""
-STEPS = """
-INSERT INTO hark.workflow_steps (tenant_id, execution_id, path, seq, verb, status, output, started_at, completed_at)
-SELECT $1, u.id, 's' || n, n, 'set', 'completed', '{"v": 1}', now(), now()
-FROM unnest($2::uuid[]) AS u (id), generate_series(0, $3::integer - 1) AS n
-"""
-END = """
-UPDATE hark.workflow_executions AS e
-SET status = 'completed', instance_id = NULL, completed_at = now(), claims = 0
-FROM unnest($2::uuid[]) AS u (id) WHERE e.tenant_id = $1 AND e.id = u.id
-"""
-
-
-async def floor(url: str, count: int, steps: int) -> float:
-    """Write the rows that so many executions leave, in the same two transactions; returns executions per second."""
-    connection = await asyncpg.connect(url)
-    workflow_id, instance = UUID(int=1), UUID(int=2)
-    now = await connection.fetchval("SELECT now()")
-    await connection.execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
-    began = time.perf_counter()
-    for start in range(0, count, BATCH):
-        ids = [new_id(now) for _ in range(min(BATCH, count - start))]
-        async with connection.transaction():
-            await connection.execute(EVENTS, DEFAULT_TENANT, ids)
-            await connection.execute(EXECUTIONS, DEFAULT_TENANT, ids, workflow_id, instance)
-        async with connection.transaction():
-            await connection.execute(STEPS, DEFAULT_TENANT, ids, steps)
-            await connection.execute(END, DEFAULT_TENANT, ids)
-    seconds = time.perf_counter() - began
-    await connection.close()
-    return count / seconds
-
-
-async def measure(count: int) -> Table:
-    """Run both on one server, one after the other."""
-    table = Table("steps", "Hark, executions/s", "floor, executions/s", "ratio")
-    with tempfile.TemporaryDirectory(prefix="hark-bench-") as directory:
-        home = Path(directory)
-        home.chmod(0o711)  # noqa: ASYNC240 - nothing else runs
-        server = EmbeddedPostgres(home)
-        url = await server.start()
-        try:
-            await ensure_schema(url)
-            database = Database(url)
-            await database.start()
-            engine = Engine(
-                Settings(max_running=1000), database, Catalogue(builtin_actions(), builtin_triggers()), secrets={}
-            )
-            await engine.start()
-            await hark(engine, BATCH, 1)
-            for steps in (1, 3):
-                ours = await hark(engine, count, steps)
-                theirs = await floor(url, count, steps)
-                table.add_row(str(steps), f"{ours:,.0f}", f"{theirs:,.0f}", f"{ours / theirs:.2f}")
-            await engine.stop()
-            await database.stop()
-        finally:
-            await server.stop()
+async def measure(count: int, rounds: int, works: Sequence[Work]) -> Table:
+    """Measure both sides on one server."""
+    table = Table("work", "side", "executions/s", "ratio", "Python, µs each", "PostgreSQL, µs each")
+    async with own_server() as server, hark_side(server.url) as ours:
+        floor = await Floor.open(server.url)
+        for work in works:
+            await ours.prepare(work)
+            ours_readings, floor_readings = await alternate(server, (ours.drain, floor.write), count, work, rounds)
+            _add(table, work, medians(ours_readings), medians(floor_readings))
+        await floor.close()
+        await _check(ours, works)
     return table
+
+
+async def _check(ours: HarkSide, works: Sequence[Work]) -> None:
+    """Everything must have completed, with a record of every step: else the figures say nothing."""
+    pool = ours.engine.database.pool
+    for work in works:
+        ended = await pool.fetch(
+            "SELECT e.status, count(*), sum((SELECT count(*) FROM hark.workflow_steps AS s WHERE s.tenant_id = "
+            "e.tenant_id AND s.execution_id = e.id AND s.status = 'completed'))::bigint AS steps "
+            "FROM hark.workflow_executions AS e JOIN hark.workflows AS w ON w.id = e.workflow_id WHERE w.slug = $1 "
+            "GROUP BY e.status",
+            work.name,
+        )
+        assert [(row["status"], row["steps"]) for row in ended] == [("completed", ended[0]["count"] * work.steps)]
+
+
+def _add(table: Table, work: Work, ours: tuple[float, float, float], floor: tuple[float, float, float]) -> None:
+    for side, (rate, python, postgres) in (("Hark", ours), ("floor", floor)):
+        ratio = f"{rate / floor[0]:.2f}"
+        table.add_row(work.name, side, f"{rate:,.0f}", ratio, f"{python:.0f}", f"{postgres:.0f}")
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=20_000, help="executions of each kind")
-    count = parser.parse_args().count
+    parser.add_argument("--count", type=int, default=4_000, help="executions in a run")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each side")
+    parser.add_argument("--work", choices=WORKS, nargs="*", default=list(WORKS), help="what to run")
+    arguments = parser.parse_args()
     configure_logging("warning")
-    table = uvloop.run(measure(count))
+    works = [WORKS[name] for name in arguments.work]
+    table = uvloop.run(measure(arguments.count, arguments.rounds, works))
     console = Console()
     console.print(table)
-    console.print(f"memory at its highest: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    console.print(f"memory at the end: {resident_mib():.0f} MiB")
 
 
 if __name__ == "__main__":
