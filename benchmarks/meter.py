@@ -1,4 +1,4 @@
-"""Meters: wall time, and the CPU time of this process and of PostgreSQL. On a shared machine CPU time is what repeats."""
+"""Meters: wall time, and the CPU time of this process and of PostgreSQL, which a shared machine disturbs less."""
 
 from __future__ import annotations
 

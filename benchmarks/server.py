@@ -26,7 +26,7 @@ async def own_server() -> AsyncIterator[Server]:
     """Run an embedded server in a directory that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="hark-bench-") as directory:
         home = Path(directory)
-        home.chmod(0o711)
+        home.chmod(0o711)  # noqa: ASYNC240 - nothing else runs yet
         embedded = EmbeddedPostgres(home)
         url = await embedded.start()
         try:
