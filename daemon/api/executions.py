@@ -7,9 +7,7 @@ from typing import Any, get_args
 from uuid import UUID
 
 from hark.daemon.api.models import (
-    ENDED,
     ExecutionDetail,
-    ExecutionStatus,
     ExecutionStatusChange,
     ExecutionSummary,
     LogLevel,
@@ -26,6 +24,7 @@ from hark.daemon.store.listing import MOST_STEPS, Row, Span
 from hark.workflows.errors import NotFoundError, UnprocessableError
 from hark.workflows.ids import ExecutionId, WorkflowId
 from hark.workflows.shape import blocks
+from hark.workflows.states import ENDED_EXECUTION, ENDED_STEP, ExecutionStatus
 from hark.workflows.steps import verb_of
 
 table = Table("executions")
@@ -108,7 +107,7 @@ async def get_execution(call: Call[Query, NoBody]) -> Row:
     logs = await listing.list_logs_of_execution(call.tenant_id, execution_id, Span(limit=_MOST_LOGS))
     timeline = await listing.list_timeline(call.tenant_id, execution_id)
     truncated = len(steps) >= MOST_STEPS or len(timeline) >= MOST_STEPS or len(logs) >= _MOST_LOGS
-    if row["status"] not in ENDED:
+    if row["status"] not in ENDED_EXECUTION:
         steps += not_reached(definition, steps)
     containers = containers_in(definition.get("steps") or [])
     steps = [{**step, "container": container_of(step["path"], containers)} for step in steps]
@@ -159,7 +158,7 @@ def _coming(steps: Sequence[Mapping[str, Any]], known: Mapping[str, str]) -> Ite
         status = known.get(step["id"])
         if status is None:
             yield step
-        if status in ("completed", "failed", "skipped", "cancelled") or any(verb in step for verb in _LOOPS):
+        if status in ENDED_STEP or any(verb in step for verb in _LOOPS):
             continue
         for path, block in blocks(step):
             if path not in (("on_error",), ("catch",)):

@@ -11,13 +11,14 @@ from aiohttp import web
 from pydantic import Field
 
 from hark.daemon.api.executions import execution_id_of, levels_from, workflow_id_of
-from hark.daemon.api.models import ENDED, LogLevel
+from hark.daemon.api.models import LogLevel
 from hark.daemon.api.paging import Query, Words
 from hark.daemon.api.services import Services
 from hark.daemon.api.table import Call, NoBody, Table, encode
 from hark.daemon.store.listing import LiveLogs, Row
 from hark.workflows.errors import UnavailableError, UnprocessableError
 from hark.workflows.ids import ExecutionId, TenantId, WorkflowId, floor_of, time_of
+from hark.workflows.states import ENDED_EXECUTION
 
 table = Table("live")
 
@@ -70,7 +71,7 @@ class Tail:
         """Return the log lines and the executions that are new or changed since the last look."""
         since = floor_of(max(self._now() - _WINDOW, self._began))
         before = self._statuses
-        watched = [key for key, status in before.items() if status not in ENDED]
+        watched = [key for key, status in before.items() if status not in ENDED_EXECUTION]
         self._statuses = await self._listing.list_live_executions(
             self._tenant_id, since, watched, self._workflow_id, self._execution_id
         )
@@ -83,7 +84,7 @@ class Tail:
         return logs, await self._listing.get_executions(self._tenant_id, changed)
 
     async def _new_logs(self, since: UUID, watched: list[UUID]) -> list[Row]:
-        under_way = {*watched, *(key for key, status in self._statuses.items() if status not in ENDED)}
+        under_way = {*watched, *(key for key, status in self._statuses.items() if status not in ENDED_EXECUTION)}
         rows = await self._listing.list_live_logs(
             self._tenant_id,
             LiveLogs(

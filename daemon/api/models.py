@@ -11,13 +11,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hark.workflows.states import ExecutionStatus, StepStatus
+
 ItemT = TypeVar("ItemT")
 
-ExecutionStatus = Literal["pending", "running", "waiting", "completed", "failed", "cancelled", "timeout", "skipped"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 Mode = Literal["production", "test", "dry_run"]
-ENDED = frozenset({"completed", "failed", "cancelled", "timeout", "skipped"})
-"""The statuses in which an execution stays."""
 
 
 class Answer(BaseModel):
@@ -190,7 +189,7 @@ class StepExecution(Answer):
     seq: int | None = None
     verb: str
     action_type: str | None = None
-    status: Literal["pending", "running", "waiting", "retrying", "completed", "failed", "skipped", "cancelled"]
+    status: StepStatus
     attempt: int = 0
     input: Any = None
     output: Any = None

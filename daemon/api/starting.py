@@ -9,12 +9,13 @@ from aiohttp import web
 from aiohttp.typedefs import LooseHeaders
 
 from hark.daemon.api.executions import workflow_id_of
-from hark.daemon.api.models import ENDED, StartedExecution
+from hark.daemon.api.models import StartedExecution
 from hark.daemon.api.paging import Query
 from hark.daemon.api.requests import ExecuteBody
 from hark.daemon.api.table import Call, Table, encode
 from hark.daemon.store.listing import Row
 from hark.workflows.ids import ExecutionId
+from hark.workflows.states import ENDED_EXECUTION
 
 table = Table("executions")
 
@@ -51,7 +52,7 @@ async def execute_workflow(call: Call[Query, ExecuteBody]) -> web.Response:
         "metadata": row and row["metadata"],
         "duplicate": receipt.duplicate,
     }
-    status = 200 if row is not None and row["status"] in ENDED else 202
+    status = 200 if row is not None and row["status"] in ENDED_EXECUTION else 202
     headers: LooseHeaders = {"Location": f"/api/executions/{row['id']}"} if row else {}
     return web.Response(body=encode(answer), status=status, content_type="application/json", headers=headers)
 

@@ -33,11 +33,12 @@ from hark.daemon.engine.program import (
     WhileWork,
 )
 from hark.daemon.engine.records import StepRecord
-from hark.daemon.engine.run import ENDED, Frame, Run, step_view
+from hark.daemon.engine.run import Frame, Run, step_view
 from hark.daemon.engine.side_by_side import run_bounded, run_race
 from hark.daemon.engine.step_record import begin_step, end_step, holds
 from hark.workflows.catalogue import NewEvent
 from hark.workflows.errors import ExpressionError, FencedError, HarkError, MissingFieldError, UnavailableError
+from hark.workflows.states import ENDED_STEP
 from hark.workflows.templates import Template
 
 Runner = Callable[[Run, Node, Any, str, Frame], Awaitable[Outcome]]
@@ -68,7 +69,7 @@ async def run_step(run: Run, node: Node, frame: Frame) -> Outcome:
     """Run one step unless it is on record as ended; handle its failure as the step says."""
     path = frame.path(node)
     known = run.known.get(path)
-    if known is not None and known.status in ENDED:
+    if known is not None and known.status in ENDED_STEP:
         outcome = _replayed(known, frame, node)
     else:
         frame.scope["now"] = run.now()

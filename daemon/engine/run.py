@@ -19,8 +19,7 @@ from hark.daemon.engine.records import Progress, StepRecord
 from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
 from hark.workflows.errors import UnprocessableError
 from hark.workflows.ids import derived_id, new_id
-
-ENDED = frozenset({"completed", "failed", "skipped", "cancelled"})
+from hark.workflows.states import ENDED_STEP
 
 _MOST_INPUT = 256 * 1024
 _MOST_OUTPUT = 4 * 1024 * 1024
@@ -177,14 +176,14 @@ class Run:
         found: dict[str, dict[str, Any]] = {}
         for path, record in self.known.items():
             prefix, dot, name = path.rpartition(".")
-            if record.status in ENDED and "[" not in name:
+            if record.status in ENDED_STEP and "[" not in name:
                 found.setdefault(prefix + dot, {})[name] = step_view(record)
         return found
 
     def has_ended(self, path: str) -> bool:
         """Tell whether a step is on record as ended."""
         record = self.known.get(path)
-        return record is not None and record.status in ENDED
+        return record is not None and record.status in ENDED_STEP
 
     def known_steps(self, prefix: str) -> Mapping[str, Any]:
         """Return what expressions see of the recorded steps right below a prefix."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
@@ -18,6 +19,7 @@ from support.reference import Failure, Flow, Stop, Trace
 
 from hark.daemon.store.database import Database
 from hark.workflows.catalogue import ActionContext
+from hark.workflows.states import EXECUTION, STEP
 
 EXAMPLES = settings(
     max_examples=60,
@@ -42,13 +44,43 @@ class FragileProbe(Probe):
         return await super().run(config, context)
 
 
+_WATCHED = {"workflow_executions": EXECUTION, "workflow_steps": STEP}
+
+
+@asynccontextmanager
+async def watched_statuses(database: Database) -> AsyncIterator[None]:
+    """Compare every change of a status that the database sees with the state tables."""
+    await database.pool.execute(_WATCHING)
+    for table in _WATCHED:
+        await database.pool.execute(
+            f"CREATE TRIGGER watched AFTER UPDATE OF status ON hark.{table} FOR EACH ROW "
+            "WHEN (old.status <> new.status) EXECUTE FUNCTION public.note_change()"
+        )
+    yield
+    changes = await database.pool.fetch("SELECT relation, was, became FROM public.changes")
+    assert {relation for relation, _, _ in changes} == _WATCHED.keys()
+    assert [tuple(row) for row in changes if row["became"] not in _WATCHED[row["relation"]][row["was"]]] == []
+
+
+_WATCHING = """
+CREATE TABLE public.changes (relation text, was text, became text, PRIMARY KEY (relation, was, became));
+CREATE FUNCTION public.note_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.changes SELECT regexp_replace(TG_TABLE_NAME, '_(oldest|\\d+w\\d+)$', ''), old.status, new.status
+    ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+"""
+
+
 @pytest.fixture
 async def hark(database_url: str) -> AsyncIterator[EngineUnderTest]:
     """Run one engine for all examples of a test."""
     probe = FragileProbe()
     async with running_engine(database_url, probe=probe) as engine:
         probe.database = engine.database
-        yield engine
+        async with watched_statuses(engine.database):
+            yield engine
 
 
 def expected_status(end: Failure | Stop | None) -> str:
