@@ -98,16 +98,9 @@ class _Batch:
 
     def arguments(self, generation: int) -> list[Any]:
         """Return the parameters of ingest_events.sql."""
-        columns: list[Any] = [self.instance, generation]
-        for rows, width in (
-            (sorted(self.keys), 6),  # in one order everywhere, or two instances with the same keys deadlock
-            (self.events, 15),
-            (sorted(self.parents), 2),
-            (self.executions, 20),
-            (self.refusals, 7),
-        ):
-            columns.extend(zip(*rows, strict=True) if rows else ((),) * width)
-        return columns
+        keys = sorted(self.keys)  # in one order everywhere, or two instances with the same keys deadlock
+        parents = zip(*sorted(self.parents), strict=True) if self.parents else ((), ())
+        return [self.instance, generation, keys, self.events, *parents, self.executions, self.refusals]
 
 
 class Ingest:

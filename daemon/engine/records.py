@@ -49,7 +49,7 @@ class StepRecord:
     completed_at: datetime | None = None
 
     def row(self, tenant_id: UUID, execution_id: UUID) -> Row:
-        """Return the parameters in the order of record_progress.sql."""
+        """Return the step as a `hark.progress_step`."""
         return (
             tenant_id, execution_id, self.path, self.seq, self.verb, self.action_type, self.status, self.attempt,
             self.input, self.output, self.error, self.due_at, self.started_at, self.completed_at,
@@ -95,7 +95,7 @@ class Progress:
 
 
 def _arguments(instance: UUID, parts: Sequence[Progress]) -> list[Any]:
-    """Turn progress into the column arrays of record_progress.sql."""
+    """Turn progress into the parameters of record_progress.sql."""
     steps: list[Row] = []
     changes: list[Row] = []
     logs: list[Row] = []
@@ -110,10 +110,7 @@ def _arguments(instance: UUID, parts: Sequence[Progress]) -> list[Any]:
                 part.tenant_id, part.execution_id, change.status, change.output, change.error, change.due_at,
                 change.pending_reason, change.completed_at,
             ))  # fmt: skip
-    columns: list[Any] = [instance]
-    for rows, width in ((steps, 14), (changes, 8), (logs, 7), (timeline, 6)):
-        columns.extend(zip(*rows, strict=True) if rows else ((),) * width)
-    return columns
+    return [instance, steps, changes, logs, timeline]
 
 
 def _merged(parts: Sequence[Progress]) -> Sequence[Progress]:
@@ -130,16 +127,18 @@ def _merged(parts: Sequence[Progress]) -> Sequence[Progress]:
 
 
 async def record_within(connection: Connection, instance: Instance, progress: Progress) -> None:
-    """Write one execution's progress in the caller's open transaction.
+    """Write one execution's steps in the caller's open transaction.
 
     Raises FencedError without a licence, and UnavailableError when a step is on record already: then an earlier COMMIT
     did get through although its answer did not, and what was done here must be rolled back.
     """
-    row = await connection.fetchrow(sql("record_progress"), *_arguments(progress.licence, [progress]))
-    if row is None or row["licence"] is None:
-        raise instance.fenced(progress.licence)
-    if row["steps"] != len(progress.steps):
-        raise UnavailableError("the step is on record already")
+    for record in progress.steps.values():
+        step = record.row(progress.tenant_id, progress.execution_id)
+        row = await connection.fetchrow(sql("record_step"), progress.licence, *step)
+        if row is None or row["licence"] is None:
+            raise instance.fenced(progress.licence)
+        if not row["steps"]:
+            raise UnavailableError("the step is on record already")
 
 
 class Recorder:

@@ -1,7 +1,7 @@
 -- All that is in schema $1, as (kind, relation, name, definition); partitions are left out, with all that is on them.
 WITH relations AS (
     SELECT c.* FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE n.nspname = $1 AND NOT c.relispartition AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+    WHERE n.nspname = $1 AND NOT c.relispartition AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
 ), indexes AS (
     SELECT i.indexrelid, i.indisvalid, x.relname AS index_name, r.relname
     FROM relations AS r JOIN pg_index AS i ON i.indrelid = r.oid JOIN pg_class AS x ON x.oid = i.indexrelid

@@ -8,8 +8,7 @@ WITH licence AS MATERIALIZED (
 ), keys AS (
     INSERT INTO hark.event_keys AS k (tenant_id, source, key, event_id, digest, expires_at)
     SELECT u.tenant_id, u.source, u.key, u.event_id, u.digest, u.expires_at
-    FROM licence, unnest($3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::bytea[], $8::timestamptz[])
-        AS u (tenant_id, source, key, event_id, digest, expires_at)
+    FROM licence, unnest($3::hark.arrived_key[]) AS u
     ON CONFLICT (tenant_id, source, key) DO UPDATE
         SET event_id = excluded.event_id, digest = excluded.digest, expires_at = excluded.expires_at
         WHERE k.expires_at < now()
@@ -19,16 +18,12 @@ WITH licence AS MATERIALIZED (
                              dedupe_key, depth, caused_by, matched)
     SELECT u.tenant_id, u.id, u.kind, u.type, u.source, u.route, u.subject_kind, u.subject_id, u.data::jsonb,
            u.occurred_at, u.dedupe_key, u.depth, u.caused_by, u.matched
-    FROM licence, unnest($9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
-                         $16::text[], $17::text[], $18::timestamptz[], $19::text[], $20::smallint[], $21::uuid[],
-                         $22::boolean[], $23::uuid[])
-        AS u (tenant_id, id, kind, type, source, route, subject_kind, subject_id, data, occurred_at, dedupe_key, depth,
-              caused_by, matched, gate)
+    FROM licence, unnest($4::hark.arrived_event[]) AS u
     WHERE u.gate IS NULL OR u.gate IN (SELECT event_id FROM keys)
     ON CONFLICT (tenant_id, id) DO NOTHING
 ), parents AS MATERIALIZED (
     SELECT w.tenant_id, w.id
-    FROM unnest($24::uuid[], $25::uuid[]) AS u (tenant_id, id)
+    FROM unnest($5::uuid[], $6::uuid[]) AS u (tenant_id, id)
     JOIN hark.workflows AS w USING (tenant_id, id)
     FOR KEY SHARE OF w
 ), started AS (
@@ -39,11 +34,7 @@ WITH licence AS MATERIALIZED (
            u.mode, u.priority, CASE u.status WHEN 'running' THEN $1 END, CASE u.status WHEN 'running' THEN 1 ELSE 0 END,
            u.deadline_at, u.depth, u.origin_id, u.parent_id, u.subject_kind, u.subject_id, u.inputs::jsonb,
            u.metadata::jsonb, CASE u.status WHEN 'running' THEN now() END
-    FROM licence, unnest($26::uuid[], $27::uuid[], $28::uuid[], $29::integer[], $30::uuid[], $31::integer[], $32::text[],
-                         $33::text[], $34::text[], $35::text[], $36::smallint[], $37::timestamptz[], $38::smallint[],
-                         $39::uuid[], $40::uuid[], $41::text[], $42::text[], $43::text[], $44::text[], $45::uuid[])
-        AS u (tenant_id, id, workflow_id, version, event_id, ordinal, trigger_id, trigger_type, status, mode, priority,
-              deadline_at, depth, origin_id, parent_id, subject_kind, subject_id, inputs, metadata, gate)
+    FROM licence, unnest($7::hark.arrived_execution[]) AS u
     JOIN parents AS p ON p.tenant_id = u.tenant_id AND p.id = u.workflow_id
     WHERE u.gate IS NULL OR u.gate IN (SELECT event_id FROM keys)
     ON CONFLICT (tenant_id, id) DO NOTHING
@@ -51,8 +42,7 @@ WITH licence AS MATERIALIZED (
 ), decided AS (
     INSERT INTO hark.event_decisions (tenant_id, event_id, workflow_id, trigger_id, reason, detail)
     SELECT u.tenant_id, u.event_id, u.workflow_id, u.trigger_id, u.reason, u.detail
-    FROM licence, unnest($46::uuid[], $47::uuid[], $48::uuid[], $49::text[], $50::text[], $51::text[], $52::uuid[])
-        AS u (tenant_id, event_id, workflow_id, trigger_id, reason, detail, gate)
+    FROM licence, unnest($8::hark.arrived_refusal[]) AS u
     WHERE u.gate IS NULL OR u.gate IN (SELECT event_id FROM keys)
     ON CONFLICT (tenant_id, event_id, workflow_id, trigger_id) DO NOTHING
 )

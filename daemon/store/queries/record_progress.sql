@@ -8,38 +8,29 @@ WITH licence AS MATERIALIZED (
                                           output, error, due_at, started_at, completed_at)
     SELECT u.tenant_id, u.execution_id, u.path, u.seq, u.verb, u.action_type, u.status, u.attempt, u.input::jsonb,
            u.output::jsonb, u.error::jsonb, u.due_at, u.started_at, u.completed_at
-    FROM licence, unnest($2::uuid[], $3::uuid[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[],
-                         $9::integer[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::timestamptz[],
-                         $15::timestamptz[])
-        AS u (tenant_id, execution_id, path, seq, verb, action_type, status, attempt, input, output, error, due_at,
-              started_at, completed_at)
+    FROM licence, unnest($2::hark.progress_step[]) AS u
     ON CONFLICT (tenant_id, execution_id, path) DO UPDATE
         SET status = excluded.status, attempt = excluded.attempt, input = excluded.input, output = excluded.output,
             error = excluded.error, due_at = excluded.due_at, started_at = excluded.started_at,
             completed_at = excluded.completed_at
         WHERE s.status IN ('pending', 'running', 'waiting', 'retrying')
-    RETURNING 1
 ), executions AS (
     UPDATE hark.workflow_executions AS e
     SET status = u.status, output = u.output::jsonb, error = u.error::jsonb,
         -- Somebody wants it cancelled and has not been heard: it does not wait, the next claim ends it.
         due_at = CASE WHEN u.status = 'waiting' AND e.cancel_requested_at IS NOT NULL THEN now() ELSE u.due_at END,
         pending_reason = u.pending_reason, completed_at = u.completed_at, instance_id = NULL, claims = 0
-    FROM licence, unnest($16::uuid[], $17::uuid[], $18::text[], $19::text[], $20::text[], $21::timestamptz[],
-                         $22::text[], $23::timestamptz[])
-        AS u (tenant_id, id, status, output, error, due_at, pending_reason, completed_at)
+    FROM licence, unnest($3::hark.progress_change[]) AS u
     WHERE e.tenant_id = u.tenant_id AND e.id = u.id AND e.instance_id = $1 AND e.status = 'running'
 ), logs AS (
     INSERT INTO hark.workflow_logs (tenant_id, execution_id, id, path, level, message, data)
     SELECT u.tenant_id, u.execution_id, u.id, u.path, u.level, u.message, u.data::jsonb
-    FROM licence, unnest($24::uuid[], $25::uuid[], $26::uuid[], $27::text[], $28::text[], $29::text[], $30::text[])
-        AS u (tenant_id, execution_id, id, path, level, message, data)
+    FROM licence, unnest($4::hark.progress_log[]) AS u
     ON CONFLICT (tenant_id, execution_id, id) DO NOTHING
 ), timeline AS (
     INSERT INTO hark.workflow_timeline (tenant_id, execution_id, id, type, path, detail)
     SELECT u.tenant_id, u.execution_id, u.id, u.type, u.path, u.detail::jsonb
-    FROM licence, unnest($31::uuid[], $32::uuid[], $33::uuid[], $34::text[], $35::text[], $36::text[])
-        AS u (tenant_id, execution_id, id, type, path, detail)
+    FROM licence, unnest($5::hark.progress_note[]) AS u
     ON CONFLICT (tenant_id, execution_id, id) DO NOTHING
 )
-SELECT (SELECT id FROM licence) AS licence, (SELECT count(*) FROM steps) AS steps
+SELECT (SELECT id FROM licence) AS licence
