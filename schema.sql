@@ -380,6 +380,28 @@ COMMENT ON TABLE workflow_logs IS 'What actions and users wrote. The id carries 
 CREATE INDEX logs_by_time ON workflow_logs (tenant_id, id);
 COMMENT ON INDEX logs_by_time IS 'list_logs.sql over all executions, and its live tail';
 
+CREATE TABLE workflow_context (
+    tenant_id     uuid NOT NULL,
+    execution_id  uuid NOT NULL,
+    key           text NOT NULL CHECK (char_length(key) BETWEEN 1 AND 200),
+    value         jsonb NOT NULL,
+    updated_at    timestamptz NOT NULL DEFAULT now(),
+    updated_by    text NOT NULL DEFAULT CURRENT_USER,
+    PRIMARY KEY (tenant_id, execution_id, key)
+) PARTITION BY RANGE (execution_id);
+COMMENT ON TABLE workflow_context IS
+    'What executions remember: written by their `remember` steps and, while they run, over the API and with SQL. An '
+    'execution reads it anew before every step whose expressions name `context`.';
+COMMENT ON COLUMN workflow_context.updated_by IS 'step:PATH, key:NAME for the API, or the database role.';
+
+CREATE FUNCTION step_has_completed(tenant uuid, execution uuid, step_path text) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+RETURN EXISTS (SELECT FROM workflow_steps AS s WHERE s.tenant_id = tenant AND s.execution_id = execution
+               AND s.path = step_path AND s.status = 'completed');
+COMMENT ON FUNCTION step_has_completed IS
+    'Whether a step is on record as completed. A flush that is written again, because the answer to its COMMIT was lost, '
+    'asks before it repeats what others may have changed since.';
+
 -- ---------------------------------------------------------------------------------------------- what is handed over
 
 -- Rows as the engine hands them to its statements, many in one parameter. An array of rows costs the client half of what
@@ -429,6 +451,11 @@ CREATE TYPE progress_note AS (
     tenant_id uuid, execution_id uuid, id uuid, type text, path text, detail text
 );
 COMMENT ON TYPE progress_note IS 'record_progress.sql: entries for the timeline';
+
+CREATE TYPE progress_memory AS (
+    tenant_id uuid, execution_id uuid, key text, value text, path text
+);
+COMMENT ON TYPE progress_memory IS 'record_progress.sql: what steps remember';
 
 -- ---------------------------------------------------------------------------------------------- row capture
 
@@ -880,7 +907,7 @@ DO $$
 BEGIN
     PERFORM hark.create_history_partitions(parent)
     FROM unnest(ARRAY['events', 'event_decisions', 'workflow_executions', 'workflow_steps', 'workflow_timeline',
-                      'workflow_logs']) AS parent;
+                      'workflow_logs', 'workflow_context']) AS parent;
 END $$;
 
 -- ---------------------------------------------------------------------------------------------- deletion
@@ -891,6 +918,7 @@ BEGIN ATOMIC
     DELETE FROM workflow_steps WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM workflow_timeline WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM workflow_logs WHERE tenant_id = tenant AND execution_id = ANY (ids);
+    DELETE FROM workflow_context WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM workflow_executions WHERE tenant_id = tenant AND id = ANY (ids);
 END;
 COMMENT ON FUNCTION erase_executions IS 'Deletes executions with everything that belongs to them.';

@@ -36,6 +36,8 @@ class Caller:
     tenant_id: TenantId
     key_id: UUID
     opens: frozenset[str]
+    name: str = ""
+    """Of the key: what is done with it is on record under this name."""
 
     def require(self, scope: Scope) -> None:
         """Raise ForbiddenError unless the key reaches that far."""
@@ -73,7 +75,7 @@ class KeyRing:
             self._known.pop(digest, None)
             raise UnauthorizedError("this key is unknown, expired or revoked")
         opens = frozenset().union(*(_OPENS.get(scope, frozenset()) for scope in row["scopes"]))
-        return Caller(TenantId(row["tenant_id"]), row["id"], opens)
+        return Caller(TenantId(row["tenant_id"]), row["id"], opens, row["name"])
 
 
 def _presented(headers: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from hark.daemon.api.models import (
 from hark.daemon.api.paging import HistoryQuery, Query, Words, page
 from hark.daemon.api.requests import CancelBody, RetryBody
 from hark.daemon.api.table import Call, NoBody, Table
+from hark.daemon.store.context import ContextStore
 from hark.daemon.store.listing import MOST_STEPS, Row, Span
 from hark.workflows.errors import NotFoundError, UnprocessableError
 from hark.workflows.ids import ExecutionId, WorkflowId
@@ -98,21 +99,25 @@ def _statuses(wanted: Sequence[str] | None) -> list[str] | None:
 
 @table.add("GET /api/executions/{execution}", scope="read", answer=ExecutionDetail)
 async def get_execution(call: Call[Query, NoBody]) -> Row:
-    """Return one execution with steps, timeline and logs."""
-    execution_id = _id(call)
+    """Return one execution with steps, timeline, logs and context."""
+    execution_id = id_of(call)
     listing = call.services.listing
     row = await _row(call, execution_id)
     definition = row.pop("definition")
     steps = await listing.list_steps(call.tenant_id, execution_id)
     logs = await listing.list_logs_of_execution(call.tenant_id, execution_id, Span(limit=_MOST_LOGS))
     timeline = await listing.list_timeline(call.tenant_id, execution_id)
+    context = await ContextStore(call.services.database).all(call.tenant_id, execution_id)
     truncated = len(steps) >= MOST_STEPS or len(timeline) >= MOST_STEPS or len(logs) >= _MOST_LOGS
     if row["status"] not in ENDED_EXECUTION:
         steps += not_reached(definition, steps)
     containers = containers_in(definition.get("steps") or [])
     steps = [{**step, "container": container_of(step["path"], containers)} for step in steps]
     # Artifacts come with the actions that make them.
-    return {**row, "steps": steps, "timeline": timeline, "logs": logs[::-1], "artifacts": [], "truncated": truncated}
+    return {
+        **row, "steps": steps, "timeline": timeline, "logs": logs[::-1], "artifacts": [], "truncated": truncated,
+        "context": {entry["key"]: entry["value"] for entry in context},
+    }  # fmt: skip
 
 
 def containers_in(steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -168,9 +173,9 @@ def _coming(steps: Sequence[Mapping[str, Any]], known: Mapping[str, str]) -> Ite
 @table.add("GET /api/executions/{execution}/steps", scope="read", answer=Page[StepExecution])
 async def list_steps(call: Call[Query, NoBody]) -> dict[str, Any]:
     """List the steps that an execution has reached."""
-    row = await _row(call, _id(call))
+    row = await _row(call, id_of(call))
     containers = containers_in(row["definition"].get("steps") or [])
-    steps = await call.services.listing.list_steps(call.tenant_id, _id(call))
+    steps = await call.services.listing.list_steps(call.tenant_id, id_of(call))
     items = [{**step, "container": container_of(step["path"], containers)} for step in steps]
     return {"items": items, "next_cursor": None}
 
@@ -178,16 +183,16 @@ async def list_steps(call: Call[Query, NoBody]) -> dict[str, Any]:
 @table.add("GET /api/executions/{execution}/timeline", scope="read", answer=Page[TimelineEntry])
 async def list_timeline(call: Call[Query, NoBody]) -> dict[str, Any]:
     """List what happened in an execution."""
-    await _row(call, _id(call))
-    return {"items": await call.services.listing.list_timeline(call.tenant_id, _id(call)), "next_cursor": None}
+    await _row(call, id_of(call))
+    return {"items": await call.services.listing.list_timeline(call.tenant_id, id_of(call)), "next_cursor": None}
 
 
 @table.add("GET /api/executions/{execution}/logs", scope="read", answer=Page[LogLine], query=LogsQuery)
 async def list_logs_of_execution(call: Call[LogsQuery, NoBody]) -> dict[str, Any]:
     """List the log lines of an execution, newest first."""
-    await _row(call, _id(call))
+    await _row(call, id_of(call))
     rows = await call.services.listing.list_logs_of_execution(
-        call.tenant_id, _id(call), call.query.span(), levels=call.query.levels()
+        call.tenant_id, id_of(call), call.query.span(), levels=call.query.levels()
     )
     return page(rows, call.query.limit)
 
@@ -209,7 +214,7 @@ async def list_logs(call: Call[LogsQuery, NoBody]) -> dict[str, Any]:
 @table.add("POST /api/executions/{execution}/cancel", scope="run", answer=ExecutionStatusChange, body=CancelBody)
 async def cancel_execution(call: Call[Query, CancelBody]) -> dict[str, Any]:
     """Cancel an execution."""
-    execution_id = _id(call)
+    execution_id = id_of(call)
     reason = call.body.reason or "cancelled by request"
     status = await call.services.engine.cancel(call.tenant_id, execution_id, reason=reason)
     return {"execution_id": execution_id, "status": status}
@@ -218,7 +223,7 @@ async def cancel_execution(call: Call[Query, CancelBody]) -> dict[str, Any]:
 @table.add("POST /api/executions/{execution}/retry", scope="run", answer=RetriedExecution, body=RetryBody, status=202)
 async def retry_execution(call: Call[Query, RetryBody]) -> dict[str, Any]:
     """Run an ended execution again, from the step that failed or from the start."""
-    execution_id = _id(call)
+    execution_id = id_of(call)
     new = await call.services.engine.retry(call.tenant_id, execution_id, from_start=call.body.from_start)
     return {"execution_id": new, "origin_id": execution_id}
 
@@ -231,8 +236,14 @@ def execution_id_of(text: str) -> ExecutionId:
         raise UnprocessableError(f"execution: {text!r} is no id of an execution: it is a UUID") from None
 
 
-def _id(call: Call[Any, Any]) -> ExecutionId:
+def id_of(call: Call[Any, Any]) -> ExecutionId:
+    """Return the execution that the path names. Raises NotFoundError."""
     return ExecutionId(call.id("execution", "execution"))
+
+
+async def require_execution(call: Call[Any, Any]) -> None:
+    """Raise NotFoundError unless there is the execution that the path names."""
+    await _row(call, id_of(call))
 
 
 async def _row(call: Call[Any, Any], execution_id: ExecutionId) -> Row:

@@ -222,6 +222,16 @@ class LogLine(Answer):
     workflow: str
 
 
+class ContextEntry(Answer):
+    """What an execution remembers under one key."""
+
+    key: str
+    value: Any
+    updated_at: datetime
+    updated_by: str
+    """`step:PATH`, `key:NAME` for the API, or the database role that wrote it with SQL."""
+
+
 class ExecutionDetail(ExecutionSummary):
     """An execution with all that is on record of it."""
 
@@ -238,6 +248,8 @@ class ExecutionDetail(ExecutionSummary):
     timeline: list[TimelineEntry]
     logs: list[LogLine]
     artifacts: list[dict[str, Any]]
+    context: dict[str, Any]
+    """What it remembers."""
     truncated: bool = False
     """There is more than is shown here."""
 

@@ -20,6 +20,7 @@ _MEANING = {
     "execution": "Id of an execution.",
     "event": "Id of an event.",
     "action": "Type of an action.",
+    "key": "Key of the context.",
 }
 
 

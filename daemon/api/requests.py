@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from hark.daemon.api.models import Mode, Subject
 
@@ -52,6 +52,10 @@ class RetryBody(BaseModel):
 
     from_start: bool = False
     """Run all steps again, also those that completed."""
+
+
+class ContextValue(RootModel[Any]):
+    """Any JSON value."""
 
 
 class SourceFile(BaseModel):

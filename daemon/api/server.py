@@ -11,7 +11,18 @@ from typing import Any
 
 from aiohttp import web
 
-from hark.daemon.api import definitions, events, executions, health, hooks, live, starting, surroundings, watches
+from hark.daemon.api import (
+    context,
+    definitions,
+    events,
+    executions,
+    health,
+    hooks,
+    live,
+    starting,
+    surroundings,
+    watches,
+)
 from hark.daemon.api.openapi import openapi_document
 from hark.daemon.api.problems import MethodNotAllowedError, problem_response, response_for
 from hark.daemon.api.services import Services
@@ -24,6 +35,7 @@ TABLES = (
     definitions.table,
     starting.table,
     executions.table,
+    context.table,
     events.table,
     live.table,
     surroundings.table,

@@ -22,7 +22,7 @@ Id = Annotated[str, typer.Argument(metavar="EXECUTION", help="Its id, the end of
 _FAILED = ("failed", "timeout", "cancelled")
 
 
-def _json_value(text: str | None, option: str) -> Any:
+def json_value(text: str | None, option: str) -> Any:
     """Read JSON that is given, in a file (`@FILE`), or on stdin (`@-`). Raises BadParameter."""
     if text is None:
         return None
@@ -52,7 +52,7 @@ def emit(
     as_json: Json = False,
 ) -> None:
     """Publish an event."""
-    value = _json_value(data, "--data")
+    value = json_value(data, "--data")
 
     async def put(client: HarkClient) -> Received:
         return await client.emit(type, value, source=source, subject=subject, key=key)
@@ -78,7 +78,7 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Start a workflow by hand. Exit status 1 if it fails while waited for."""
-    inputs = _json_value(input, "--input")
+    inputs = json_value(input, "--input")
     if inputs is not None and not isinstance(inputs, dict):
         raise typer.BadParameter('inputs are an object: {"email": "ada@example.org"}', param_hint="--input")
     if mode not in ("production", "test", "dry_run"):

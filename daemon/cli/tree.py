@@ -36,6 +36,7 @@ def show_execution(found: ExecutionDetail) -> None:
             "waits for": found.pending_reason,
             "goes on": ago(found.due_at),
             "inputs": compact(found.inputs, 300) if found.inputs else None,
+            "remembers": compact(found.context, 300) if found.context else None,
             "output": compact(found.output, 300) if found.output is not None else None,
         }
     )

@@ -90,6 +90,8 @@ class _Step:
     async def run(self) -> Outcome:
         """Attempt until it succeeds, pauses, or fails for good."""
         while True:
+            if self.attempt > 1 and self.node.reads_context:
+                await self.run_.refresh_context(self.frame.scope)
             self.started = self.run_.now()
             result = await self._attempt()
             if not isinstance(result, Failed):

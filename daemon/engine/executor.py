@@ -185,6 +185,8 @@ class Executor:
         alarm = self._arm(run, job.deadline_at)
         try:
             outcome = await run_program(run)
+            if outcome is None and run.program.output_reads_context:
+                await run.refresh_context(run.root.scope)
             change = self._change(run, outcome, job.deadline_at)
         except asyncio.CancelledError:
             if run.ending in {None, "fenced"}:

@@ -26,6 +26,7 @@ from hark.daemon.engine.program import (
     LaterWork,
     Node,
     ParallelWork,
+    RememberWork,
     StopWork,
     SwitchWork,
     TryWork,
@@ -72,6 +73,8 @@ async def run_step(run: Run, node: Node, frame: Frame) -> Outcome:
     if known is not None and known.status in ENDED_STEP:
         outcome = _replayed(known, frame, node)
     else:
+        if node.reads_context:
+            await run.refresh_context(frame.scope)
         frame.scope["now"] = run.now()
         outcome = _guarded(run, node, path, known, frame)
         if outcome is _GO_ON:
@@ -246,6 +249,8 @@ async def _run_while(run: Run, node: Node, known: StepRecord | None, path: str, 
             prefix = f"{turn}."
             inner = frame.inner(prefix, run.known_steps(prefix), index=index)
             if turn not in run.known:
+                if node.reads_context:
+                    await run.refresh_context(inner.scope)
                 inner.scope["now"] = run.now()
                 if not holds(work.condition, inner):
                     return None, {"iterations": index}
@@ -323,6 +328,19 @@ async def _run_set(run: Run, node: Node, _known: StepRecord | None, path: str, f
     return failed
 
 
+async def _run_remember(run: Run, node: Node, _known: StepRecord | None, path: str, frame: Frame) -> Outcome:
+    work: RememberWork = node.work
+    try:
+        values = work.values.render(frame.scope)
+        encoded = {key: run.encoded_memory(key, value) for key, value in values.items()}
+    except HarkError as error:
+        return end_step(run, node, path, frame, failure(error, path))
+    failed = end_step(run, node, path, frame, output=values)
+    if failed is None:
+        run.remember(path, encoded)
+    return failed
+
+
 async def _run_stop(run: Run, node: Node, _known: StepRecord | None, path: str, frame: Frame) -> Outcome:
     work: StopWork = node.work
     try:
@@ -395,6 +413,7 @@ _RUNNERS: dict[type, Runner] = {
     TryWork: _run_try,
     WaitWork: run_wait,
     Template: _run_set,
+    RememberWork: _run_remember,
     StopWork: _run_stop,
     EmitWork: _run_emit,
     LaterWork: _run_later,

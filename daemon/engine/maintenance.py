@@ -24,6 +24,7 @@ HISTORY = (
     "workflow_steps",
     "workflow_timeline",
     "workflow_logs",
+    "workflow_context",
 )
 
 

@@ -21,6 +21,7 @@ from hark.workflows.steps import (
     ForEachStep,
     IfStep,
     ParallelStep,
+    RememberStep,
     Retry,
     SetStep,
     StopStep,
@@ -51,6 +52,8 @@ class Node:
     on_error: Block | None
     needs: tuple[str, ...] | None
     work: Any
+    reads_context: bool = False
+    """Its own expressions name `context`, those of the steps inside of it left aside."""
 
 
 @dataclass(slots=True, eq=False)
@@ -158,6 +161,13 @@ class EmitWork:
 
 
 @dataclass(slots=True, eq=False)
+class RememberWork:
+    """What is written to the context, by key."""
+
+    values: Template
+
+
+@dataclass(slots=True, eq=False)
 class TryWork:
     """A body, and what follows its failure and its end."""
 
@@ -184,6 +194,7 @@ class Program:
     output: Template | None
     timeout: timedelta | None
     reads_secrets: bool
+    output_reads_context: bool = False
 
 
 class Compiler:
@@ -193,6 +204,8 @@ class Compiler:
         self._catalogue = catalogue
         self._names: frozenset[str] = scopes.STEP | _LOCALS
         self._roots: set[str] = set()
+        self._own: set[str] = set()
+        """Names that the step being compiled reads itself."""
         self._verbs = {
             ActionStep: self._action,
             IfStep: self._if,
@@ -202,6 +215,7 @@ class Compiler:
             ParallelStep: self._parallel,
             WaitStep: self._wait,
             SetStep: self._set,
+            RememberStep: self._remember,
             StopStep: self._stop,
             EmitStep: self._emit,
             TryStep: self._try,
@@ -211,6 +225,7 @@ class Compiler:
         """Compile a definition."""
         self._names = scopes.STEP | _LOCALS | frozenset(_loop_names(workflow.steps))
         self._roots = set()
+        output = self._template(workflow.output) if workflow.output is not None else None
         return Program(
             tenant_id=tenant_id,
             workflow_id=workflow_id,
@@ -218,9 +233,10 @@ class Compiler:
             version=version,
             block=self._block(workflow.steps),
             on_error=self._block(workflow.on_error) if workflow.on_error else None,
-            output=self._template(workflow.output) if workflow.output is not None else None,
+            output=output,
             timeout=workflow.timeout,
             reads_secrets="secrets" in self._roots,
+            output_reads_context=output is not None and any("context" in each.roots for each in output.expressions),
         )
 
     def _block(self, steps: Iterable[BaseStep]) -> Block:
@@ -231,7 +247,8 @@ class Compiler:
         build: Any = self._verbs.get(type(step), lambda _: LaterWork())
         retry = step.retry or _DEFAULT_RETRY
         guard = step.if_ if not isinstance(step, IfStep) else None
-        return Node(
+        around, self._own = self._own, set()
+        node = Node(
             id=step.id,
             verb="if" if isinstance(step, IfStep) else verb_of(step) or "",
             guard=self._expression(guard) if guard is not None else None,
@@ -243,6 +260,9 @@ class Compiler:
             needs=tuple(step.needs) if step.needs is not None else None,
             work=build(step),
         )
+        node.reads_context = "context" in self._own
+        self._own = around
+        return node
 
     def _action(self, step: ActionStep) -> ActionWork:
         action = self._catalogue.action(step.action)
@@ -286,6 +306,9 @@ class Compiler:
     def _set(self, step: SetStep) -> Template:
         return self._template(step.set)
 
+    def _remember(self, step: RememberStep) -> RememberWork:
+        return RememberWork(self._template(step.remember))
+
     def _stop(self, step: StopStep) -> StopWork:
         return StopWork(step.stop, self._template(step.reason), self._template(step.output))
 
@@ -299,14 +322,18 @@ class Compiler:
 
     def _expression(self, source: str) -> Expression:
         expression = compile_expression(source, self._names)
-        self._roots |= expression.roots
+        self._note(expression.roots)
         return expression
 
     def _template(self, value: Any) -> Template:
         template = compile_template(value, self._names)
         for expression in template.expressions:
-            self._roots |= expression.roots
+            self._note(expression.roots)
         return template
+
+    def _note(self, roots: frozenset[str]) -> None:
+        self._roots |= roots
+        self._own |= roots
 
     def _duration(self, value: timedelta | str | None) -> timedelta | Template | None:
         return self._template(value) if isinstance(value, str) else value

@@ -80,6 +80,8 @@ class Progress:
     """By path: a later state of a step replaces an earlier one that was not written yet."""
     logs: list[Row] = field(default_factory=list)
     timeline: list[Row] = field(default_factory=list)
+    context: dict[str, Row] = field(default_factory=dict)
+    """By key; written with the step that says so."""
     change: Change | None = None
 
     def __bool__(self) -> bool:
@@ -93,6 +95,10 @@ class Progress:
         """Add an entry to the timeline."""
         self.timeline.append((self.tenant_id, self.execution_id, note_id, kind, path, detail))
 
+    def remember(self, key: str, value: str, path: str) -> None:
+        """Set a key of the execution's context; `path` is the step that does, on record in this same piece."""
+        self.context[key] = (self.tenant_id, self.execution_id, key, value, path)
+
 
 def _arguments(instance: UUID, parts: Sequence[Progress]) -> list[Any]:
     """Turn progress into the parameters of record_progress.sql."""
@@ -100,17 +106,19 @@ def _arguments(instance: UUID, parts: Sequence[Progress]) -> list[Any]:
     changes: list[Row] = []
     logs: list[Row] = []
     timeline: list[Row] = []
+    context: list[Row] = []
     for part in _merged(parts):
         steps.extend(record.row(part.tenant_id, part.execution_id) for record in part.steps.values())
         logs.extend(part.logs)
         timeline.extend(part.timeline)
+        context.extend(part.context.values())
         change = part.change
         if change is not None:
             changes.append((
                 part.tenant_id, part.execution_id, change.status, change.output, change.error, change.due_at,
                 change.pending_reason, change.completed_at,
             ))  # fmt: skip
-    return [instance, steps, changes, logs, timeline]
+    return [instance, steps, changes, logs, timeline, context]
 
 
 def _merged(parts: Sequence[Progress]) -> Sequence[Progress]:
@@ -122,6 +130,7 @@ def _merged(parts: Sequence[Progress]) -> Sequence[Progress]:
             first.steps.update(part.steps)
             first.logs += part.logs
             first.timeline += part.timeline
+            first.context.update(part.context)
             first.change = part.change or first.change
     return list(merged.values())
 

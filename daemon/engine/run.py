@@ -17,12 +17,14 @@ from hark.daemon.engine.payload import Masker, encode
 from hark.daemon.engine.program import Node, Program
 from hark.daemon.engine.records import Progress, StepRecord
 from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
-from hark.workflows.errors import UnprocessableError
+from hark.workflows.errors import ActionError, UnprocessableError
 from hark.workflows.ids import derived_id, new_id
 from hark.workflows.states import ENDED_STEP
 
 _MOST_INPUT = 256 * 1024
 _MOST_OUTPUT = 4 * 1024 * 1024
+MOST_MEMORY = 256 * 1024
+"""Bytes of one value of a context: all of it is read before every step that names it."""
 
 
 class OutputTooLargeError(UnprocessableError):
@@ -66,6 +68,10 @@ class Services(Protocol):
 
     async def emit(self, event: NewEvent) -> Receipt:
         """Store an event; returns after the commit."""
+        ...
+
+    async def load_context(self, run: Run) -> Mapping[str, Any]:
+        """Return what an execution remembers now; waits for the database to come back."""
         ...
 
     async def recorded_output(self, run: Run, path: str) -> tuple[bool, Any]:
@@ -214,6 +220,16 @@ class Run:
         encoded = None if data is None else self.encoded(data, what="the data of a log line")[0]
         self._progress.log(new_id(self.now()), path, level, text, encoded)
 
+    def remember(self, path: str, values: Mapping[str, str]) -> None:
+        """Note what a step writes to the context, encoded; it goes out together with the step's record."""
+        for key, value in values.items():
+            self._progress.remember(key, value, path)
+
+    async def refresh_context(self, scope: dict[str, Any]) -> None:
+        """Let a scope see the context as it is now, with what this execution itself has noted."""
+        await self.settle()
+        scope["context"] = await self.services.load_context(self)
+
     def take_progress(self) -> Progress:
         """Hand over what is not on record yet; the caller writes it."""
         progress, self._progress = self._progress, Progress(self.tenant_id, self.id, self.licence)
@@ -268,6 +284,14 @@ class Run:
                 f"the step's output has {len(text)} bytes, more than the {_MOST_OUTPUT} that are kept"
             )
         return text, value
+
+    def encoded_memory(self, key: str, value: Any) -> str:
+        """Encode what is to be remembered under a key; raises ActionError beyond what a context keeps."""
+        text = self.encoded(value, what=f"the value of {key!r}")[0]
+        if len(text) > MOST_MEMORY:
+            message = f"the value of {key!r} has {len(text)} bytes, more than the {MOST_MEMORY} that a context keeps"
+            raise ActionError(message, error_class="context_too_large")
+        return text
 
     def idempotency_key(self, path: str) -> str:
         """Return the key that all attempts of a step share."""

@@ -106,6 +106,16 @@ class EngineServices:
         """This instance's licence to write."""
         return self._instance.id
 
+    async def load_context(self, run: Run) -> Mapping[str, Any]:
+        """Return what an execution remembers now; waits for the database to come back."""
+        while True:
+            try:
+                rows = await self._database.fetch("load_context", run.tenant_id, run.id)
+            except UnavailableError:
+                await asyncio.sleep(PATIENCE_S)
+                continue
+            return {row["key"]: orjson.loads(row["value"]) for row in rows}
+
     async def recorded_output(self, run: Run, path: str) -> tuple[bool, Any]:
         """Tell whether a step is on record as completed, and its output; waits for the database."""
         while True:

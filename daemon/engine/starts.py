@@ -125,4 +125,5 @@ class Starts:
                 failed = orjson.loads(state["error"] or "{}").get("step") or ""
                 handlers = [node.id for node in program.on_error.nodes] if program.on_error else []
                 await connection.execute(sql("copy_steps"), tenant_id, identifier, following, failed, handlers)
+                await connection.execute(sql("copy_context"), tenant_id, identifier, following)
         return following

@@ -158,6 +158,20 @@ class HarkClient:
         path = f"/api/executions/{_part(execution_id)}/retry"
         return await self._post(path, models.RetriedExecution, {"from_start": from_start})
 
+    async def context(self, execution_id: UUID | str) -> models.Page[models.ContextEntry]:
+        """List what an execution remembers."""
+        return await self._get(f"/api/executions/{_part(execution_id)}/context", models.Page[models.ContextEntry])
+
+    async def remember(self, execution_id: UUID | str, key: str, value: Any) -> models.ContextEntry:
+        """Set a key of the context of an execution that has not ended, to any JSON value."""
+        path = f"/api/executions/{_part(execution_id)}/context/{_part(key)}"
+        return _read(models.ContextEntry, await self._send("PUT", path, body=orjson.Fragment(orjson.dumps(value))))
+
+    async def forget(self, execution_id: UUID | str, key: str) -> models.Deleted:
+        """Let an execution that has not ended forget a key."""
+        path = f"/api/executions/{_part(execution_id)}/context/{_part(key)}"
+        return _read(models.Deleted, await self._send("DELETE", path))
+
     async def logs(self, **filters: Any) -> models.Page[models.LogLine]:
         """List log lines, newest first; `filters` are the parameters of GET /api/logs."""
         return await self._get("/api/logs", models.Page[models.LogLine], filters)

@@ -17,6 +17,7 @@ from support.api import ApiUnderTest, running_api
 from hark.client import ApiError, HarkClient, UnreachableError
 from hark.daemon.api import models
 from hark.daemon.api.server import all_routes
+from hark.workflows.ids import DEFAULT_TENANT
 
 GREET = """
 id: greet
@@ -97,6 +98,11 @@ async def test_answers_have_the_shapes_that_openapi_promises(api: ApiUnderTest) 
     await api.client.start("slow")
     await api.hark.probe.called.wait()
     names = {"workflow": "greet", "execution": started.execution_id, "event": started.event_id, "action": "log_event"}
+    names["key"] = "stage"
+    await api.hark.database.pool.execute(
+        "INSERT INTO hark.workflow_context (tenant_id, execution_id, key, value) VALUES ($1, $2, 'stage', '1')",
+        DEFAULT_TENANT, started.execution_id,
+    )  # fmt: skip
     asked = 0
     for route in all_routes():
         if route.method == "GET" and route.answer is not str:

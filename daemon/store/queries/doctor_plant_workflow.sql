@@ -27,5 +27,7 @@ WITH tenant AS (
     SELECT $1, $3, 'step_' || n, n, 'set', 'completed' FROM generate_series(0, 2) AS n
 ), timeline AS (
     INSERT INTO hark.workflow_timeline (tenant_id, execution_id, id, type) VALUES ($1, $3, $3, 'trial')
+), logs AS (
+    INSERT INTO hark.workflow_logs (tenant_id, execution_id, id, level, message) VALUES ($1, $3, $3, 'info', 'trial')
 )
-INSERT INTO hark.workflow_logs (tenant_id, execution_id, id, level, message) VALUES ($1, $3, $3, 'info', 'trial')
+INSERT INTO hark.workflow_context (tenant_id, execution_id, key, value) VALUES ($1, $3, 'trial', 'true')

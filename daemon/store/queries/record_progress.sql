@@ -32,5 +32,13 @@ WITH licence AS MATERIALIZED (
     SELECT u.tenant_id, u.execution_id, u.id, u.type, u.path, u.detail::jsonb
     FROM licence, unnest($5::hark.progress_note[]) AS u
     ON CONFLICT (tenant_id, execution_id, id) DO NOTHING
+), context AS (
+    INSERT INTO hark.workflow_context AS c (tenant_id, execution_id, key, value, updated_by)
+    SELECT u.tenant_id, u.execution_id, u.key, u.value::jsonb, 'step:' || u.path
+    FROM licence, unnest($6::hark.progress_memory[]) AS u
+    -- Written once with its step: between a COMMIT whose answer was lost and its repetition somebody may have changed it.
+    WHERE NOT hark.step_has_completed(u.tenant_id, u.execution_id, u.path)
+    ON CONFLICT (tenant_id, execution_id, key) DO UPDATE
+        SET value = excluded.value, updated_at = excluded.updated_at, updated_by = excluded.updated_by
 )
 SELECT (SELECT id FROM licence) AS licence
