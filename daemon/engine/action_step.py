@@ -17,6 +17,7 @@ from hark.daemon.engine.pauses import seconds_of, until
 from hark.daemon.engine.program import ActionWork, Node
 from hark.daemon.engine.records import StepRecord
 from hark.daemon.engine.run import Frame, Run
+from hark.daemon.engine.typed_steps import INPUTS_INVALID, OUTPUT_INVALID, checked_inputs, checked_output
 from hark.workflows.backoff import delay_after
 from hark.workflows.catalogue import ActionContext, Effect, Pause, Sql
 from hark.workflows.errors import ActionError, ExpressionError, FencedError, HarkError, UnavailableError
@@ -119,7 +120,7 @@ class _Step:
         """Do it, each kind of effect in its own way."""
         run, effect = self.run_, self.work.effect
         if run.mode != "production" and effect is not Effect.PURE:
-            self._complete(run.mocks.get(self.node.id))
+            self._answer_from_mock()
             return None
         if effect is Effect.TRANSACTIONAL:
             await self._in_transaction(config)
@@ -129,8 +130,13 @@ class _Step:
         output = await self._call(config, run.services.connect)
         if isinstance(output, Pause):
             return output
-        self._complete(output)
+        self._complete(checked_output(self.node.outputs, output))
         return None
+
+    def _answer_from_mock(self) -> None:
+        """Complete with what the test says; where it says nothing, nothing is declared of it either."""
+        mocks, name = self.run_.mocks, self.node.id
+        self._complete(checked_output(self.node.outputs, mocks[name]) if name in mocks else None)
 
     def _config(self) -> BaseModel:
         work = self.work
@@ -139,9 +145,18 @@ class _Step:
                 work.ready_text = self.run_.encoded_input(work.template.render({}))
             self.sent = work.ready_text
             return work.ready
-        rendered = work.template.render(self.frame.scope)
+        rendered = self._declared(work.template.render(self.frame.scope))
         self.sent = self.run_.encoded_input(rendered)
         return work.action.spec.config.model_validate(rendered)
+
+    def _declared(self, rendered: Any) -> Any:
+        """Fill in and check the inputs that the step declares; where they do not fit, this was no attempt."""
+        try:
+            return checked_inputs(self.node.inputs, rendered)
+        except ActionError:
+            self.sent = self.run_.encoded_input(rendered)
+            self.attempt -= 1
+            raise
 
     async def _before_effect(self) -> None:
         """Put everything before on record; for an effect that must not be repeated, also that it is about to happen."""
@@ -217,7 +232,8 @@ class _Step:
             def connect(name: str) -> AbstractAsyncContextManager[Sql]:
                 return run.services.connect(name) if name else nullcontext(transaction.sql)
 
-            text, output = run.encoded_output(await self._call(config, connect))
+            output = checked_output(self.node.outputs, await self._call(config, connect))
+            text, output = run.encoded_output(output)
             record = self._row("completed", output=text, completed_at=run.now())
             await transaction.record(run.alone(record))
         return output
@@ -238,7 +254,7 @@ class _Step:
 
     def _delay(self, failed: Failed) -> timedelta | None:
         retry, run = self.node.retry, self.run_
-        if self.attempt > retry.retries or self.work.at_most_once:
+        if self.attempt > retry.retries or self.work.at_most_once or self._is_final(failed):
             return None
         if self.node.retry_when is not None:
             try:
@@ -254,6 +270,12 @@ class _Step:
             return None
         return delay
 
+    def _is_final(self, failed: Failed) -> bool:
+        """Tell what no `retry.when` may repeat: inputs stay as they are, an effect outside has happened."""
+        if failed.kind == OUTPUT_INVALID:
+            return self.work.effect is Effect.EXTERNAL
+        return failed.kind == INPUTS_INVALID
+
     async def _pause_anew(self, pause: Pause) -> Outcome:
         output, _ = self.run_.encoded_output(pause.output)
         record = self._record("waiting", output=output, due_at=pause.until)
@@ -265,7 +287,11 @@ class _Step:
             suspended = await until(self.run_, record.due_at)
             if suspended is not None:
                 return suspended
-        self._complete(None if record.output is None else orjson.loads(record.output))
+        try:
+            output = None if record.output is None else orjson.loads(record.output)
+            self._complete(checked_output(self.node.outputs, output))
+        except HarkError as error:
+            return self._fail(failure(error, self.path, self.attempt))
         return None
 
     # ------------------------------------------------------------------ the record

@@ -10,7 +10,11 @@ import jsonschema_rs
 
 
 class InvalidInputsError(ValueError):
-    """The inputs do not fit the declaration; the message says which one and what would be right."""
+    """The inputs do not fit the declaration; the message says which one and what would be right, `path` where."""
+
+    def __init__(self, message: str, path: str = "inputs") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class InputRules:
@@ -32,16 +36,17 @@ class InputRules:
         schema = {"type": "object", "properties": properties, "required": self._required}
         return jsonschema_rs.validator_for(schema, validate_formats=True)
 
-    def apply(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the inputs with defaults; raises InvalidInputsError."""
+    def apply(self, given: Mapping[str, Any], root: str = "inputs") -> dict[str, Any]:
+        """Return the inputs with defaults; raises InvalidInputsError, whose path begins with `root`."""
         if not self.declared:
             return dict(given)
         inputs = {**self._defaults, **given}
         if not self._validator.is_valid(inputs):
-            raise InvalidInputsError(self._first_fault(inputs))
+            raise self._first_fault(inputs, root)
         return inputs
 
-    def _first_fault(self, inputs: Mapping[str, Any]) -> str:
+    def _first_fault(self, inputs: Mapping[str, Any], root: str) -> InvalidInputsError:
         error = next(self._validator.iter_errors(inputs))
-        where = ".".join(str(part) for part in ("inputs", *error.instance_path))
-        return f"{where}: {error.message}"
+        where = ".".join(str(part) for part in (root, *error.instance_path))
+        absent = getattr(error.kind, "property", None) if error.schema_path[-1:] == ["required"] else None
+        return InvalidInputsError(f"{where}: {error.message}", f"{where}.{absent}" if absent else where)

@@ -37,6 +37,7 @@ from hark.daemon.engine.records import StepRecord
 from hark.daemon.engine.run import Frame, Run, step_view
 from hark.daemon.engine.side_by_side import run_bounded, run_race
 from hark.daemon.engine.step_record import begin_step, end_step, holds
+from hark.daemon.engine.typed_steps import checked_output
 from hark.workflows.catalogue import NewEvent
 from hark.workflows.errors import ExpressionError, FencedError, HarkError, MissingFieldError, UnavailableError
 from hark.workflows.states import ENDED_STEP
@@ -150,7 +151,8 @@ async def _container(
     if isinstance(outcome, Suspended):
         return outcome
     failed = outcome if isinstance(outcome, Failed) else None
-    ended = end_step(run, node, path, frame, failed, output=output, begun=begun)
+    stopped = isinstance(outcome, Stopped)
+    ended = end_step(run, node, path, frame, failed, output=output, begun=begun, stopped=stopped)
     return outcome if outcome is not None else ended
 
 
@@ -331,7 +333,7 @@ async def _run_set(run: Run, node: Node, _known: StepRecord | None, path: str, f
 async def _run_remember(run: Run, node: Node, _known: StepRecord | None, path: str, frame: Frame) -> Outcome:
     work: RememberWork = node.work
     try:
-        values = work.values.render(frame.scope)
+        values = checked_output(node.outputs, work.values.render(frame.scope))
         encoded = {key: run.encoded_memory(key, value) for key, value in values.items()}
     except HarkError as error:
         return end_step(run, node, path, frame, failure(error, path))

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from hark.workflows.definition import Workflow
-from hark.workflows.steps import ApproveStep, BaseStep, CallStep, WaitForStep, verb_of
+from hark.workflows.steps import ApproveStep, CallStep, WaitForStep, verb_of
 
 _VERBS = (ApproveStep, CallStep, WaitForStep)
 _LIMITS = ("max_running", "concurrency", "idempotency", "throttle", "rate_limit", "debounce", "batch")
@@ -36,10 +36,6 @@ def _steps(steps: Iterable[Any], path: tuple[str | int, ...]) -> Iterator[Found]
             yield (*place, verb or ""), f"`{verb}` is not run by this version: the step will fail"
         if getattr(step, "distribute", False):
             yield (*place, "distribute"), "`distribute` has no effect in this version: the parts run on one instance"
-        if isinstance(step, BaseStep):
-            for name in ("inputs", "outputs"):
-                if getattr(step, name):
-                    yield (*place, name), f"a step's `{name}` are not enforced by this version"
         yield from _inner(step, place)
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from hark.daemon.engine.inputs import InputRules
 from hark.workflows import scopes
 from hark.workflows.catalogue import Action, Catalogue, Effect
 from hark.workflows.definition import Workflow
@@ -18,6 +19,7 @@ from hark.workflows.steps import (
     ActionStep,
     BaseStep,
     EmitStep,
+    FieldSpec,
     ForEachStep,
     IfStep,
     ParallelStep,
@@ -52,6 +54,9 @@ class Node:
     on_error: Block | None
     needs: tuple[str, ...] | None
     work: Any
+    inputs: InputRules | None = None
+    """What it declares of its `with`."""
+    outputs: InputRules | None = None
     reads_context: bool = False
     """Its own expressions name `context`, those of the steps inside of it left aside."""
 
@@ -259,6 +264,8 @@ class Compiler:
             on_error=self._block(step.on_error) if step.on_error else None,
             needs=tuple(step.needs) if step.needs is not None else None,
             work=build(step),
+            inputs=_rules(step.inputs),
+            outputs=_rules(step.outputs),
         )
         node.reads_context = "context" in self._own
         self._own = around
@@ -272,7 +279,10 @@ class Compiler:
         return ActionWork(
             action=action,
             template=template,
-            ready=action.spec.config.model_validate(template.render({})) if template.is_literal else None,
+            # What it declares is filled in and checked when it runs, so there is nothing to build beforehand.
+            ready=action.spec.config.model_validate(template.render({}))
+            if template.is_literal and not step.inputs
+            else None,
             effect=action.effect(step.with_),
             at_most_once=step.effect == "at_most_once",
         )
@@ -337,6 +347,12 @@ class Compiler:
 
     def _duration(self, value: timedelta | str | None) -> timedelta | Template | None:
         return self._template(value) if isinstance(value, str) else value
+
+
+def _rules(declared: Mapping[str, FieldSpec] | None) -> InputRules | None:
+    if not declared:
+        return None
+    return InputRules({name: spec.model_dump(exclude_unset=True) for name, spec in declared.items()})
 
 
 def _loop_names(steps: Iterable[Any]) -> Iterable[str]:

@@ -9,6 +9,7 @@ from hark.daemon.engine.outcome import Failed, failure
 from hark.daemon.engine.program import Node
 from hark.daemon.engine.records import StepRecord
 from hark.daemon.engine.run import Frame, Run
+from hark.daemon.engine.typed_steps import checked_output
 from hark.workflows.errors import HarkError, MissingFieldError
 from hark.workflows.expressions import Expression
 
@@ -35,8 +36,17 @@ def end_step(
     *,
     output: Any = None,
     begun: StepRecord | None = None,
+    stopped: bool = False,
 ) -> Failed | None:
-    """Put a step on record as completed or failed; returns the failure."""
+    """Put a step on record as completed or failed; returns the failure.
+
+    `stopped`: what it holds has stopped the execution, so its output need not be what it declares.
+    """
+    if failed is None and node.outputs is not None and not stopped:
+        try:
+            output = checked_output(node.outputs, output)
+        except HarkError as error:
+            failed = failure(error, path)
     moment = run.now()
     record = StepRecord(
         path,

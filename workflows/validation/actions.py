@@ -8,6 +8,7 @@ from typing import Any
 
 from hark.workflows.catalogue import Catalogue
 from hark.workflows.source import Path
+from hark.workflows.validation.declared import with_defaults
 from hark.workflows.validation.expressions import is_template, texts
 from hark.workflows.validation.findings import Findings
 from hark.workflows.validation.outline import Step
@@ -37,7 +38,7 @@ def check_action(step: Step, catalogue: Catalogue, findings: Findings) -> None:
             findings.error(
                 (*path, key), f"`{key}` cannot hold ${{{{ }}}}: it is fixed when the workflow is applied", hint
             )
-    check_structure(action.spec.config, config, findings, at=path, open=True)
+    check_structure(action.spec.config, with_defaults(step), findings, at=path, open=True)
     warn_of_secrets(config, path, findings)
 
 

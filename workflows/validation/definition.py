@@ -99,4 +99,7 @@ def _outputs(outline: Outline, catalogue: Catalogue) -> dict[str, frozenset[str]
             schema = action.spec.output_schema if action else {}
             if schema.get("additionalProperties") is False and "properties" in schema:
                 found[step.id] = frozenset(schema["properties"])
+        declared = step.raw.get("outputs")
+        if step.id in found and isinstance(declared, Mapping):
+            found[step.id] |= frozenset(name for name in declared if isinstance(name, str))
     return found

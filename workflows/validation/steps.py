@@ -14,6 +14,7 @@ from hark.workflows.definition import SLUG
 from hark.workflows.scopes import ROOTS
 from hark.workflows.source import Path
 from hark.workflows.validation.actions import check_action
+from hark.workflows.validation.declared import check_declared
 from hark.workflows.validation.expressions import (
     check_condition,
     check_expression,
@@ -55,8 +56,7 @@ class StepChecker:
         retry = raw.get("retry")
         if isinstance(retry, Mapping) and "when" in retry:
             check_condition(retry["when"], (*path, "retry", "when"), scope.plus("error"), self._findings)
-        for key in ("inputs", "outputs"):
-            check_properties(raw.get(key), (*path, key), self._findings)
+        check_declared(step, self._findings)
         check = _VERBS.get(step.verb)
         if check is not None:
             check(self, step, scope)
