@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from benchmarks.work import Work, catalogue
 from hark.daemon.engine.engine import Engine
+from hark.daemon.garbage import settle_garbage
 from hark.daemon.settings import Settings
 from hark.daemon.store.database import Database
 from hark.daemon.store.schema import ensure_schema
@@ -55,6 +56,7 @@ async def hark_side(url: str, *, places: int = 1000) -> AsyncIterator[HarkSide]:
     engine = Engine(Settings(max_running=places), database, catalogue(), secrets={})
     try:
         await engine.start()
+        settle_garbage()
         yield HarkSide(engine)
     finally:
         await engine.stop()

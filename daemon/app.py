@@ -21,6 +21,7 @@ from hark.daemon.api.server import Server
 from hark.daemon.api.services import Services
 from hark.daemon.data_dir import make_data_dir
 from hark.daemon.engine.engine import Engine
+from hark.daemon.garbage import settle_garbage
 from hark.daemon.logging import configure_logging
 from hark.daemon.postgres.server import EmbeddedPostgres
 from hark.daemon.runtime_file import RuntimeFile
@@ -132,6 +133,7 @@ async def _start(stack: AsyncExitStack, settings: Settings, notifier: Notifier) 
     watchdog = Watchdog(notifier, lambda: engine.instance.silent_s < STALLED_S, interval_s=watchdog_interval())
     stack.push_async_callback(watchdog.stop)
     await watchdog.start()
+    settle_garbage()
     notifier.ready(f"Hark {__version__} at {address}")
     show_welcome(settings.url or address, key_file, await engine.publisher.hints(DEFAULT_TENANT))
     return engine

@@ -134,8 +134,8 @@ class ActionContext:
     """The step's path, such as `each[3].mail`."""
     attempt: int
     """Counts from 1."""
-    idempotency_key: str
-    """The same for every attempt of this step execution, also after a crash."""
+    identify: Callable[[], str]
+    """Computes the idempotency key: most actions have no use for it."""
     now: datetime
     log: Callable[[str, str, Any], None]
     """`log(level, message, data)` writes to the execution's logs, together with the step's record."""
@@ -146,6 +146,11 @@ class ActionContext:
     """`connect(name)` gives an async context manager of Sql on a named connection; `""` is the home database."""
     timeout_s: float | None = None
     """How long this attempt may take; the engine cancels it then, a server may be told the same."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this step execution, also after a crash."""
+        return self.identify()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,12 +43,11 @@ def derived_id(ancestor: UUID, *parts: object) -> UUID:
 
     The same arguments always give the same id, which is what makes "one event starts a workflow once" a primary key.
     """
-    digest = blake2b(ancestor.bytes, digest_size=10)
+    named = ancestor.bytes
     for part in parts:
         text = str(part).encode()
-        digest.update(len(text).to_bytes(4, "big"))
-        digest.update(text)
-    return _layout(milliseconds_of(ancestor), int.from_bytes(digest.digest(), "big"))
+        named += len(text).to_bytes(4, "big") + text
+    return _layout(milliseconds_of(ancestor), int.from_bytes(blake2b(named, digest_size=10).digest(), "big"))
 
 
 def execution_id(event: EventId, workflow: WorkflowId, ordinal: int = 0) -> ExecutionId:

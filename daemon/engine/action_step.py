@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
 import structlog
 from pydantic import BaseModel, ValidationError
 
+from hark.daemon.engine.eager import Done, begin
 from hark.daemon.engine.outcome import Failed, Outcome, failure
 from hark.daemon.engine.pauses import seconds_of, until
 from hark.daemon.engine.program import ActionWork, Node
@@ -31,12 +33,13 @@ SHOWN_AFTER_S = 0.2
 async def run_action(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
     """Run an action step from where its record stands to its end."""
     if known is None:
-        step = _Step(run, node, path, frame, run.next_seq(), run.now())
+        step = _Step(run, node, path, frame, run.next_seq(), frame.scope["now"])
     else:
         step = _Step(run, node, path, frame, known.seq, known.started_at or run.now(), known.attempt)
         outcome = await step.resume(known)
         if not isinstance(outcome, _Again):
             return outcome
+        step.started = run.now()
     return await step.run()
 
 
@@ -93,7 +96,6 @@ class _Step:
         while True:
             if self.attempt > 1 and self.node.reads_context:
                 await self.run_.refresh_context(self.frame.scope)
-            self.started = self.run_.now()
             result = await self._attempt()
             if not isinstance(result, Failed):
                 return await self._pause_anew(result) if isinstance(result, Pause) else None
@@ -101,7 +103,7 @@ class _Step:
             if not isinstance(following, _Again):
                 return following
             self.attempt += 1
-            self.frame.scope["now"] = self.run_.now()
+            self.frame.scope["now"] = self.started = self.run_.now()
 
     async def _attempt(self) -> Pause | Failed | None:
         """Make one attempt; on success the step is on record as completed."""
@@ -166,13 +168,17 @@ class _Step:
 
     async def _call(self, config: BaseModel, connect: Callable[[str], AbstractAsyncContextManager[Sql]]) -> Any:
         timeout_s = None if self.node.timeout is None else seconds_of(self.node.timeout, self.frame)
-        context = self._context(connect, timeout_s)
-        if self.work.effect is Effect.PURE and timeout_s is None:
-            return await self.work.action.run(config, context)
-        shown = asyncio.get_running_loop().call_later(SHOWN_AFTER_S, self._show)
+        attempt = self.work.action.run(config, self._context(connect, timeout_s))
+        shown = None
         try:
+            # Timers are set once it waits for something: many an action returns without.
+            begun = begin(attempt)
+            if isinstance(begun, Done):
+                return begun.value
+            if self.work.effect is not Effect.PURE:
+                shown = asyncio.get_running_loop().call_later(SHOWN_AFTER_S, self._show)
             async with asyncio.timeout(timeout_s):
-                return await self.work.action.run(config, context)
+                return await begun.finish()
         except TimeoutError as error:
             raise ActionError(f"the attempt took longer than {timeout_s} s", error_class="timeout") from error
         except asyncio.CancelledError:
@@ -180,7 +186,8 @@ class _Step:
                 self._record("cancelled", completed_at=self.run_.now())
             raise
         finally:
-            shown.cancel()
+            if shown is not None:
+                shown.cancel()
 
     def _context(
         self, connect: Callable[[str], AbstractAsyncContextManager[Sql]], timeout_s: float | None
@@ -192,9 +199,9 @@ class _Step:
             workflow=run.program.slug,
             step=path,
             attempt=self.attempt,
-            idempotency_key=run.idempotency_key(path),
+            identify=partial(run.idempotency_key, path),
             now=self.started,
-            log=lambda level, message, data: run.log(path, level, message, data),
+            log=partial(run.log, path),
             http=run.services.http,
             settings=run.services.settings,
             connect=connect,

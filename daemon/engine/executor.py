@@ -122,7 +122,7 @@ class Executor:
             # Claimed while stopping: it stays ours on record and is given back by the end of the instance.
             return
         self.idle.clear()
-        task = asyncio.create_task(self._execute(job), name=f"execution {job.id}")
+        task = asyncio.create_task(self._execute(job), name="execution")
         self._tasks[job.id] = task
         task.add_done_callback(lambda _: self._left(job.id))
 
@@ -166,7 +166,7 @@ class Executor:
     async def _refuse(self, job: Job, kind: str, message: str) -> None:
         """End an execution that cannot even begin."""
         nothing = Block((), is_graph=False)
-        empty = Program(job.tenant_id, job.workflow_id, "", job.version, nothing, None, None, None, reads_secrets=False)
+        empty = Program(job.tenant_id, job.workflow_id, "", job.version, nothing, None, None, None, frozenset())
         run = self._run(job, empty)
         await self._finish(run, self._failed(run, Failed(kind, message, "")))
 
@@ -209,7 +209,7 @@ class Executor:
         task, run = self._tasks.get(execution_id), self._runs.get(execution_id)
         if task is None or run is None:
             return False
-        if run.ending is None:
+        if run.ending is None or ending == "fenced":
             run.ending = ending
             task.cancel()
         return True
@@ -257,13 +257,15 @@ class Executor:
     async def _finish(self, run: Run, change: Change) -> None:
         progress = run.take_progress()
         progress.change = change
-        await asyncio.shield(self._services.commit(progress))
+        # From here on its end is certain: it is written even if nobody waits for it, and nothing interrupts it.
+        run.ending = run.ending or "ended"
+        await self._services.commit(progress)
         self.ended[change.status] = self.ended.get(change.status, 0) + 1
         if change.completed_at is not None:
             self._signals.ended(run.id, change.status)
         if change.due_at is not None:
             self._signals.due(change.due_at)
-        log.debug("execution.left", execution=str(run.id), workflow=run.program.slug, status=change.status)
+        log.debug("execution.left", execution=run.id, workflow=run.program.slug, status=change.status)
 
     # ------------------------------------------------------------------ stopping
 

@@ -13,6 +13,8 @@ from hark.workflows.errors import FencedError, UnavailableError
 
 log = structlog.get_logger(__name__)
 
+_STALLED = "the database does not answer"
+
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
@@ -22,6 +24,9 @@ class GroupCommit(Generic[ItemT, ResultT]):
 
     There is no timer: while one flush is under way the next one fills. `write` gets the items of a flush in the order
     in which they came and returns one result each, or the error of that one; what it raises, all of the flush get.
+
+    With `patience_s`, nobody waits longer: when a flush does not return, all that wait get UnavailableError, what is
+    not being written is dropped, and newcomers are refused until it has returned. One timer per flush, none per item.
     """
 
     def __init__(
@@ -31,11 +36,16 @@ class GroupCommit(Generic[ItemT, ResultT]):
         *,
         most: int = 500,
         limit: int = 20_000,
+        patience_s: float | None = None,
     ) -> None:
         self._name = name
         self._write = write
         self._most = most
         self._limit = limit
+        self._patience_s = patience_s
+        self._since = 0.0
+        """When the first item of the next flush came."""
+        self._stalled = False
         self._items: list[ItemT] = []
         self._waiting: list[asyncio.Future[ResultT]] = []
         self._filled = asyncio.Event()
@@ -65,7 +75,12 @@ class GroupCommit(Generic[ItemT, ResultT]):
             raise UnavailableError(f"too much is waiting to be written ({self._name})", overloaded=True)
         if self._stopping:
             raise UnavailableError("this instance is shutting down")
-        future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        if self._stalled:
+            raise UnavailableError(_STALLED)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[ResultT] = loop.create_future()
+        if not self._items:
+            self._since = loop.time()
         self._items.append(item)
         self._waiting.append(future)
         self._filled.set()
@@ -84,7 +99,25 @@ class GroupCommit(Generic[ItemT, ResultT]):
                 continue
             items, self._items = self._items[: self._most], self._items[self._most :]
             waiting, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-            await self._flush(items, waiting)
+            alarm = self._arm(waiting)
+            try:
+                await self._flush(items, waiting)
+            finally:
+                self._stalled = False
+                if alarm is not None:
+                    alarm.cancel()
+
+    def _arm(self, waiting: list[asyncio.Future[ResultT]]) -> asyncio.TimerHandle | None:
+        if self._patience_s is None:
+            return None
+        return asyncio.get_running_loop().call_at(self._since + self._patience_s, self._give_up, waiting)
+
+    def _give_up(self, waiting: list[asyncio.Future[ResultT]]) -> None:
+        """Answer for a flush that does not return. It may still get through: only its own result can tell."""
+        log.warning("group_commit.stalled", lane=self._name, waiting=len(waiting) + len(self._items))
+        self._stalled = True
+        _fail(waiting, UnavailableError(_STALLED))
+        self.discard(UnavailableError(_STALLED))
 
     def discard(self, error: Exception) -> None:
         """Give up what is not being written yet; its callers get the error."""

@@ -124,7 +124,9 @@ class Ingest:
         self._capacity = capacity
         self._now = now
         self._lane = Lane(database, "ingest")
-        self._group: GroupCommit[Arrival, Receipt] = GroupCommit("ingest", self._write, limit=limit)
+        self._group: GroupCommit[Arrival, Receipt] = GroupCommit(
+            "ingest", self._write, limit=limit, patience_s=ANSWER_S
+        )
 
     def start(self) -> None:
         """Start to take events in."""
@@ -149,14 +151,10 @@ class Ingest:
         """Store an event; return after the commit.
 
         Raises UnprocessableError when the data cannot be stored, ConflictError when the key came with other data,
-        UnavailableError when the database is away or too much is waiting.
+        UnavailableError when the database is away or too much is waiting. After that it may still be stored: a sender
+        with a delivery id that repeats it is answered with what became of it.
         """
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                return await self._group.submit(self.arrival(event, explicit=explicit))
-        except TimeoutError as error:
-            # It may still be stored: a sender with a delivery id that repeats it is answered with what became of it.
-            raise UnavailableError("the database does not answer") from error
+        return await self._group.submit(self.arrival(event, explicit=explicit))
 
     def arrival(self, event: NewEvent, *, explicit: Callable[[EventId], Start] | None = None) -> Arrival:
         """Prepare an event for the flush."""

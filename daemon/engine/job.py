@@ -46,7 +46,7 @@ def started_job(match: Match, start: Start, now: datetime) -> Job:
         id=start.id,
         workflow_id=workflow.id,
         version=start.version or workflow.version,
-        event=event_view(event, match.event_id, now),
+        event=match.view or event_view(event, match.event_id, now),
         trigger=start.trigger_id,
         trigger_type=event.kind,
         inputs=start.inputs,

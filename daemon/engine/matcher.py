@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -62,12 +62,12 @@ class Match:
     starts: list[Start] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     derived: list[Match] = field(default_factory=list)
+    view: dict[str, Any] | None = None
+    """What expressions see as `event`, once somebody listened."""
 
-    def all(self) -> Iterator[Match]:
-        """Walk over this match and those of the derived events."""
-        yield self
-        for match in self.derived:
-            yield from match.all()
+    def all(self) -> Sequence[Match]:
+        """Return this match and those of the derived events."""
+        return [self, *(part for match in self.derived for part in match.all())] if self.derived else (self,)
 
 
 def event_view(event: NewEvent, event_id: EventId, now: datetime) -> dict[str, Any]:
@@ -98,7 +98,8 @@ class Matcher:
         subscriptions = self._registry.find(event.tenant_id, event.route)
         if not subscriptions:
             return match
-        scope = {**self._handed, "event": event_view(event, event_id, now), "now": now}
+        match.view = event_view(event, event_id, now)
+        scope = {**self._handed, "event": match.view, "now": now}
         started: set[UUID] = set()
         published: set[str] = set()
         for subscription in subscriptions:

@@ -198,7 +198,8 @@ class Program:
     on_error: Block | None
     output: Template | None
     timeout: timedelta | None
-    reads_secrets: bool
+    roots: frozenset[str]
+    """The names that its expressions read."""
     output_reads_context: bool = False
 
 
@@ -240,7 +241,7 @@ class Compiler:
             on_error=self._block(workflow.on_error) if workflow.on_error else None,
             output=output,
             timeout=workflow.timeout,
-            reads_secrets="secrets" in self._roots,
+            roots=frozenset(self._roots),
             output_reads_context=output is not None and any("context" in each.roots for each in output.expressions),
         )
 

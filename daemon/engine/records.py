@@ -185,7 +185,7 @@ class Recorder:
         """Transactions so far."""
         return self._group.flushes
 
-    def submit(self, progress: Progress) -> Any:
+    def submit(self, progress: Progress) -> asyncio.Future[None]:
         """Queue progress; the future is done after its commit."""
         return self._group.submit(progress)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -50,8 +50,8 @@ class Services(Protocol):
         """Draw a random number in [0, 1)."""
         ...
 
-    async def commit(self, progress: Progress) -> None:
-        """Put progress on record; returns after the commit."""
+    def commit(self, progress: Progress) -> Awaitable[None]:
+        """Put progress on record, whether or not it is awaited; done after the commit."""
         ...
 
     def publish(self, progress: Progress) -> None:
@@ -136,29 +136,22 @@ class Run:
         self.open: dict[str, StepRecord] = {}
         """Steps that hold others and have begun in this walk."""
         self.ending: str | None = None
-        """Why the task is being cancelled: `cancelled`, `timeout`, `released` or `fenced`; None in a race."""
-        self._masker = masker if program.reads_secrets and masker else None
+        """Why the task is being cancelled: `cancelled`, `timeout`, `released` or `fenced`; None in a race.
+
+        `ended`: its end is on its way into the record, and nothing but a fence cancels it any more.
+        """
+        self._masker = masker if "secrets" in program.roots and masker else None
         self.licence = services.licence
         """The licence under which this execution is held; what it puts on record counts under no other."""
         self._progress = Progress(self.tenant_id, self.id, self.licence)
         self._submitted = self._committed = 0
         self._seq = max((record.seq for record in self.known.values()), default=-1) + 1
-        self._restore_vars()
-        self._known_views = self._by_prefix()
+        if self.known:
+            self._restore_vars()
+        self._known_views = self._by_prefix() if self.known else {}
         self.root = Frame("", self._scope(job, names))
 
     def _scope(self, job: Job, names: Mapping[str, Any]) -> dict[str, Any]:
-        execution = {
-            "id": str(job.id),
-            "workflow": self.program.slug,
-            "version": job.version,
-            "mode": job.mode,
-            "attempt": job.claims,
-            "started_at": job.started_at,
-            "event_id": job.event.get("id"),
-            "trigger_type": job.trigger_type,
-            "trigger": job.trigger,
-        }
         return {
             **names,
             "event": job.event,
@@ -166,7 +159,7 @@ class Run:
             "vars": self.vars,
             "steps": dict(self.known_steps("")),
             "context": {},
-            "execution": execution,
+            "execution": execution_view(job, self.program.slug) if "execution" in self.program.roots else _NONE,
             "now": job.started_at,
         }
 
@@ -296,6 +289,21 @@ class Run:
     def idempotency_key(self, path: str) -> str:
         """Return the key that all attempts of a step share."""
         return str(derived_id(self.id, "step", path))
+
+
+def execution_view(job: Job, slug: str) -> dict[str, Any]:
+    """Return what expressions see as `execution`."""
+    return {
+        "id": str(job.id),
+        "workflow": slug,
+        "version": job.version,
+        "mode": job.mode,
+        "attempt": job.claims,
+        "started_at": job.started_at,
+        "event_id": job.event.get("id"),
+        "trigger_type": job.trigger_type,
+        "trigger": job.trigger,
+    }
 
 
 def step_view(record: StepRecord) -> dict[str, Any]:

@@ -71,9 +71,9 @@ class EngineServices:
         """Draw a random number in [0, 1)."""
         return random.random()  # noqa: S311 - jitter, no secret
 
-    async def commit(self, progress: Progress) -> None:
+    def commit(self, progress: Progress) -> asyncio.Future[None]:
         """Put progress on record."""
-        await self._recorder.submit(progress)
+        return self._recorder.submit(progress)
 
     def publish(self, progress: Progress) -> None:
         """Send progress on its way; what goes wrong with it is met by the next commit."""

@@ -56,7 +56,7 @@ def _forget(level: str, message: str, data: Any) -> None:
     """Write to logs that nobody reads."""
 
 
-def make_context(**changes: Any) -> ActionContext:
+def make_context(*, idempotency_key: str = "key-1", **changes: Any) -> ActionContext:
     """Return a context of a first attempt; `changes` are fields of it."""
     fields: dict[str, Any] = {
         "tenant_id": DEFAULT_TENANT,
@@ -64,7 +64,7 @@ def make_context(**changes: Any) -> ActionContext:
         "workflow": "welcome-lead",
         "step": "each[3].mail",
         "attempt": 1,
-        "idempotency_key": "key-1",
+        "identify": lambda: idempotency_key,
         "now": NOW,
         "log": _forget,
         "http": FakeHttp(),

@@ -101,3 +101,27 @@ async def test_a_caller_that_goes_away_leaves_its_item_in_the_flush() -> None:
     assert await other == 20
     assert book.flushes == [[1, 2]]
     await group.stop()
+
+
+async def test_a_flush_that_does_not_return_keeps_nobody_waiting_and_nothing_in_memory() -> None:
+    """A database that stalls: who waits is told, who comes is refused at once, and afterwards all goes on."""
+    book = Book()
+    group: GroupCommit[int, int] = GroupCommit("test", book.write, patience_s=0.05)
+    group.start()
+    book.gate.clear()
+    stuck = group.submit(1)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    behind = group.submit(2)
+    answers = await asyncio.gather(stuck, behind, return_exceptions=True)
+    assert all(isinstance(answer, UnavailableError) for answer in answers)
+    with pytest.raises(UnavailableError):
+        group.submit(3)
+    assert len(group) == 0
+    book.gate.set()
+    while not book.flushes:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert await group.submit(4) == 40
+    assert book.flushes == [[1], [4]]
+    await group.stop()
