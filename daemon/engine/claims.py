@@ -76,6 +76,11 @@ class Claimer:
         """The server process behind the connection."""
         return self._lane.backend_pid
 
+    @property
+    def backlogged(self) -> bool:
+        """Whether something may be waiting for a place."""
+        return self._queued
+
     def work_arrived(self) -> None:
         """Note that something waits for a place."""
         self._queued = True

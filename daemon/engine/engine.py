@@ -95,7 +95,13 @@ class Engine:
             places=settings.max_running,
             handed=handed,
             masker=Masker(secrets.values()),
-            signals=Signals(due=self._due, queued=self._work_arrived, freed=self._place_freed, ended=self._ended),
+            signals=Signals(
+                due=self._due,
+                queued=self._work_arrived,
+                freed=self._place_freed,
+                ended=self._ended,
+                backlogged=lambda: self.claimer.backlogged,
+            ),
         )
         self.claimer = Claimer(database, self.instance, self.executor, now=self.clock.now)
         self.ingest = Ingest(

@@ -28,6 +28,8 @@ from hark.workflows.errors import ExpressionError, FencedError, HarkError, Unava
 log = structlog.get_logger(__name__)
 
 STOP_S = 10.0
+HOLD_S = 0.25
+"""How long arrivals are held back while all places are taken."""
 MOST_CLAIMS = 5
 """An execution that was taken so often without being given back has brought its instances down: it is parked."""
 
@@ -42,6 +44,8 @@ class Signals:
     """Executions were stored that wait for a place."""
     freed: Callable[[], None]
     """A place is free."""
+    backlogged: Callable[[], bool]
+    """Whether something in the database may be waiting for a place already."""
     ended: Callable[[UUID, str], None]
     """An execution ended with this status."""
 
@@ -71,6 +75,7 @@ class Executor:
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._runs: dict[UUID, Run] = {}
         self._closed = False
+        self._roomier = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
         self.ended: dict[str, int] = {}
@@ -101,6 +106,25 @@ class Executor:
     def give_back(self, count: int) -> None:
         """Return places that were reserved and not used."""
         self._reserved -= count
+        self._roomier.set()
+
+    async def room(self, wanted: int, since: float) -> int:
+        """Return for how many arrivals there is room; while all places are taken, hold them back for a moment.
+
+        An execution that is stored as waiting and claimed again costs half as much again as one that finds its place.
+        Where others wait for a place already, or arrivals have waited since too long ago, they go and wait there.
+        """
+        deadline = since + HOLD_S
+        while not self._closed and not self._signals.backlogged():
+            if self.free > 0:
+                return min(wanted, self.free)
+            self._roomier.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._roomier.wait()
+            except TimeoutError:
+                break
+        return wanted
 
     def queued(self) -> None:
         """Note that executions were stored which wait for a place."""
@@ -131,6 +155,7 @@ class Executor:
         self._runs.pop(execution_id, None)
         if not self._tasks:
             self.idle.set()
+        self._roomier.set()
         self._signals.freed()
 
     def _scope_of(self, kind: str, data: Any) -> Mapping[str, Any]:

@@ -27,6 +27,9 @@ class GroupCommit(Generic[ItemT, ResultT]):
 
     With `patience_s`, nobody waits longer: when a flush does not return, all that wait get UnavailableError, what is
     not being written is dropped, and newcomers are refused until it has returned. One timer per flush, none per item.
+
+    `admit` may hold a flush back: it is given how many could go and since when the first of them waits, by the loop's
+    clock, and returns how many do.
     """
 
     def __init__(
@@ -37,12 +40,14 @@ class GroupCommit(Generic[ItemT, ResultT]):
         most: int = 500,
         limit: int = 20_000,
         patience_s: float | None = None,
+        admit: Callable[[int, float], Awaitable[int]] | None = None,
     ) -> None:
         self._name = name
         self._write = write
         self._most = most
         self._limit = limit
         self._patience_s = patience_s
+        self._admit = admit
         self._since = 0.0
         """When the first item of the next flush came."""
         self._stalled = False
@@ -97,8 +102,11 @@ class GroupCommit(Generic[ItemT, ResultT]):
                 self._filled.clear()
                 await self._filled.wait()
                 continue
-            items, self._items = self._items[: self._most], self._items[self._most :]
-            waiting, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            count = min(len(self._items), self._most)
+            if self._admit is not None and not self._stopping:
+                count = await self._admit(count, self._since)
+            items, self._items = self._items[:count], self._items[count:]
+            waiting, self._waiting = self._waiting[:count], self._waiting[count:]
             alarm = self._arm(waiting)
             try:
                 await self._flush(items, waiting)

@@ -51,6 +51,10 @@ class Capacity(Protocol):
         """Note that executions were stored which wait for a free place."""
         ...
 
+    async def room(self, wanted: int, since: float) -> int:
+        """Return for how many executions there is room, from 1 to `wanted`; waits for a moment when there is none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -125,7 +129,7 @@ class Ingest:
         self._now = now
         self._lane = Lane(database, "ingest")
         self._group: GroupCommit[Arrival, Receipt] = GroupCommit(
-            "ingest", self._write, limit=limit, patience_s=ANSWER_S
+            "ingest", self._write, limit=limit, patience_s=ANSWER_S, admit=capacity.room
         )
 
     def start(self) -> None:

@@ -125,3 +125,19 @@ async def test_a_flush_that_does_not_return_keeps_nobody_waiting_and_nothing_in_
     assert await group.submit(4) == 40
     assert book.flushes == [[1], [4]]
     await group.stop()
+
+
+async def test_what_is_held_back_goes_when_it_is_let() -> None:
+    book = Book()
+    room = [2, 1, 500]
+
+    async def admit(wanted: int, since: float) -> int:
+        assert since <= asyncio.get_running_loop().time()
+        return min(wanted, room.pop(0))
+
+    group: GroupCommit[int, int] = GroupCommit("test", book.write, admit=admit)
+    futures = [group.submit(n) for n in range(5)]
+    group.start()
+    assert await asyncio.gather(*futures) == [0, 10, 20, 30, 40]
+    assert book.flushes == [[0, 1], [2], [3, 4]]
+    await group.stop()
