@@ -1,0 +1,30 @@
+"""Plans of the statements of every flush, made on empty tables and kept: they must be good on large ones too."""
+
+from __future__ import annotations
+
+import re
+
+from hark.daemon.engine.records import ENGINE_PLANNER
+from hark.daemon.store.database import Database, sql
+
+
+async def plan(url: str, name: str, *types: str) -> str:
+    """Return the generic plan of a statement on the record connection's settings."""
+    connection = await Database(url).open("plans", ENGINE_PLANNER)
+    try:
+        await connection.execute(f"PREPARE hot ({', '.join(types)}) AS {sql(name)}")
+        nothing = ", ".join("NULL" for _ in types)
+        return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN (COSTS OFF) EXECUTE hot ({nothing})"))
+    finally:
+        await connection.close()
+
+
+async def test_the_end_of_an_execution_is_written_by_its_key(database_url: str) -> None:
+    """It went through all executions of the instance for each row: quadratic in what is in flight."""
+    rows = ("step", "change", "log", "note", "memory")
+    found = await plan(database_url, "record_progress", "uuid", *(f"hark.progress_{row}[]" for row in rows))
+    update = found[found.index("Update on workflow_executions") : found.index("CTE logs")]
+    indexes = re.findall(r"Scan using (\S+) on workflow_executions", update)
+    assert indexes
+    assert all(index.endswith("_pkey") for index in indexes), update
+    assert "Seq Scan" not in found
