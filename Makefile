@@ -14,7 +14,6 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" PIP_CONFIG_FILE=/dev/null env 
 	$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 PYTEST_FLAGS ?=
-BENCH ?=
 
 .PHONY: install run test check bench lock package clean
 .DEFAULT_GOAL := install
@@ -32,12 +31,12 @@ test: $(VENV)/.installed-dev
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p hark -p benchmarks
+	$(BIN)/mypy -p hark
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 bench: install
-	$(BIN)/python -m benchmarks.run $(BENCH)
+	$(BIN)/python -m benchmarks.executions
 
 lock: $(VENV)/.installed-dev
 	$(PIP_COMPILE) --build-deps-for=editable --output-file=requirements.lock pyproject.toml

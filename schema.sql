@@ -290,6 +290,7 @@ CREATE TABLE workflow_executions (
     instance_id          uuid,
     claims               smallint NOT NULL DEFAULT 0,
     due_at               timestamptz,
+    woken                boolean NOT NULL DEFAULT false,
     deadline_at          timestamptz,
     cancel_requested_at  timestamptz,
     depth                smallint NOT NULL DEFAULT 0,
@@ -317,6 +318,7 @@ COMMENT ON COLUMN workflow_executions.ordinal IS '0 for the start; every retry o
 COMMENT ON COLUMN workflow_executions.pending_reason IS 'Why it has not started or has to start again: queued, reclaimed, released, …';
 COMMENT ON COLUMN workflow_executions.claims IS 'How often an instance has taken it and not given it back; too often and it is parked as poisoned.';
 COMMENT ON COLUMN workflow_executions.due_at IS 'When a waiting one goes on.';
+COMMENT ON COLUMN workflow_executions.woken IS 'There is news that it has not looked for yet; see wake_executions. A claim clears it.';
 -- Not led by the tenant: PostgreSQL 18 would otherwise take it for the primary key while a partition is empty (skip scan).
 CREATE INDEX executions_by_workflow ON workflow_executions (workflow_id, id);
 COMMENT ON INDEX executions_by_workflow IS 'list_executions.sql by workflow';
@@ -379,6 +381,47 @@ CREATE TABLE workflow_logs (
 COMMENT ON TABLE workflow_logs IS 'What actions and users wrote. The id carries the time.';
 CREATE INDEX logs_by_time ON workflow_logs (tenant_id, id);
 COMMENT ON INDEX logs_by_time IS 'list_logs.sql over all executions, and its live tail';
+
+CREATE TABLE waits (
+    tenant_id     uuid NOT NULL,
+    execution_id  uuid NOT NULL,
+    path          text NOT NULL,
+    id            uuid NOT NULL,
+    kind          text NOT NULL CHECK (kind IN ('approval')),
+    opened_at     timestamptz NOT NULL DEFAULT now(),
+    until         timestamptz,
+    detail        jsonb NOT NULL,
+    token_digest  bytea,
+    answer        jsonb,
+    answered_at   timestamptz,
+    answered_by   text,
+    closed_at     timestamptz,
+    PRIMARY KEY (tenant_id, execution_id, path),
+    CONSTRAINT answered_whole CHECK ((answer IS NULL) = (answered_at IS NULL) AND (answer IS NULL) = (answered_by IS NULL)),
+    CONSTRAINT answered_or_closed CHECK (answered_at IS NULL OR closed_at IS NULL)
+) PARTITION BY RANGE (execution_id);
+COMMENT ON TABLE waits IS
+    'What steps wait for that comes from outside, and the answer when it has come. A step looks for it on every walk.';
+COMMENT ON COLUMN waits.id IS 'Time-ordered: what pages of waits are cut by.';
+COMMENT ON COLUMN waits.kind IS 'approval: people are asked; detail is {message, approvers, form}, answer {approved, by, via, comment, form}.';
+COMMENT ON COLUMN waits.token_digest IS 'SHA-256 of the token in the link that answers it; the token itself is nowhere.';
+COMMENT ON COLUMN waits.closed_at IS 'It takes no answer from then on: its time ran out.';
+CREATE INDEX waits_for_people ON waits (tenant_id, id) WHERE kind = 'approval' AND answered_at IS NULL AND closed_at IS NULL;
+COMMENT ON INDEX waits_for_people IS 'list_approvals.sql';
+CREATE INDEX waits_by_token ON waits (token_digest) WHERE token_digest IS NOT NULL;
+COMMENT ON INDEX waits_by_token IS 'find_approval.sql';
+
+CREATE FUNCTION wake_executions(tenant uuid, ids uuid[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+BEGIN
+    -- Always touched: a suspension that is on its way waits for this row, sees `woken` and is due at once.
+    UPDATE workflow_executions AS e
+    SET woken = true, due_at = CASE WHEN e.status = 'waiting' THEN now() ELSE e.due_at END
+    WHERE e.tenant_id = tenant AND e.id = ANY (ids) AND e.completed_at IS NULL;
+    PERFORM pg_notify('hark_wake', one::text) FROM unnest(ids) AS one;
+END $$;
+COMMENT ON FUNCTION wake_executions IS
+    'Tells executions that there is news for them: a waiting one goes on at once, a running one looks before it waits.';
 
 CREATE TABLE workflow_context (
     tenant_id     uuid NOT NULL,
@@ -907,7 +950,7 @@ DO $$
 BEGIN
     PERFORM hark.create_history_partitions(parent)
     FROM unnest(ARRAY['events', 'event_decisions', 'workflow_executions', 'workflow_steps', 'workflow_timeline',
-                      'workflow_logs', 'workflow_context']) AS parent;
+                      'workflow_logs', 'workflow_context', 'waits']) AS parent;
 END $$;
 
 -- ---------------------------------------------------------------------------------------------- deletion
@@ -919,6 +962,7 @@ BEGIN ATOMIC
     DELETE FROM workflow_timeline WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM workflow_logs WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM workflow_context WHERE tenant_id = tenant AND execution_id = ANY (ids);
+    DELETE FROM waits WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM workflow_executions WHERE tenant_id = tenant AND id = ANY (ids);
 END;
 COMMENT ON FUNCTION erase_executions IS 'Deletes executions with everything that belongs to them.';

@@ -69,6 +69,11 @@ class Settings(BaseSettings):
     port: int = Field(8470, ge=0, le=65535, description="the port to serve HTTP on; 0 takes a free one")
     url: Annotated[str, AfterValidator(_web)] | None = Field(None, description="where others reach this daemon")
     api_key: SecretStr | None = Field(None, description="the key that the command line sends")
+    link_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="what links of approvals are made from, alike on all instances; else a file in data_dir",
+    )
     trusted_proxies: Networks = Field((), description="networks whose X-Forwarded-* headers are believed")
     max_body_bytes: ByteSize = Field(
         ByteSize(1024**2), ge=1024, description="the largest request body, such as 1048576 or 1MiB"

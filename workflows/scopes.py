@@ -38,7 +38,17 @@ STEP = frozenset({"event", "inputs", "vars", "steps", "context", "config", "secr
 """In steps and in `output`; `error` where one is handled, `item` (or its other name) and `index` in a loop."""
 
 EVENT_FIELDS = ("id", "type", "source", "data", "subject", "occurred_at")
-EXECUTION_FIELDS = ("id", "workflow", "version", "mode", "started_at", "event_id", "trigger_type", "trigger")
+EXECUTION_FIELDS = (
+    "id",
+    "workflow",
+    "version",
+    "mode",
+    "started_at",
+    "event_id",
+    "trigger_type",
+    "trigger",
+    "approval_url",
+)
 STEP_FIELDS = ("output", "status", "error")
 ERROR_FIELDS = ("class", "message", "step", "attempt", "details")
 

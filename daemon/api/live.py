@@ -119,7 +119,7 @@ async def follow(call: Call[LiveQuery, NoBody]) -> web.StreamResponse:
     await response.write(b"retry: 1000\n: following\n\n")
     services.listeners += 1
     try:
-        await _tell(services, tail, frozenset(query.types), call.request, response)
+        await _tell(services, tail, frozenset(query.types), response)
     except ConnectionError:
         pass  # whoever listened has gone
     finally:
@@ -127,12 +127,9 @@ async def follow(call: Call[LiveQuery, NoBody]) -> web.StreamResponse:
     return response
 
 
-async def _tell(
-    services: Services, tail: Tail, types: frozenset[str], request: web.Request, response: web.StreamResponse
-) -> None:
+async def _tell(services: Services, tail: Tail, types: frozenset[str], response: web.StreamResponse) -> None:
     quiet = 0
-    # Who has gone is seen by the connection: a write would tell only with the next ping.
-    while not services.stopping and request.transport is not None:
+    while not services.stopping:
         await asyncio.sleep(POLL_S)
         try:
             logs, executions = await tail.look()

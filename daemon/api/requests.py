@@ -54,6 +54,19 @@ class RetryBody(BaseModel):
     """Run all steps again, also those that completed."""
 
 
+class AnswerBody(BaseModel):
+    """The answer to an approval."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    step: str | None = Field(default=None, max_length=1000)
+    """Path of the step; needed only if several wait."""
+    form: dict[str, Any] = Field(default_factory=dict)
+    comment: str = Field(default="", max_length=4000)
+    by: str | None = Field(default=None, min_length=1, max_length=200)
+    """Who it is that answers, for the record; without it the name of the key."""
+
+
 class ContextValue(RootModel[Any]):
     """Any JSON value."""
 

@@ -12,6 +12,8 @@ from typing import Any
 from aiohttp import web
 
 from hark.daemon.api import (
+    approval_page,
+    approvals,
     context,
     definitions,
     events,
@@ -36,6 +38,7 @@ TABLES = (
     starting.table,
     executions.table,
     context.table,
+    approvals.table,
     events.table,
     live.table,
     surroundings.table,
@@ -69,6 +72,9 @@ def build_application(services: Services) -> web.Application:
     ):
         router.add_get(path, handler)
         router.add_route("*", path, _wrong_method(["GET", "HEAD"]))
+    router.add_get(approval_page.PATH, _guarded("approve", services, approval_page.show))
+    router.add_post(approval_page.PATH, _guarded("approve", services, approval_page.answer))
+    router.add_route("*", approval_page.PATH, _wrong_method(["GET", "POST"]))
     _add_api(application, services, all_routes())
     router.add_route("*", "/{path:.*}", _unknown)
     return application

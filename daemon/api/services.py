@@ -10,6 +10,7 @@ from uuid import UUID
 
 from hark.daemon.api.auth import KeyRing
 from hark.daemon.api.bodies import BodyReader
+from hark.daemon.engine.approvals import Approvals
 from hark.daemon.settings import Settings
 from hark.daemon.store.database import Database
 from hark.daemon.store.listing import Listing
@@ -36,6 +37,11 @@ class EnginePort(Protocol):
     @property
     def registry(self) -> RegistryPort:
         """What is active."""
+        ...
+
+    @property
+    def approvals(self) -> Approvals:
+        """What waits for an answer of people."""
         ...
 
     def now(self) -> datetime:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hark._version import __version__
-from hark.daemon.cli import catalogue, context, definitions, executions, process, starting
+from hark.daemon.cli import approvals, catalogue, context, definitions, executions, process, starting
 from hark.daemon.cli.output import complain, fail
 
 app = typer.Typer(
@@ -39,12 +39,24 @@ for _panel, _commands in (
             definitions.delete,
         ),
     ),
-    (_RUN, (starting.emit, starting.start, starting.cancel, starting.retry, context.context)),
+    (
+        _RUN,
+        (
+            starting.emit,
+            starting.start,
+            starting.cancel,
+            starting.retry,
+            approvals.approve,
+            approvals.reject,
+            context.context,
+        ),
+    ),
     (
         _LOOK,
         (
             executions.executions,
             executions.execution,
+            approvals.approvals,
             executions.logs,
             executions.events,
             executions.event,

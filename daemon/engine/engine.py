@@ -14,6 +14,8 @@ import structlog
 
 from hark.actions.http_client import HttpClient
 from hark.actions.sql import named_connections
+from hark.daemon.engine.approval_links import ApprovalLinks
+from hark.daemon.engine.approvals import Approvals
 from hark.daemon.engine.background import Background
 from hark.daemon.engine.claims import Claimer
 from hark.daemon.engine.clock import DatabaseClock
@@ -34,6 +36,7 @@ from hark.daemon.engine.services import PATIENCE_S, EngineServices
 from hark.daemon.engine.starts import Starts
 from hark.daemon.engine.strandings import Strandings
 from hark.daemon.settings import Settings
+from hark.daemon.store.approvals import ApprovalStore
 from hark.daemon.store.capture_checks import check_tables
 from hark.daemon.store.database import Database
 from hark.daemon.store.listening import Listening, WakeUps
@@ -86,7 +89,9 @@ class Engine:
             instance=self.instance,
             recorder=self.recorder,
             connections=self._connections,
+            links=ApprovalLinks(settings),
         )
+        self.approvals = Approvals(ApprovalStore(database), self.services.links, on_answered=self._work_arrived)
         self.programs = Programs(database, catalogue)
         self.executor = Executor(
             self.programs,
@@ -157,6 +162,7 @@ class Engine:
         await self.listening.listen(frozenset({"hark_registry"}), WakeUps(lambda _: self._refresh_wanted.set()))
         await self.listening.listen(frozenset({"hark_work"}), WakeUps(lambda _: self.claimer.work_arrived()))
         await self.listening.listen(frozenset({"hark_cancel"}), WakeUps(self._cancel_heard))
+        await self.listening.listen(frozenset({"hark_wake"}), WakeUps(self._wake_heard))
         await self.listening.start()
         await self.listeners.start()
         self.maintenance.start()
@@ -328,6 +334,11 @@ class Engine:
     def _cancel_heard(self, payload: str) -> None:
         with suppress(ValueError):
             self.executor.interrupt(UUID(payload), "cancelled")
+
+    def _wake_heard(self, payload: str) -> None:
+        with suppress(ValueError):
+            self.executor.wake(UUID(payload))
+        self.claimer.work_arrived()
 
     def _no_longer_waits(self, execution_id: UUID, future: asyncio.Future[str]) -> None:
         waiting = self._waiting.get(execution_id, [])

@@ -239,6 +239,12 @@ class Executor:
             task.cancel()
         return True
 
+    def wake(self, execution_id: UUID) -> None:
+        """Note that there is news for an execution; if it runs here, it does not wait before it has looked."""
+        run = self._runs.get(execution_id)
+        if run is not None:
+            run.woken = True
+
     # ------------------------------------------------------------------ ending
 
     def _change(self, run: Run, outcome: Outcome, deadline_at: datetime | None) -> Change:
@@ -247,8 +253,7 @@ class Executor:
             case None:
                 return self._completed(run)
             case Suspended():
-                due_at = outcome.due_at if deadline_at is None else min(outcome.due_at, deadline_at)
-                return Change("waiting", due_at=due_at)
+                return Change("waiting", due_at=(outcome if deadline_at is None else outcome.by(deadline_at)).due_at)
             case Failed():
                 return self._failed(run, outcome)
             case Stopped(status="failed"):
@@ -288,7 +293,9 @@ class Executor:
         self.ended[change.status] = self.ended.get(change.status, 0) + 1
         if change.completed_at is not None:
             self._signals.ended(run.id, change.status)
-        if change.due_at is not None:
+        if change.status == "waiting" and run.woken:
+            self._signals.due(run.now())
+        elif change.due_at is not None:
             self._signals.due(change.due_at)
         log.debug("execution.left", execution=run.id, workflow=run.program.slug, status=change.status)
 

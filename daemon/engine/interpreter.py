@@ -14,11 +14,13 @@ from typing import Any
 import orjson
 
 from hark.daemon.engine.action_step import run_action
+from hark.daemon.engine.approve import run_approve
 from hark.daemon.engine.graph import run_graph
 from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended, failure
 from hark.daemon.engine.pauses import run_wait, seconds_of
 from hark.daemon.engine.program import (
     ActionWork,
+    ApproveWork,
     Block,
     EmitWork,
     ForEachWork,
@@ -175,7 +177,7 @@ async def _within_timeout(
         outcome, output = await body()
     if isinstance(outcome, Suspended):
         from_start = datetime.fromtimestamp(begun.started_at.timestamp() + seconds, begun.started_at.tzinfo)
-        outcome = Suspended(min(outcome.due_at, from_start))
+        outcome = outcome.by(from_start)
     return outcome, output
 
 
@@ -232,7 +234,8 @@ async def _run_for_each(run: Run, node: Node, known: StepRecord | None, path: st
 
         async def iterate(index: int) -> Outcome:
             prefix = f"{path}[{index}]."
-            inner = frame.inner(prefix, run.known_steps(prefix), **{work.name: items[index], "index": index})
+            names = {work.name: items[index], "index": index, **run.names_in(frame, prefix, work.asks)}
+            inner = frame.inner(prefix, run.known_steps(prefix), **names)
             outcome = await run_block(run, work.do, inner)
             outputs[index] = inner.steps.get(work.do.nodes[-1].id, {}).get("output") if work.do.nodes else None
             return outcome
@@ -249,7 +252,7 @@ async def _run_while(run: Run, node: Node, known: StepRecord | None, path: str, 
         for index in range(work.max_iterations + 1):
             turn = f"{path}[{index}]"
             prefix = f"{turn}."
-            inner = frame.inner(prefix, run.known_steps(prefix), index=index)
+            inner = frame.inner(prefix, run.known_steps(prefix), index=index, **run.names_in(frame, prefix, work.asks))
             if turn not in run.known:
                 if node.reads_context:
                     await run.refresh_context(inner.scope)
@@ -416,6 +419,7 @@ _RUNNERS: dict[type, Runner] = {
     WaitWork: run_wait,
     Template: _run_set,
     RememberWork: _run_remember,
+    ApproveWork: run_approve,
     StopWork: _run_stop,
     EmitWork: _run_emit,
     LaterWork: _run_later,

@@ -25,6 +25,7 @@ HISTORY = (
     "workflow_timeline",
     "workflow_logs",
     "workflow_context",
+    "waits",
 )
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from hark.workflows.definition import Workflow
-from hark.workflows.steps import ApproveStep, CallStep, WaitForStep, verb_of
+from hark.workflows.steps import CallStep, WaitForStep, verb_of
 
-_VERBS = (ApproveStep, CallStep, WaitForStep)
+_VERBS = (CallStep, WaitForStep)
 _LIMITS = ("max_running", "concurrency", "idempotency", "throttle", "rate_limit", "debounce", "batch")
 
 Found = tuple[tuple[str | int, ...], str]

@@ -20,9 +20,13 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """Everything that can be done now is done; it goes on at `due_at`."""
+    """Everything that can be done now is done; it goes on at `due_at`, None for when it is woken and no sooner."""
 
-    due_at: datetime
+    due_at: datetime | None
+
+    def by(self, moment: datetime) -> Suspended:
+        """Return the same, ended at a moment at the latest."""
+        return Suspended(moment if self.due_at is None else min(self.due_at, moment))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,5 +81,6 @@ def merged(outcomes: list[Outcome]) -> Outcome:
         for outcome in outcomes:
             if isinstance(outcome, kind):
                 return outcome
-    waits = [outcome.due_at for outcome in outcomes if isinstance(outcome, Suspended)]
-    return Suspended(min(waits)) if waits else None
+    waits = [outcome for outcome in outcomes if isinstance(outcome, Suspended)]
+    moments = [wait.due_at for wait in waits if wait.due_at is not None]
+    return Suspended(min(moments, default=None)) if waits else None

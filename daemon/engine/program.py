@@ -17,6 +17,7 @@ from hark.workflows.definition import Workflow
 from hark.workflows.expressions import Expression, compile_expression
 from hark.workflows.steps import (
     ActionStep,
+    ApproveStep,
     BaseStep,
     EmitStep,
     FieldSpec,
@@ -37,6 +38,7 @@ from hark.workflows.steps import (
 from hark.workflows.templates import Template, compile_template
 
 _LOCALS = frozenset({"error", "item", "index", "old", "new"})
+_LINKS = ((), ("approval_url",), (...,))
 _DEFAULT_RETRY = Retry(retries=0)
 
 
@@ -118,6 +120,8 @@ class ForEachWork:
     do: Block
     parallel: int
     max_items: int
+    asks: tuple[str, ...] = ()
+    """The approve steps of one iteration."""
 
 
 @dataclass(slots=True, eq=False)
@@ -127,6 +131,8 @@ class WhileWork:
     condition: Expression
     do: Block
     max_iterations: int
+    asks: tuple[str, ...] = ()
+    """The approve steps of one iteration."""
 
 
 @dataclass(slots=True, eq=False)
@@ -173,6 +179,16 @@ class RememberWork:
 
 
 @dataclass(slots=True, eq=False)
+class ApproveWork:
+    """What people are asked, who may answer, what they fill in, and for how long it waits."""
+
+    message: Template
+    approvers: Template
+    form: Mapping[str, Mapping[str, Any]]
+    timeout: timedelta | Template | None
+
+
+@dataclass(slots=True, eq=False)
 class TryWork:
     """A body, and what follows its failure and its end."""
 
@@ -201,6 +217,10 @@ class Program:
     roots: frozenset[str]
     """The names that its expressions read."""
     output_reads_context: bool = False
+    reads_links: bool = False
+    """An expression reads `execution.approval_url`."""
+    asks: tuple[str, ...] = ()
+    """The approve steps outside of loops."""
 
 
 class Compiler:
@@ -212,6 +232,9 @@ class Compiler:
         self._roots: set[str] = set()
         self._own: set[str] = set()
         """Names that the step being compiled reads itself."""
+        self._asked: list[str] = []
+        """The approve steps of the iteration being compiled."""
+        self._reads_links = False
         self._verbs = {
             ActionStep: self._action,
             IfStep: self._if,
@@ -222,6 +245,7 @@ class Compiler:
             WaitStep: self._wait,
             SetStep: self._set,
             RememberStep: self._remember,
+            ApproveStep: self._approve,
             StopStep: self._stop,
             EmitStep: self._emit,
             TryStep: self._try,
@@ -231,6 +255,7 @@ class Compiler:
         """Compile a definition."""
         self._names = scopes.STEP | _LOCALS | frozenset(_loop_names(workflow.steps))
         self._roots = set()
+        self._asked, self._reads_links = [], False
         output = self._template(workflow.output) if workflow.output is not None else None
         return Program(
             tenant_id=tenant_id,
@@ -243,6 +268,8 @@ class Compiler:
             timeout=workflow.timeout,
             roots=frozenset(self._roots),
             output_reads_context=output is not None and any("context" in each.roots for each in output.expressions),
+            reads_links=self._reads_links,
+            asks=tuple(self._asked),
         )
 
     def _block(self, steps: Iterable[BaseStep]) -> Block:
@@ -301,10 +328,19 @@ class Compiler:
     def _for_each(self, step: ForEachStep) -> ForEachWork:
         items = step.for_each
         source = self._expression(items) if isinstance(items, str) else self._template(items)
-        return ForEachWork(source, step.as_, self._block(step.do), step.parallel, step.max_items)
+        body, asks = self._iteration(step.do)
+        return ForEachWork(source, step.as_, body, step.parallel, step.max_items, asks)
 
     def _while(self, step: WhileStep) -> WhileWork:
-        return WhileWork(self._expression(step.while_), self._block(step.do), step.max_iterations)
+        body, asks = self._iteration(step.do)
+        return WhileWork(self._expression(step.while_), body, step.max_iterations, asks)
+
+    def _iteration(self, steps: Iterable[BaseStep]) -> tuple[Block, tuple[str, ...]]:
+        """Compile what a loop repeats; returns its approve steps too, whose paths differ in every iteration."""
+        around, self._asked = self._asked, []
+        block, asks = self._block(steps), tuple(self._asked)
+        self._asked = around
+        return block, asks
 
     def _parallel(self, step: ParallelStep) -> ParallelWork:
         return ParallelWork(tuple((name, self._block(do)) for name, do in step.parallel.items()), step.race)
@@ -327,24 +363,33 @@ class Compiler:
         emit = step.emit
         return EmitWork(*(self._template(part) for part in (emit.type, emit.data, emit.subject, emit.key)))
 
+    def _approve(self, step: ApproveStep) -> ApproveWork:
+        self._asked.append(step.id)
+        spec = step.approve
+        form = {name: field.model_dump(exclude_unset=True) for name, field in spec.form.items()}
+        timeout = self._duration(spec.timeout)
+        return ApproveWork(self._template(spec.message), self._template(spec.approvers), form, timeout)
+
     def _try(self, step: TryStep) -> TryWork:
         catch = self._block(step.catch) if step.catch else None
         return TryWork(self._block(step.try_), catch, self._block(step.finally_) if step.finally_ else None)
 
     def _expression(self, source: str) -> Expression:
         expression = compile_expression(source, self._names)
-        self._note(expression.roots)
+        self._note(expression)
         return expression
 
     def _template(self, value: Any) -> Template:
         template = compile_template(value, self._names)
         for expression in template.expressions:
-            self._note(expression.roots)
+            self._note(expression)
         return template
 
-    def _note(self, roots: frozenset[str]) -> None:
-        self._roots |= roots
-        self._own |= roots
+    def _note(self, expression: Expression) -> None:
+        self._roots |= expression.roots
+        self._own |= expression.roots
+        # Whoever reads `execution` as a whole, or by a name known only then, may read the links in it.
+        self._reads_links |= any(path[:1] == ("execution",) and path[1:2] in _LINKS for path in expression.paths)
 
     def _duration(self, value: timedelta | str | None) -> timedelta | Template | None:
         return self._template(value) if isinstance(value, str) else value

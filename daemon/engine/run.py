@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 import orjson
 
+from hark.daemon.engine.approval_links import ApprovalLinks
 from hark.daemon.engine.job import Job
 from hark.daemon.engine.payload import Masker, encode
 from hark.daemon.engine.program import Node, Program
@@ -20,6 +21,9 @@ from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
 from hark.workflows.errors import ActionError, UnprocessableError
 from hark.workflows.ids import derived_id, new_id
 from hark.workflows.states import ENDED_STEP
+
+if TYPE_CHECKING:
+    from hark.daemon.engine.approve import Question
 
 _MOST_INPUT = 256 * 1024
 _MOST_OUTPUT = 4 * 1024 * 1024
@@ -72,6 +76,19 @@ class Services(Protocol):
 
     async def load_context(self, run: Run) -> Mapping[str, Any]:
         """Return what an execution remembers now; waits for the database to come back."""
+        ...
+
+    @property
+    def links(self) -> ApprovalLinks:
+        """The links by which people answer approvals."""
+        ...
+
+    async def open_approval(self, run: Run, record: StepRecord) -> Question:
+        """Ask people, unless that is done; returns how the question stands. Waits for the database to come back."""
+        ...
+
+    async def close_approval(self, run: Run, record: StepRecord) -> Question:
+        """Take no answer any more; returns the one that was quicker. Waits for the database to come back."""
         ...
 
     async def recorded_output(self, run: Run, path: str) -> tuple[bool, Any]:
@@ -140,7 +157,9 @@ class Run:
 
         `ended`: its end is on its way into the record, and nothing but a fence cancels it any more.
         """
-        self._masker = masker if "secrets" in program.roots and masker else None
+        self.woken = False
+        """News came while it ran: the database does not let it wait, it goes on at once."""
+        self._maskers = [masker] if "secrets" in program.roots and masker else []
         self.licence = services.licence
         """The licence under which this execution is held; what it puts on record counts under no other."""
         self._progress = Progress(self.tenant_id, self.id, self.licence)
@@ -152,6 +171,9 @@ class Run:
         self.root = Frame("", self._scope(job, names))
 
     def _scope(self, job: Job, names: Mapping[str, Any]) -> dict[str, Any]:
+        execution = execution_view(job, self.program.slug) if "execution" in self.program.roots else _NONE
+        if self.program.reads_links:
+            execution = {**execution, "approval_url": self._links("", self.program.asks)}
         return {
             **names,
             "event": job.event,
@@ -159,9 +181,26 @@ class Run:
             "vars": self.vars,
             "steps": dict(self.known_steps("")),
             "context": {},
-            "execution": execution_view(job, self.program.slug) if "execution" in self.program.roots else _NONE,
+            "execution": execution,
             "now": job.started_at,
         }
+
+    # ------------------------------------------------------------------ links
+
+    def names_in(self, frame: Frame, prefix: str, asks: Sequence[str]) -> dict[str, Any]:
+        """Return the names of a loop's iteration that differ from those around it: the links of its approvals."""
+        if not (asks and self.program.reads_links):
+            return {}
+        execution = frame.scope["execution"]
+        links = {**execution["approval_url"], **self._links(prefix, asks)}
+        return {"execution": {**execution, "approval_url": links}}
+
+    def _links(self, prefix: str, asks: Sequence[str]) -> dict[str, str]:
+        """Make links; like secrets, they are masked in whatever goes on record."""
+        links = self.services.links
+        made = {step: links.url(self.tenant_id, self.id, prefix + step) for step in asks}
+        self._maskers.append(Masker(url.rpartition("/")[2] for url in made.values()))
+        return made
 
     # ------------------------------------------------------------------ what is known from before
 
@@ -257,9 +296,10 @@ class Run:
         not see another value than the one that went on in memory.
         """
         text = encode(value, what)
-        if self._masker is not None and self._masker.finds(text):
-            value = self._masker.masked(orjson.loads(text))
-            text = encode(value, what)
+        for masker in self._maskers:
+            if masker.finds(text):
+                value = masker.masked(orjson.loads(text))
+                text = encode(value, what)
         return text, value
 
     def encoded_input(self, value: Any) -> str:

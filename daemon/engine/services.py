@@ -13,14 +13,17 @@ from uuid import UUID
 import orjson
 
 from hark.actions.sql import AsyncpgSql, NamedConnections
+from hark.daemon.engine.approval_links import ApprovalLinks, digest_of
+from hark.daemon.engine.approve import Question, answer_of
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
-from hark.daemon.engine.records import ENGINE_PLANNER, Progress, Recorder, record_within
+from hark.daemon.engine.records import ENGINE_PLANNER, Progress, Recorder, StepRecord, record_within
 from hark.daemon.engine.run import Run
-from hark.daemon.store.database import IN_THE_WAY, Connection, Database, translated
+from hark.daemon.store.database import IN_THE_WAY, Connection, Database, Record, translated
 from hark.daemon.store.home_connections import HomeConnections
 from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
 from hark.workflows.errors import ActionError, UnavailableError
+from hark.workflows.ids import new_id
 
 PATIENCE_S = 1.0
 
@@ -55,6 +58,7 @@ class EngineServices:
         instance: Instance,
         recorder: Recorder,
         connections: NamedConnections,
+        links: ApprovalLinks,
     ) -> None:
         self.http = http
         self.settings = settings
@@ -65,6 +69,7 @@ class EngineServices:
         self._instance = instance
         self._recorder = recorder
         self._connections = connections
+        self.links = links
 
     @staticmethod
     def random() -> float:
@@ -115,6 +120,29 @@ class EngineServices:
                 await asyncio.sleep(PATIENCE_S)
                 continue
             return {row["key"]: orjson.loads(row["value"]) for row in rows}
+
+    async def open_approval(self, run: Run, record: StepRecord) -> Question:
+        """Ask people, unless that is done; returns how the question stands. Waits for the database to come back."""
+        digest = digest_of(self.links.token(run.tenant_id, run.id, record.path))
+        wait_id = new_id(record.started_at or self.now())
+        about = (run.tenant_id, run.id, record.path, wait_id, record.due_at, record.input, digest)
+        row = await self._patiently("open_approval", run.licence, *about)
+        if row is None:
+            raise self._instance.fenced(run.licence)
+        return Question(answer_of(row["answer"], row["answered_at"]), row["closed"])
+
+    async def close_approval(self, run: Run, record: StepRecord) -> Question:
+        """Take no answer any more; returns the one that was quicker. Waits for the database to come back."""
+        if await self._patiently("close_approval", run.licence, run.tenant_id, run.id, record.path) is not None:
+            return Question(None, closed=True)
+        return await self.open_approval(run, record)
+
+    async def _patiently(self, query: str, *args: Any) -> Record | None:
+        while True:
+            try:
+                return await self._database.fetchrow(query, *args)
+            except UnavailableError:
+                await asyncio.sleep(PATIENCE_S)
 
     async def recorded_output(self, run: Run, path: str) -> tuple[bool, Any]:
         """Tell whether a step is on record as completed, and its output; waits for the database."""

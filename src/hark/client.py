@@ -158,6 +158,25 @@ class HarkClient:
         path = f"/api/executions/{_part(execution_id)}/retry"
         return await self._post(path, models.RetriedExecution, {"from_start": from_start})
 
+    async def approvals(self, **filters: Any) -> models.Page[models.ApprovalRow]:
+        """List what waits for an answer of people; `filters` are the parameters of GET /api/approvals."""
+        return await self._get("/api/approvals", models.Page[models.ApprovalRow], filters)
+
+    async def answer(
+        self,
+        execution_id: UUID | str,
+        *,
+        approved: bool,
+        step: str | None = None,
+        form: Mapping[str, Any] | None = None,
+        comment: str = "",
+        by: str | None = None,
+    ) -> models.Answered:
+        """Approve or reject what an execution waits for; `step` is needed only if several wait."""
+        body = {"step": step, "form": dict(form or {}), "comment": comment, "by": by}
+        path = f"/api/executions/{_part(execution_id)}/{'approve' if approved else 'reject'}"
+        return await self._post(path, models.Answered, body)
+
     async def context(self, execution_id: UUID | str) -> models.Page[models.ContextEntry]:
         """List what an execution remembers."""
         return await self._get(f"/api/executions/{_part(execution_id)}/context", models.Page[models.ContextEntry])

@@ -148,6 +148,7 @@ async def test_cascades_are_tried_and_leave_no_trace(look: Look, connection: asy
         "workflow_timeline": 1,
         "workflow_logs": 1,
         "workflow_context": 1,
+        "waits": 1,
     }
     assert await connection.fetchval("SELECT count(*) FROM hark.tenants") == 1
 

@@ -43,12 +43,14 @@ class Probe(Action[ProbeConfig]):
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int, str]] = []
+        self.configs: list[ProbeConfig] = []
         self.called = asyncio.Event()
         self.release = asyncio.Event()
 
     async def run(self, config: ProbeConfig, context: ActionContext) -> Any:
         """Note the call and do as told."""
         self.calls.append((context.step, context.attempt, context.idempotency_key))
+        self.configs.append(config)
         self.called.set()
         if config.hold:
             await self.release.wait()

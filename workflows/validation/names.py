@@ -129,6 +129,14 @@ def _variables(ask: _Ask) -> Wrong | None:
     return f"`{ask.name}` has no value here: {where} sets it, but not before", "set it in an earlier step", 2
 
 
+def _execution(ask: _Ask) -> Wrong | None:
+    name = ask.parts[2] if ask.name == "approval_url" and len(ask.parts) > 2 else None
+    if not isinstance(name, str):
+        return _fields(ask)
+    asking = [step.id for step in ask.scope.known.outline.by_id.values() if step.verb == "approve"]
+    return None if name in asking else (f"there is no approve step `{name}`", suggestion(name, asking), 3)
+
+
 _FIELDS = {"execution": ("an execution", EXECUTION_FIELDS), "error": ("an error", ERROR_FIELDS)}
 
 
@@ -148,7 +156,7 @@ _CHECKS: dict[str, Callable[[_Ask], Wrong | None]] = {
     "inputs": _inputs,
     "event": _event,
     "vars": _variables,
-    "execution": _fields,
+    "execution": _execution,
     "error": _fields,
     "secrets": _secrets,
 }

@@ -20,7 +20,7 @@ WITH licence AS MATERIALIZED (
     LIMIT $2
 )
 UPDATE hark.workflow_executions AS e
-SET status = 'running', instance_id = $1, claims = e.claims + 1, due_at = NULL, pending_reason = NULL,
+SET status = 'running', instance_id = $1, claims = e.claims + 1, due_at = NULL, woken = false, pending_reason = NULL,
     started_at = coalesce(e.started_at, now())
 FROM licence, picked AS p
 WHERE e.tenant_id = p.tenant_id AND e.id = p.id

@@ -18,3 +18,5 @@ UNION ALL
 SELECT 'workflow_logs', count(*) FROM hark.workflow_logs WHERE tenant_id = $1 AND execution_id = $3
 UNION ALL
 SELECT 'workflow_context', count(*) FROM hark.workflow_context WHERE tenant_id = $1 AND execution_id = $3
+UNION ALL
+SELECT 'waits', count(*) FROM hark.waits WHERE tenant_id = $1 AND execution_id = $3

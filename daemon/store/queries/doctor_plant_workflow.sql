@@ -29,5 +29,7 @@ WITH tenant AS (
     INSERT INTO hark.workflow_timeline (tenant_id, execution_id, id, type) VALUES ($1, $3, $3, 'trial')
 ), logs AS (
     INSERT INTO hark.workflow_logs (tenant_id, execution_id, id, level, message) VALUES ($1, $3, $3, 'info', 'trial')
+), context AS (
+    INSERT INTO hark.workflow_context (tenant_id, execution_id, key, value) VALUES ($1, $3, 'trial', 'true')
 )
-INSERT INTO hark.workflow_context (tenant_id, execution_id, key, value) VALUES ($1, $3, 'trial', 'true')
+INSERT INTO hark.waits (tenant_id, execution_id, path, id, kind, detail) VALUES ($1, $3, 'trial', $3, 'approval', '{}')

@@ -17,8 +17,9 @@ WITH licence AS MATERIALIZED (
 ), executions AS (
     UPDATE hark.workflow_executions AS e
     SET status = u.status, output = u.output::jsonb, error = u.error::jsonb,
-        -- Somebody wants it cancelled and has not been heard: it does not wait, the next claim ends it.
-        due_at = CASE WHEN u.status = 'waiting' AND e.cancel_requested_at IS NOT NULL THEN now() ELSE u.due_at END,
+        -- It has not heard that it was cancelled, or that what it waits for has come: it does not wait.
+        due_at = CASE WHEN u.status = 'waiting' AND (e.woken OR e.cancel_requested_at IS NOT NULL) THEN now()
+                      ELSE u.due_at END,
         pending_reason = u.pending_reason, completed_at = u.completed_at, instance_id = NULL, claims = 0
     FROM licence, unnest($3::hark.progress_change[]) AS u
     -- What has an owner is running. Written so that no index serves it: prepared on an empty table, the statement would

@@ -1,1 +1,0 @@
-"""The parts of the benchmark: one module each, with one function `measure` and a typed result."""
