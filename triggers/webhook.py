@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated, Any
@@ -169,7 +169,7 @@ def event_for(
     hook: Hook, request: WebhookRequest, params: Mapping[str, str], body: Any, encoding: str | None
 ) -> NewEvent:
     """Make the event of an authenticated request. Raises UnprocessableError when path or query cannot be stored."""
-    query = _storable(request.query, "query")
+    key = delivery_key(hook.config, request.headers, body)
     hidden = _ALWAYS_SECRET | secret_headers(hook.config.auth)
     return NewEvent(
         tenant_id=hook.tenant_id,
@@ -181,7 +181,7 @@ def event_for(
             "method": request.method,
             "path": _whole(request.path),
             "params": grouped(_storable(params.items(), "params")),
-            "query": grouped(query),
+            "query": grouped(_storable(request.query, "query")),
             "headers": {
                 name: _MASK if name in hidden else value
                 for name, value in _storable(request.headers.items(), "headers")
@@ -189,9 +189,9 @@ def event_for(
             "body": body,
             "encoding": encoding,
         },
-        dedupe_key=delivery_key(hook.config, request.headers, body),
+        dedupe_key=key,
         dedupe_ttl=_REMEMBERED,
-        fingerprint=_fingerprint(request),
+        fingerprint=None if key is None else _fingerprint(request),
     )
 
 
@@ -247,7 +247,9 @@ def _fingerprint(request: WebhookRequest) -> bytes:
     return digest.digest()
 
 
-def _storable(pairs: Iterable[tuple[str, str]], where: str) -> list[tuple[str, str]]:
+def _storable(pairs: Collection[tuple[str, str]], where: str) -> list[tuple[str, str]]:
+    if not pairs:
+        return []
     clean = [(_whole(name), _whole(value)) for name, value in pairs]
     for name, value in clean:
         if "\0" in name or "\0" in value:

@@ -23,6 +23,9 @@ _PLAIN_JSON = frozenset({"application/json", "application/json; charset=utf-8", 
 """How nearly all senders write it: no parser is needed to see what that means."""
 
 
+_NOTHING_SAID = Message()
+
+
 def parse_body(headers: Mapping[str, str], raw: bytes) -> tuple[Any, str | None]:
     """Return a body and how it was read: `json`, `form`, `multipart`, `text`, `base64`, or None when there is none.
 
@@ -32,7 +35,7 @@ def parse_body(headers: Mapping[str, str], raw: bytes) -> tuple[Any, str | None]
     if not raw:
         return None, None
     if headers.get("content-type", "") in _PLAIN_JSON:
-        return _read("application/json", Message(), raw)
+        return _read("application/json", _NOTHING_SAID, raw)
     content = _content(headers.get("content-type", ""))
     kind = content.get_content_type() if headers.get("content-type", "").strip() else ""
     return _read(kind, content, raw)

@@ -128,7 +128,10 @@ class _Step:
             await self._in_transaction(config)
             return None
         if effect is Effect.EXTERNAL:
-            await self._before_effect()
+            if self.work.at_most_once:
+                # The intent goes on record first: what may have happened is not repeated.
+                self._record("running")
+            await run.settle()
         output = await self._call(config, run.services.connect)
         if isinstance(output, Pause):
             return output
@@ -159,12 +162,6 @@ class _Step:
             self.sent = self.run_.encoded_input(rendered)
             self.attempt -= 1
             raise
-
-    async def _before_effect(self) -> None:
-        """Put everything before on record; for an effect that must not be repeated, also that it is about to happen."""
-        if self.work.at_most_once:
-            self._record("running")
-        await self.run_.settle()
 
     async def _call(self, config: BaseModel, connect: Callable[[str], AbstractAsyncContextManager[Sql]]) -> Any:
         timeout_s = None if self.node.timeout is None else seconds_of(self.node.timeout, self.frame)
@@ -305,11 +302,11 @@ class _Step:
 
     def _complete(self, output: Any) -> None:
         text, output = self.run_.encoded_output(output)
-        self._record("completed", output=text, completed_at=self.run_.now())
+        self.run_.record(self._row("completed", output=text, completed_at=self.run_.now()))
         self._show_output(output)
 
     def _show_output(self, output: Any) -> None:
-        self.frame.steps[self.node.id] = {"output": output, "status": "completed", "error": None}
+        self.frame.scope["steps"][self.node.id] = {"output": output, "status": "completed", "error": None}
 
     def _fail(self, failed: Failed) -> Failed:
         view = failed.view()
@@ -331,20 +328,11 @@ class _Step:
         due_at: datetime | None = None,
         completed_at: datetime | None = None,
     ) -> StepRecord:
+        text = None if error is None else self.run_.encoded(error, what="the error")[0]
         return StepRecord(
-            path=self.path,
-            seq=self.seq,
-            verb="action",
-            status=status,
-            action_type=self.work.action.spec.type,
-            attempt=self.attempt,
-            input=self.sent,
-            output=output,
-            error=None if error is None else self.run_.encoded(error, what="the error")[0],
-            due_at=due_at,
-            started_at=self.first,
-            completed_at=completed_at,
-        )
+            self.path, self.seq, "action", status, self.work.action.spec.type, self.attempt, self.sent, output, text,
+            due_at, self.first, completed_at,
+        )  # fmt: skip
 
     def _show(self) -> None:
         """Put a long attempt on record as running, without waiting for it."""

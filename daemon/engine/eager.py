@@ -10,14 +10,14 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Done(Generic[T]):
     """A coroutine has returned."""
 
     value: T
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Begun(Generic[T]):
     """A coroutine has run up to its first wait; `finish` is to be awaited once, in the same task."""
 

@@ -42,6 +42,7 @@ from hark.daemon.engine.step_record import begin_step, end_step, holds
 from hark.daemon.engine.typed_steps import checked_output
 from hark.workflows.catalogue import NewEvent
 from hark.workflows.errors import ExpressionError, FencedError, HarkError, MissingFieldError, UnavailableError
+from hark.workflows.expressions import Expression
 from hark.workflows.states import ENDED_STEP
 from hark.workflows.templates import Template
 
@@ -79,7 +80,9 @@ async def run_step(run: Run, node: Node, frame: Frame) -> Outcome:
         if node.reads_context:
             await run.refresh_context(frame.scope)
         frame.scope["now"] = run.now()
-        outcome = _guarded(run, node, path, known, frame)
+        # Once a step is on record as begun its `if` has held.
+        guard = node.guard if known is None else None
+        outcome = _GO_ON if guard is None else _guarded(run, node, guard, path, frame)
         if outcome is _GO_ON:
             outcome = await _RUNNERS[type(node.work)](run, node, known, path, frame)
     if isinstance(outcome, Failed):
@@ -90,12 +93,10 @@ async def run_step(run: Run, node: Node, frame: Frame) -> Outcome:
 _GO_ON: Any = object()
 
 
-def _guarded(run: Run, node: Node, path: str, known: StepRecord | None, frame: Frame) -> Any:
-    """Check a step's `if`; once a step is on record as begun it has passed."""
-    if node.guard is None or known is not None:
-        return _GO_ON
+def _guarded(run: Run, node: Node, guard: Expression, path: str, frame: Frame) -> Any:
+    """Check a step's `if`; what is skipped, or fails in it, ends here."""
     try:
-        if node.guard.holds(frame.scope):
+        if guard.holds(frame.scope):
             return _GO_ON
         reason = None
     except MissingFieldError as error:

@@ -16,7 +16,7 @@ from hark.daemon.engine.records import StepRecord
 from hark.workflows.ids import ExecutionId, TenantId
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Job:
     """An execution to run; `steps` is what is on record of it."""
 

@@ -145,6 +145,7 @@ class Run:
         self.id = job.id
         self.program = program
         self.services = services
+        self.now = services.now
         self.mode = job.mode
         self.depth = job.depth
         self.mocks: Mapping[str, Any] = job.metadata.get("mocks") or {}
@@ -164,10 +165,12 @@ class Run:
         """The licence under which this execution is held; what it puts on record counts under no other."""
         self._progress = Progress(self.tenant_id, self.id, self.licence)
         self._submitted = self._committed = 0
-        self._seq = max((record.seq for record in self.known.values()), default=-1) + 1
+        self._seq = 0
+        self._known_views: dict[str, dict[str, Any]] = {}
         if self.known:
+            self._seq = max(record.seq for record in self.known.values()) + 1
             self._restore_vars()
-        self._known_views = self._by_prefix() if self.known else {}
+            self._known_views = self._by_prefix()
         self.root = Frame("", self._scope(job, names))
 
     def _scope(self, job: Job, names: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,10 +231,6 @@ class Run:
         return self._known_views.get(prefix, _NONE)
 
     # ------------------------------------------------------------------ putting on record
-
-    def now(self) -> datetime:
-        """Tell the time, by the database's clock."""
-        return self.services.now()
 
     def next_seq(self) -> int:
         """Return the number of the next step that is reached."""

@@ -136,14 +136,18 @@ def test_the_event_says_all_but_the_secrets() -> None:
 def test_a_delivery_sent_again_is_the_same_and_another_body_is_not() -> None:
     shared = Hook(DEFAULT_TENANT, "leads", (hook(),))
 
-    def fingerprint(**fields: Any) -> bytes | None:
-        return event_for(shared, request(**fields), {}, None, None).fingerprint
+    def fingerprint(headers: dict[str, str] | None = None, **fields: Any) -> bytes | None:
+        delivery = {"idempotency-key": "1", **(headers or {})}
+        return event_for(shared, request(headers=delivery, **fields), {}, None, None).fingerprint
 
     first = fingerprint(body=b"1", headers={"Date": "then"})
+    assert first is not None
     assert fingerprint(body=b"1", headers={"Date": "now"}) == first
     assert fingerprint(body=b"2") != first
     assert fingerprint(body=b"1", method="PUT") != first
     assert fingerprint(body=b"1", query=(("a", ""),)) != first
+    # Without a delivery id there is nothing to compare it with.
+    assert event_for(shared, request(body=b"1"), {}, None, None).fingerprint is None
 
 
 @pytest.mark.parametrize("fields", [{"query": (("a", "\0"),)}, {"query": (("\0", ""),)}])
