@@ -66,7 +66,8 @@ def question_page(
     parts = [
         _head(asked),
         f'<p class="fault" role="alert">{escape(fault)}</p>' if fault else "",
-        '<form method="post">',
+        # Enter in a field presses the first button there is: this one, which does nothing.
+        '<form method="post"><button disabled hidden></button>',
         *(_field(field, given, faults.get(field.name)) for field in fields_of(asked.form)),
         _text("comment", "Comment", given, '<textarea {} rows="3" maxlength="4000">{}</textarea>'),
         _text("name", "Your name", given, '<input {} type="text" maxlength="200" autocomplete="name" value="{}">'),

@@ -30,7 +30,8 @@ class FormField:
     @property
     def label(self) -> str:
         """What it is called for people."""
-        return str(self.spec.get("title") or self.name.replace("_", " "))
+        words = self.name.replace("_", " ")
+        return str(self.spec.get("title") or words[:1].upper() + words[1:])
 
     @property
     def kind(self) -> str:

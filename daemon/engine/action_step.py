@@ -263,8 +263,9 @@ class _Step:
         if self.node.retry_when is not None:
             try:
                 wanted = self.node.retry_when.holds({**self.frame.scope, "error": failed.view()})
-            except ExpressionError:
+            except ExpressionError as error:
                 wanted = False
+                run.note("step.not_retried", self.path, {"attempt": self.attempt, "reason": str(error)})
         else:
             wanted = failed.retryable
         if not wanted:

@@ -261,7 +261,8 @@ def test_templates_stand_for_any_type_in_an_action_and_a_trigger() -> None:
 triggers: [{type: webhook, path: x, auth: {type: hmac, secret: "${{ secrets.hook }}"}}]
 steps:
   - {id: a, action: http_request, with: {url: "${{ inputs.url }}", timeout: "${{ inputs.n }}", headers: "${{ inputs.h }}"}}
-  - {id: b, wait: "${{ inputs.n }}", timeout: "${{ inputs.m }}"}
+  - {id: b, wait: "${{ inputs.n }}"}
+  - {id: c, parallel: {x: []}, timeout: "${{ inputs.m }}"}
 """  # fmt: skip
     assert load_one(text).warnings == ()
 

@@ -13,6 +13,7 @@ from hark.workflows.catalogue import Catalogue, suggestion
 from hark.workflows.definition import SLUG
 from hark.workflows.scopes import ROOTS
 from hark.workflows.source import Path
+from hark.workflows.steps import VERBS
 from hark.workflows.validation.actions import check_action
 from hark.workflows.validation.declared import check_declared
 from hark.workflows.validation.expressions import (
@@ -28,6 +29,14 @@ from hark.workflows.validation.outline import Block, Step
 from hark.workflows.validation.properties import check_properties
 
 _BLOCK_NAMES = {"catch": ("error",), "on_error": ("error",)}
+
+
+_NOT_REPEATED = frozenset(VERBS) - {"action", "call"}
+_INSTANT = frozenset({"set", "remember", "emit", "stop", "wait"})
+_IDLE_HINTS = {
+    "retry": "write it at the actions inside, or handle the failure with on_error",
+    "timeout": "take it out; actions, calls, waits for something, and steps that hold others can have one",
+}
 
 
 class StepChecker:
@@ -56,6 +65,7 @@ class StepChecker:
         retry = raw.get("retry")
         if isinstance(retry, Mapping) and "when" in retry:
             check_condition(retry["when"], (*path, "retry", "when"), scope.plus("error"), self._findings)
+        _warn_of_idle(step, self._findings)
         check_declared(step, self._findings)
         check = _VERBS.get(step.verb)
         if check is not None:
@@ -186,6 +196,13 @@ def _check_moment(text: str, path: Path, findings: Findings) -> None:
     if moment is None or moment.tzinfo is None:
         what = f"'{text}' is not a moment" if moment is None else f"'{text}' has no time zone"
         findings.error(path, what, "write ISO 8601 with a zone, such as 2030-01-31T09:00:00+01:00")
+
+
+def _warn_of_idle(step: Step, findings: Findings) -> None:
+    """Warn of what has no effect on a step of this verb."""
+    for key, verbs in (("retry", _NOT_REPEATED), ("timeout", _INSTANT)):
+        if step.raw.get(key) is not None and step.verb in verbs:
+            findings.warn((*step.path, key), f"`{key}` has no effect on `{step.verb}`", _IDLE_HINTS[key], key=True)
 
 
 def _check_after_stop(block: Block, findings: Findings) -> None:
