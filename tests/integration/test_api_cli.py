@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pty
 import re
-import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.api import ApiUnderTest, running_api
+from support.api import running_api
+from support.program import Program
 
 WORKFLOWS = """
 id: greet
@@ -31,66 +27,6 @@ id: broken
 name: Broken
 steps: [{id: one, action: probe, with: {fail: no luck}}]
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What a run of the program came to."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The output, parsed."""
-        return json.loads(self.out)
-
-
-class Program:
-    """Runs `hark` as its own process against a daemon."""
-
-    def __init__(self, api: ApiUnderTest, directory: Path) -> None:
-        self.api = api
-        self.environment = {
-            **os.environ,
-            "HARK_URL": api.url,
-            "HARK_DATA_DIR": str(api.services.settings.data_dir),
-            "HOME": str(directory),
-            "COLUMNS": "140",
-        }
-        self.directory = directory
-
-    async def __call__(self, *args: str) -> Ended:
-        """Run it with its output to pipes."""
-        process = await self.start(*args)
-        out, err = await asyncio.wait_for(process.communicate(), 60)
-        return Ended(process.returncode or 0, out.decode(), err.decode())
-
-    async def start(self, *args: str, stdout: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
-        """Start it."""
-        code = "from hark.daemon.cli import main; main()"
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-c", code, *args,
-            stdout=stdout, stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL,
-            env=self.environment, cwd=self.directory,
-        )  # fmt: skip
-
-    async def on_terminal(self, *args: str) -> str:
-        """Run it with its output to a terminal; return what that shows."""
-        ours, theirs = pty.openpty()
-        process = await self.start(*args, stdout=theirs)
-        os.close(theirs)
-        shown = b""
-        try:
-            while chunk := await asyncio.to_thread(os.read, ours, 65536):
-                shown += chunk
-        except OSError:
-            pass  # how Linux says that the other side of a terminal has gone
-        finally:
-            os.close(ours)
-        await process.communicate()
-        return shown.decode()
 
 
 @pytest.fixture
