@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 ANSWER_S = 10.0
 """A sender that waits longer has given up, or soon will."""
+MOST_WAITING_BYTES = 64 * 1024**2
+"""What all events together may hold that are taken in and not stored yet; one more is let in below that."""
 _PAUSE_S = 0.3
 _ATTEMPTS = 3
 """How often one flush is tried when the database goes away under it. Repeating is harmless: the ids are the same."""
@@ -127,6 +129,7 @@ class Ingest:
         self._instance = instance
         self._capacity = capacity
         self._now = now
+        self._waiting_bytes = 0
         self._lane = Lane(database, "ingest")
         self._group: GroupCommit[Arrival, Receipt] = GroupCommit(
             "ingest", self._write, limit=limit, patience_s=ANSWER_S, admit=capacity.room
@@ -158,7 +161,15 @@ class Ingest:
         UnavailableError when the database is away or too much is waiting. After that it may still be stored: a sender
         with a delivery id that repeats it is answered with what became of it.
         """
-        return await self._group.submit(self.arrival(event, explicit=explicit))
+        if self._waiting_bytes >= MOST_WAITING_BYTES:
+            raise UnavailableError("the events that wait to be stored hold too much memory", overloaded=True)
+        arrival = self.arrival(event, explicit=explicit)
+        size = len(arrival.data)
+        self._waiting_bytes += size
+        try:
+            return await self._group.submit(arrival)
+        finally:
+            self._waiting_bytes -= size
 
     def arrival(self, event: NewEvent, *, explicit: Callable[[EventId], Start] | None = None) -> Arrival:
         """Prepare an event for the flush."""

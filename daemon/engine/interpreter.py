@@ -46,6 +46,9 @@ from hark.workflows.expressions import Expression
 from hark.workflows.states import ENDED_STEP
 from hark.workflows.templates import Template
 
+MOST_NOTED = 500
+"""Steps without an effect ride along with the next flush; a loop over very many has one now and then."""
+
 Runner = Callable[[Run, Node, Any, str, Frame], Awaitable[Outcome]]
 
 
@@ -79,6 +82,8 @@ async def run_step(run: Run, node: Node, frame: Frame) -> Outcome:
     else:
         if node.reads_context:
             await run.refresh_context(frame.scope)
+        if run.noted >= MOST_NOTED:
+            await run.settle()
         frame.scope["now"] = run.now()
         # Once a step is on record as begun its `if` has held.
         guard = node.guard if known is None else None

@@ -232,6 +232,11 @@ class Run:
 
     # ------------------------------------------------------------------ putting on record
 
+    @property
+    def noted(self) -> int:
+        """How many steps are noted and not on their way into the record."""
+        return len(self._progress.steps)
+
     def next_seq(self) -> int:
         """Return the number of the next step that is reached."""
         self._seq += 1
