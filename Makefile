@@ -14,6 +14,7 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" PIP_CONFIG_FILE=/dev/null env 
 	$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 PYTEST_FLAGS ?=
+BENCH ?=
 
 .PHONY: install run test check bench lock package clean
 .DEFAULT_GOAL := install
@@ -31,12 +32,12 @@ test: $(VENV)/.installed-dev
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p hark
+	$(BIN)/mypy -p hark -p benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 bench: install
-	$(BIN)/python -m benchmarks.executions
+	$(BIN)/python -m benchmarks.run $(BENCH)
 
 lock: $(VENV)/.installed-dev
 	$(PIP_COMPILE) --build-deps-for=editable --output-file=requirements.lock pyproject.toml

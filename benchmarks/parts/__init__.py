@@ -1,0 +1,1 @@
+"""The parts of the benchmark: one module each, with one function `measure` and a typed result."""
