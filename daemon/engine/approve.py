@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -61,9 +62,18 @@ async def run_approve(run: Run, node: Node, known: StepRecord | None, path: str,
             question = await run.services.close_approval(run, known)
     except FencedError:
         raise
+    except asyncio.CancelledError:
+        _withdraw(run, known)
+        raise
     except HarkError as error:
         return end_step(run, node, path, frame, failure(error, path), begun=known)
     return _settled(run, node, path, frame, known, question.answer)
+
+
+def _withdraw(run: Run, known: StepRecord | None) -> None:
+    """Ask no more: another branch was quicker, or the execution ends."""
+    if known is not None and run.ending in {None, "cancelled", "timeout"}:
+        run.record(replace(known, status="cancelled", completed_at=run.now()))
 
 
 def _ask(run: Run, node: Node, path: str, frame: Frame) -> StepRecord:

@@ -12,7 +12,8 @@ import orjson
 
 from hark.daemon.store.database import Database, Record
 from hark.daemon.store.listing import Span
-from hark.workflows.ids import TenantId, new_id
+from hark.workflows.ids import TenantId
+from hark.workflows.states import ENDED_EXECUTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Asked:
     is_open: bool
     token_digest: bytes | None
     execution_status: str
+    step_status: str = "waiting"
 
     @property
     def state(self) -> str:
@@ -44,8 +46,10 @@ class Asked:
             return f"{self.answer['by']} has {word} it already"
         if self.is_open:
             return "it waits for an answer"
-        if self.execution_status in ("cancelled", "completed", "failed", "timeout", "skipped"):
+        if self.execution_status in ENDED_EXECUTION:
             return f"its execution has ended: {self.execution_status}"
+        if self.step_status == "cancelled":
+            return "another branch was quicker, and it is not asked any more"
         return "its time has run out"
 
 
@@ -80,9 +84,8 @@ class ApprovalStore:
     async def answer(self, asked: Asked, answer: str, by: str, *, approved: bool) -> bool:
         """Answer a question that is open; False when somebody was quicker or it has ended."""
         kind = "step.approved" if approved else "step.rejected"
-        note = new_id(asked.since)
         row = await self._database.fetchrow(
-            "answer_approval", asked.tenant_id, asked.execution_id, asked.path, answer, by, note, kind
+            "answer_approval", asked.tenant_id, asked.execution_id, asked.path, answer, by, kind
         )
         return row is not None
 
@@ -106,4 +109,5 @@ def _asked(row: Record) -> Asked:
         is_open=row["is_open"],
         token_digest=row["token_digest"],
         execution_status=row["status"],
+        step_status=row["step_status"],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from support.engine import EngineUnderTest, running_engine
 
 from hark.client import ApiError
 from hark.daemon.engine.approvals import Said
-from hark.workflows.ids import DEFAULT_TENANT
+from hark.workflows.ids import DEFAULT_TENANT, time_of
 
 FORM = "{reason: {type: string, required: true}, amount: {type: integer, minimum: 1, default: 5}}"
 
@@ -68,6 +69,8 @@ async def test_an_approval_waits_and_its_answer_is_the_steps_output(api: ApiUnde
     assert ended["steps"]["after"]["output"] == {"by": "Ann"}
     entry = next(one for one in ended["timeline"] if one["type"] == "step.approved")
     assert entry["path"] == "release"
+    assert abs(time_of(entry["id"]) - datetime.fromisoformat(output["at"])) < timedelta(seconds=1)
+    assert time_of(entry["id"]) > ended["steps"]["release"]["started_at"]
     assert entry["detail"] == {"approved": True, "by": "Ann", "via": "admin", "comment": "fine"}
     assert (await api.client.approvals()).items == []
     with pytest.raises(ApiError, match="Ann has approved it already") as caught:
@@ -226,6 +229,34 @@ async def test_it_goes_on_waiting_after_a_restart(database_url: str, tmp_path: P
         asked = await second.engine.approvals.choose(DEFAULT_TENANT, execution_id, "release")
         await second.engine.approvals.answer(asked, Said(True, by="x", via="y", form={"reason": "r"}))
         assert (await second.ended(execution_id, 4))["status"] == "completed"
+
+
+async def test_a_branch_that_lost_a_race_asks_no_more(api: ApiUnderTest) -> None:
+    await api.hark.apply(workflow("""
+  - id: first
+    race: true
+    parallel:
+      people: [{id: release, approve: {message: Now?, timeout: 900ms}}]
+      work: [{id: busy, action: probe, with: {hold: true}}]
+  - {id: more, wait: 1h}
+"""))  # fmt: skip
+    execution_id = (await api.hark.emit("GO")).executions[0]
+
+    async def asks() -> bool:
+        return len((await api.client.approvals()).items) == 1
+
+    await api.hark.until(asks)
+    api.hark.probe.release.set()
+
+    async def waits() -> bool:
+        return (await api.hark.execution(execution_id))["status"] == "waiting"
+
+    await api.hark.until(waits)
+    assert (await api.hark.execution(execution_id))["steps"]["release"]["status"] == "cancelled"
+    assert (await api.client.approvals()).items == []
+    with pytest.raises(ApiError, match="another branch was quicker") as caught:
+        await api.client.answer(execution_id, approved=True, step="release")
+    assert caught.value.status == 409
 
 
 async def test_a_cancelled_execution_takes_no_answer(api: ApiUnderTest) -> None:

@@ -9,9 +9,11 @@ WITH execution AS MATERIALIZED (
     FROM execution AS e
     WHERE w.tenant_id = $1 AND w.execution_id = e.id AND w.path = $3 AND w.kind = 'approval'
       AND w.answered_at IS NULL AND w.closed_at IS NULL AND coalesce(w.until > now(), true)
+      AND EXISTS (SELECT FROM hark.workflow_steps AS s
+                  WHERE s.tenant_id = $1 AND s.execution_id = $2 AND s.path = $3 AND s.status = 'waiting')
     RETURNING w.execution_id, w.path
 ), noted AS (
     INSERT INTO hark.workflow_timeline (tenant_id, execution_id, id, type, path, detail)
-    SELECT $1, a.execution_id, $6, $7, a.path, $4::jsonb - 'form' FROM answered AS a
+    SELECT $1, a.execution_id, hark.new_id(), $6, a.path, $4::jsonb - 'form' FROM answered AS a
 )
 SELECT a.path, hark.wake_executions($1, ARRAY[a.execution_id]) FROM answered AS a
