@@ -51,6 +51,9 @@ def show_execution(found: ExecutionDetail) -> None:
         say()
         for line in found.logs:
             show_line(line)
+    for step in found.steps:
+        if step.verb == "approve" and step.status == "waiting":
+            hint(f"waits for an answer: hark approve {found.id} --step '{step.path}', or hark reject")
     if found.truncated:
         hint("there is more than is shown here: /api/executions/ID/steps, timeline, logs")
 

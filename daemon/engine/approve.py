@@ -19,6 +19,9 @@ from hark.daemon.engine.step_record import end_step
 from hark.workflows.errors import ActionError, FencedError, HarkError
 from hark.workflows.templates import to_text
 
+_LONGEST_MESSAGE = 20_000
+_MOST_APPROVERS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -82,7 +85,11 @@ def _ask(run: Run, node: Node, path: str, frame: Frame) -> StepRecord:
     approvers = work.approvers.render(frame.scope)
     if not isinstance(approvers, list) or not all(isinstance(name, str) for name in approvers):
         raise ActionError("approvers: they are a list of names", error_class="approvers_invalid", retryable=False)
-    asked = {"message": to_text(work.message.render(frame.scope)), "approvers": approvers, "form": work.form}
+    message = to_text(work.message.render(frame.scope))
+    if len(message) > _LONGEST_MESSAGE or len(approvers) > _MOST_APPROVERS:
+        text = f"the message may have {_LONGEST_MESSAGE} characters, and {_MOST_APPROVERS} may be asked"
+        raise ActionError(text, error_class="question_too_long", retryable=False)
+    asked = {"message": message, "approvers": approvers, "form": work.form}
     limit = node.timeout if work.timeout is None else work.timeout
     now = run.now()
     due_at = None if limit is None else now + timedelta(seconds=seconds_of(limit, frame))

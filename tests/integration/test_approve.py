@@ -231,6 +231,16 @@ async def test_it_goes_on_waiting_after_a_restart(database_url: str, tmp_path: P
         assert (await second.ended(execution_id, 4))["status"] == "completed"
 
 
+async def test_a_question_without_bounds_is_not_asked(api: ApiUnderTest) -> None:
+    await api.hark.apply(workflow('  - {id: release, approve: {message: "${{ event.data }}"}}'))
+    ended = await api.hark.run("GO", "x" * 20_001)
+    assert ended["error"]["class"] == "question_too_long"
+    await api.hark.apply(workflow('  - {id: release, approve: {approvers: ["${{ event.data.n }}"]}}'))
+    ended = await api.hark.run("GO", {"n": 7})
+    assert ended["error"]["class"] == "approvers_invalid"
+    assert await api.hark.database.pool.fetchval("SELECT count(*) FROM hark.waits") == 0
+
+
 async def test_a_branch_that_lost_a_race_asks_no_more(api: ApiUnderTest) -> None:
     await api.hark.apply(workflow("""
   - id: first

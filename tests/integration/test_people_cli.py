@@ -64,6 +64,7 @@ async def test_the_context_from_the_command_line(api: ApiUnderTest, hark: Progra
     assert re.search(r"stage +told by me .* key:admin", listed.out)
     assert one.json["value"] == "told by me"
     assert re.search(r"remembers +.*told by me", shown.out)
+    assert "hark approve" in await hark.on_terminal("execution", "last")
     assert (missing.status, "remembers nothing under 'n'" in missing.err) == (1, True)
 
 

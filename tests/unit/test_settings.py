@@ -121,7 +121,7 @@ def test_a_named_file_must_be_there() -> None:
 
 def test_secrets_are_masked_unless_asked_for() -> None:
     flags = {"database_url": "postgresql://me:geheim@db:5432/x?a=b", "api_key": "hk_geheim", "smtp_password": "geheim"}
-    settings = load_settings(flags)
+    settings = load_settings({**flags, "link_key": "geheim" * 8})
     assert "geheim" not in str(describe(settings)) + repr(settings) + str(settings)
     assert describe(settings)["database_url"]["value"] == "postgresql://me:********@db:5432/x?a=b"
     assert describe(settings, show_secrets=True)["database_url"]["value"] == flags["database_url"]
