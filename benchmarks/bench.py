@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
 from benchmarks.environments import HOME, PYTHON_PEERS, NotInstalledError, python_of, this_python
 from benchmarks.processes import ContestantError, Process
 from benchmarks.results import Entrant
@@ -67,13 +65,7 @@ class Bench:
 
     async def database(self, name: str) -> str:
         """Make an empty database on the server; returns its URL."""
-        connection = await asyncpg.connect(self.server.url)
-        try:
-            await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-            await connection.execute(f'CREATE DATABASE "{name}"')
-        finally:
-            await connection.close()
-        return self.server.url.replace("/hark?", f"/{name}?", 1)
+        return await self.server.database(name)
 
 
 class Contestant:

@@ -21,6 +21,7 @@ from benchmarks.meter import Reading, metered, resident_mib
 from benchmarks.server import Server, own_server
 from benchmarks.work import Work
 from hark.daemon.logging import configure_logging
+from hark.daemon.store.schema import ensure_schema
 
 WORKS = {work.name: work for work in (Work(3, strict=True), Work(1, strict=True), Work(3, strict=False))}
 
@@ -52,7 +53,10 @@ async def measure(count: int, rounds: int, works: Sequence[Work]) -> Table:
     """Measure both sides on one server."""
     table = Table("work", "side", "executions/s", "ratio", "Python, µs each", "PostgreSQL, µs each")
     async with own_server() as server, hark_side(server.url) as ours:
-        floor = await Floor.open(server.url)
+        # In a database of its own: Hark would take up executions that run without a licence.
+        floor_url = await server.database("floor")
+        await ensure_schema(floor_url)
+        floor = await Floor.open(floor_url)
         for work in works:
             await ours.prepare(work)
             ours_readings, floor_readings = await alternate(server, (ours.drain, floor.write), count, work, rounds)

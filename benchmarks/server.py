@@ -20,6 +20,16 @@ class Server:
     url: str
     postmaster: int
 
+    async def database(self, name: str) -> str:
+        """Make an empty database; returns its URL."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            await connection.execute(f'CREATE DATABASE "{name}"')
+        finally:
+            await connection.close()
+        return self.url.replace("/hark?", f"/{name}?", 1)
+
 
 @asynccontextmanager
 async def own_server() -> AsyncIterator[Server]:
