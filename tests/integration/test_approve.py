@@ -183,7 +183,8 @@ async def test_nothing_to_answer(api: ApiUnderTest) -> None:
 
 
 async def test_of_many_answers_on_two_instances_exactly_one_counts(database_url: str, tmp_path: Path) -> None:
-    async with running_engine(database_url, data_dir=tmp_path) as one, running_engine(database_url) as two:
+    shared = {"data_dir": tmp_path}
+    async with running_engine(database_url, **shared) as one, running_engine(database_url, **shared) as two:
         await one.apply(ASK.replace(FORM, "{}"))
         execution_id = await waiting(one)
         asked = await one.engine.approvals.choose(DEFAULT_TENANT, execution_id, None)

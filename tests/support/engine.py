@@ -142,7 +142,9 @@ async def running_engine(
     catalogue = Catalogue([*builtin_actions(), probe], builtin_triggers())
     database = Database(url)
     await database.start()
-    settings = {"drain_timeout": "1s", "http_allow_networks": "127.0.0.0/8", **settings}
+    # Without a data directory of the test's own nothing may be written to one.
+    kept_out = {"data_dir": "/proc/no-data-directory"}
+    settings = {"drain_timeout": "1s", "http_allow_networks": "127.0.0.0/8", **kept_out, **settings}
     engine = Engine(Settings(**settings), database, catalogue, secrets=secrets or {})
     try:
         await engine.start()
