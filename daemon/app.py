@@ -21,6 +21,7 @@ from hark.daemon.api.server import Server
 from hark.daemon.api.services import Services
 from hark.daemon.data_dir import make_data_dir
 from hark.daemon.engine.engine import Engine
+from hark.daemon.file_limit import raise_file_limit
 from hark.daemon.garbage import settle_garbage
 from hark.daemon.logging import configure_logging
 from hark.daemon.postgres.server import EmbeddedPostgres
@@ -53,6 +54,7 @@ def builtin_catalogue() -> Catalogue:
 def main(settings: Settings) -> int:
     """Run the daemon until it is told to stop; returns the exit status."""
     configure_logging(settings.log_level, settings.log_format)
+    raise_file_limit()
     try:
         uvloop.run(run(settings))
     except HarkError as error:

@@ -86,7 +86,7 @@ class Settings(BaseSettings):
 
     workflows: Folder | None = Field(None, description="a directory of workflow files, applied at start")
     setup: Folder | None = Field(None, description="a file of repeatable SQL, run at start before the workflows")
-    max_running: int = Field(200, ge=1, le=100_000, description="executions in flight in one instance")
+    max_running: int = Field(1000, ge=1, le=100_000, description="executions in flight in one instance")
     drain_timeout: Duration = Field(timedelta(seconds=30), description="how long a stop waits for steps that run")
     unmatched_retention: Duration = Field(timedelta(days=7), description="how long events that started nothing stay")
 
