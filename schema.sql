@@ -297,6 +297,8 @@ CREATE TABLE workflow_executions (
     depth                smallint NOT NULL DEFAULT 0,
     origin_id            uuid,
     parent_id            uuid,
+    parent_path          text,
+    part                 jsonb,
     subject_kind         text,
     subject_id           text,
     inputs               jsonb,
@@ -310,7 +312,8 @@ CREATE TABLE workflow_executions (
         ((status IN ('completed', 'failed', 'cancelled', 'timeout', 'skipped')) = (completed_at IS NOT NULL)),
     CONSTRAINT ended_has_no_owner CHECK (completed_at IS NULL OR instance_id IS NULL),
     CONSTRAINT running_has_owner CHECK ((status = 'running') = (instance_id IS NOT NULL)),
-    CONSTRAINT failed_says_why CHECK (status <> 'failed' OR error IS NOT NULL)
+    CONSTRAINT failed_says_why CHECK (status <> 'failed' OR error IS NOT NULL),
+    CONSTRAINT part_has_a_whole CHECK (part IS NULL OR (parent_id IS NOT NULL AND parent_path IS NOT NULL))
 ) PARTITION BY RANGE (id);
 COMMENT ON TABLE workflow_executions IS
     'Runs of workflow versions. The id is derived from (workflow, event, ordinal), so the primary key is what makes one '
@@ -320,6 +323,10 @@ COMMENT ON COLUMN workflow_executions.pending_reason IS 'Why it has not started 
 COMMENT ON COLUMN workflow_executions.claims IS 'How often an instance has taken it and not given it back; too often and it is parked as poisoned.';
 COMMENT ON COLUMN workflow_executions.due_at IS 'When a waiting one goes on.';
 COMMENT ON COLUMN workflow_executions.woken IS 'There is news that it has not looked for yet; see wake_executions. A claim clears it.';
+COMMENT ON COLUMN workflow_executions.parent_id IS 'The execution that waits for this one: it called it, or this is a part of it.';
+COMMENT ON COLUMN workflow_executions.parent_path IS 'The step of the parent that made it.';
+COMMENT ON COLUMN workflow_executions.part IS
+    'Of a part of a distributed step: {step, path, key, names, vars}. A part runs one item or branch and nothing else.';
 -- Not led by the tenant: PostgreSQL 18 would otherwise take it for the primary key while a partition is empty (skip scan).
 CREATE INDEX executions_by_workflow ON workflow_executions (workflow_id, id);
 COMMENT ON INDEX executions_by_workflow IS 'list_executions.sql by workflow';
@@ -332,7 +339,10 @@ COMMENT ON INDEX executions_runnable IS 'claim_executions.sql: what waits for a 
 CREATE INDEX executions_due ON workflow_executions (due_at) WHERE status = 'waiting' AND due_at IS NOT NULL;
 COMMENT ON INDEX executions_due IS 'claim_executions.sql: what waits for a time; next_due.sql';
 CREATE INDEX executions_owned ON workflow_executions (instance_id) WHERE status = 'running';
-COMMENT ON INDEX executions_owned IS 'reclaim_executions.sql, find_cancelled.sql: what an instance holds';
+COMMENT ON INDEX executions_owned IS 'reclaim_executions.sql, find_cancelled.sql, find_woken.sql: what an instance holds';
+CREATE INDEX executions_by_parent ON workflow_executions (tenant_id, parent_id, id) WHERE parent_id IS NOT NULL;
+COMMENT ON INDEX executions_by_parent IS 'cancel_children: what an execution has called and its parts';
+
 
 CREATE TABLE workflow_steps (
     tenant_id     uuid NOT NULL,
@@ -356,6 +366,43 @@ COMMENT ON TABLE workflow_steps IS 'Step executions. A row with an ended status 
 COMMENT ON COLUMN workflow_steps.path IS 'The step''s id, led by the loop iterations it is in: each[3].mail.';
 COMMENT ON COLUMN workflow_steps.seq IS 'Order in which the execution reached its steps, from 0.';
 COMMENT ON COLUMN workflow_steps.due_at IS 'When a waiting or retrying step goes on.';
+
+CREATE TABLE event_waits (
+    tenant_id      uuid NOT NULL,
+    execution_id   uuid NOT NULL,
+    path           text NOT NULL,
+    route          text NOT NULL,
+    key_path       text[] NOT NULL,
+    key            text NOT NULL,
+    scanned_until  timestamptz,
+    PRIMARY KEY (tenant_id, execution_id, path)
+);
+COMMENT ON TABLE event_waits IS
+    'Steps that wait for an event. Written with the step''s record as waiting, gone when the step or its execution has '
+    'ended. Not partitioned: it holds only what is open.';
+COMMENT ON COLUMN event_waits.key_path IS 'Where in the data of an event its key stands; empty: any event of the route will do.';
+COMMENT ON COLUMN event_waits.key IS 'What has to stand there, so that an event wakes only those that it may concern.';
+COMMENT ON COLUMN event_waits.scanned_until IS 'Up to when stored events were looked through.';
+CREATE INDEX event_waits_by_key ON event_waits (tenant_id, route, key_path, key);
+COMMENT ON INDEX event_waits_by_key IS 'wake_waits: who waits for an event';
+
+CREATE TABLE wait_shapes (
+    tenant_id  uuid NOT NULL,
+    route      text NOT NULL,
+    key_path   text[] NOT NULL,
+    used_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, route, key_path)
+);
+COMMENT ON TABLE wait_shapes IS
+    'By which keys events of a route are waited for: what of an event has to be read to find who waits for it. Few rows; one '
+    'stays for a day after its last use.';
+
+CREATE FUNCTION wait_key(data jsonb, key_path text[]) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
+    RETURN CASE WHEN key_path = '{}' THEN ''
+                WHEN jsonb_typeof(data #> key_path) = 'number' THEN trim_scale((data #>> key_path)::numeric)::text
+                ELSE data #>> key_path END;
+COMMENT ON FUNCTION wait_key IS 'The key of an event: what stands at a place in its data, as text; 5 and 5.0 are the same.';
 
 CREATE TABLE workflow_timeline (
     tenant_id     uuid NOT NULL,
@@ -414,12 +461,22 @@ COMMENT ON INDEX waits_by_token IS 'find_approval.sql';
 
 CREATE FUNCTION wake_executions(tenant uuid, ids uuid[]) RETURNS void
     LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    one uuid;
 BEGIN
-    -- Always touched: a suspension that is on its way waits for this row, sees `woken` and is due at once.
-    UPDATE workflow_executions AS e
-    SET woken = true, due_at = CASE WHEN e.status = 'waiting' THEN now() ELSE e.due_at END
-    WHERE e.tenant_id = tenant AND e.id = ANY (ids) AND e.completed_at IS NULL;
-    PERFORM pg_notify('hark_wake', one::text) FROM unnest(ids) AS one;
+    -- Always touched: a suspension that is on its way waits for this row, sees `woken` and is due at once. Locked in one
+    -- order, for several may wake the same ones.
+    FOR one IN
+        SELECT e.id FROM workflow_executions AS e
+        WHERE e.tenant_id = tenant AND e.id = ANY (ids) AND e.completed_at IS NULL
+        ORDER BY e.id
+        FOR NO KEY UPDATE
+    LOOP
+        UPDATE workflow_executions AS e
+        SET woken = true, due_at = CASE WHEN e.status = 'waiting' THEN now() ELSE e.due_at END
+        WHERE e.tenant_id = tenant AND e.id = one;
+        PERFORM pg_notify('hark_wake', one::text);
+    END LOOP;
 END $$;
 COMMENT ON FUNCTION wake_executions IS
     'Tells executions that there is news for them: a waiting one goes on at once, a running one looks before it waits.';
@@ -445,6 +502,56 @@ RETURN EXISTS (SELECT FROM workflow_steps AS s WHERE s.tenant_id = tenant AND s.
 COMMENT ON FUNCTION step_has_completed IS
     'Whether a step is on record as completed. A flush that is written again, because the answer to its COMMIT was lost, '
     'asks before it repeats what others may have changed since.';
+
+-- ---------------------------------------------------------------------------------------------- parents and children
+
+CREATE FUNCTION tell_parent() RETURNS trigger LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+BEGIN
+    PERFORM wake_executions(NEW.tenant_id, ARRAY[NEW.parent_id]);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER executions_tell_parent AFTER UPDATE ON workflow_executions
+    FOR EACH ROW WHEN (NEW.completed_at IS NOT NULL AND OLD.completed_at IS NULL AND NEW.parent_id IS NOT NULL)
+    EXECUTE FUNCTION tell_parent();
+
+CREATE FUNCTION cancel_children(tenant uuid, parent uuid, paths text[] DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    one record;
+BEGIN
+    -- Theirs are later events, or they are parts and lie in the same moment: none is in an older partition.
+    FOR one IN
+        UPDATE workflow_executions AS e
+        SET cancel_requested_at = now(),
+            status = CASE WHEN e.status = 'running' THEN e.status ELSE 'cancelled' END,
+            completed_at = CASE WHEN e.status = 'running' THEN NULL ELSE now() END,
+            due_at = CASE WHEN e.status = 'running' THEN e.due_at END,
+            pending_reason = NULL,
+            error = CASE WHEN e.status = 'running' THEN e.error ELSE
+                jsonb_build_object('class', 'cancelled', 'message', 'the execution that waited for it has ended') END
+        WHERE e.tenant_id = tenant AND e.parent_id = parent AND e.id >= id_floor(id_time(parent))
+          AND e.completed_at IS NULL AND e.cancel_requested_at IS NULL
+          AND (paths IS NULL OR e.parent_path = ANY (paths))
+        RETURNING e.id, e.status
+    LOOP
+        IF one.status = 'running' THEN
+            PERFORM pg_notify('hark_cancel', one.id::text);
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION cancel_children IS
+    'Cancels the open executions that an execution waits for: all, or those of some of its steps. What runs is told.';
+
+CREATE FUNCTION leave_nothing_open() RETURNS trigger LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+BEGIN
+    PERFORM cancel_children(NEW.tenant_id, NEW.id);
+    DELETE FROM event_waits AS w WHERE w.tenant_id = NEW.tenant_id AND w.execution_id = NEW.id;
+    RETURN NULL;
+END $$;
+-- One that completes has waited for all of it; its steps have cleared up behind them.
+CREATE TRIGGER executions_leave_nothing_open AFTER UPDATE ON workflow_executions
+    FOR EACH ROW WHEN (NEW.status IN ('failed', 'cancelled', 'timeout', 'skipped') AND OLD.completed_at IS NULL)
+    EXECUTE FUNCTION leave_nothing_open();
 
 -- ---------------------------------------------------------------------------------------------- what is handed over
 
@@ -473,6 +580,36 @@ CREATE TYPE arrived_refusal AS (
     tenant_id uuid, event_id uuid, workflow_id uuid, trigger_id text, reason text, detail text, gate uuid
 );
 COMMENT ON TYPE arrived_refusal IS 'ingest_events.sql: why workflows did not start';
+
+CREATE FUNCTION wake_waits(arrived arrived_event[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog SET enable_seqscan = off AS $$
+DECLARE
+    found record;
+BEGIN
+    IF NOT EXISTS (SELECT FROM wait_shapes) THEN
+        RETURN;
+    END IF;
+    FOR found IN
+        SELECT w.tenant_id, array_agg(DISTINCT w.execution_id) AS ids
+        FROM unnest(arrived) AS u
+        JOIN wait_shapes AS s ON s.tenant_id = u.tenant_id AND s.route = u.route
+        JOIN event_waits AS w ON w.tenant_id = u.tenant_id AND w.route = u.route AND w.key_path = s.key_path
+            AND w.key = wait_key(u.data::jsonb, s.key_path)
+        GROUP BY w.tenant_id
+    LOOP
+        PERFORM wake_executions(found.tenant_id, found.ids);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION wake_waits IS
+    'Wakes the executions that may wait for some of these events; part of the transaction that stores them.';
+
+CREATE TYPE progress_wait AS (
+    tenant_id uuid, execution_id uuid, path text, route text, key_path text[], key text, scanned_until timestamptz
+);
+COMMENT ON TYPE progress_wait IS 'record_progress.sql: events that steps begin to wait for, or how far they have looked';
+
+CREATE TYPE progress_waited AS (tenant_id uuid, execution_id uuid, path text);
+COMMENT ON TYPE progress_waited IS 'record_progress.sql: waits that are over';
 
 CREATE TYPE progress_step AS (
     tenant_id uuid, execution_id uuid, path text, seq integer, verb text, action_type text, status text, attempt integer,
@@ -964,6 +1101,7 @@ BEGIN ATOMIC
     DELETE FROM workflow_logs WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM workflow_context WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM waits WHERE tenant_id = tenant AND execution_id = ANY (ids);
+    DELETE FROM event_waits WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM workflow_executions WHERE tenant_id = tenant AND id = ANY (ids);
 END;
 COMMENT ON FUNCTION erase_executions IS 'Deletes executions with everything that belongs to them.';

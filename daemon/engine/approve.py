@@ -11,7 +11,7 @@ import orjson
 
 from hark.daemon.engine.form import FormRules
 from hark.daemon.engine.outcome import Failed, Outcome, Suspended, failure
-from hark.daemon.engine.pauses import seconds_of, until
+from hark.daemon.engine.pauses import seconds_of
 from hark.daemon.engine.program import ApproveWork, Node
 from hark.daemon.engine.records import StepRecord
 from hark.daemon.engine.run import Frame, Run
@@ -54,15 +54,9 @@ async def run_approve(run: Run, node: Node, known: StepRecord | None, path: str,
             known = _ask(run, node, path, frame)
         if run.mode != "production":
             return _settled(run, node, path, frame, known, _mocked(run, node))
-        await run.settle()
-        question = await run.services.open_approval(run, known)
-        if question.answer is None and not question.closed:
-            if known.due_at is None:
-                return Suspended(None)
-            suspended = await until(run, known.due_at)
-            if suspended is not None:
-                return suspended
-            question = await run.services.close_approval(run, known)
+        question = await _answered(run, known)
+        if isinstance(question, Suspended):
+            return question
     except FencedError:
         raise
     except asyncio.CancelledError:
@@ -77,6 +71,21 @@ def _withdraw(run: Run, known: StepRecord | None) -> None:
     """Ask no more: another branch was quicker, or the execution ends."""
     if known is not None and run.ending in {None, "cancelled", "timeout"}:
         run.record(replace(known, status="cancelled", completed_at=run.now()))
+
+
+async def _answered(run: Run, known: StepRecord) -> Question | Suspended:
+    """Wait until the question is answered, or its time has run out."""
+    await run.settle()
+    while True:
+        news = run.parking.news
+        question = await run.services.open_approval(run, known)
+        if question.answer is not None or question.closed:
+            return question
+        if known.due_at is not None and known.due_at <= run.now():
+            return await run.services.close_approval(run, known)
+        suspended = await run.parking.park(known.due_at, news)
+        if suspended is not None:
+            return suspended
 
 
 def _ask(run: Run, node: Node, path: str, frame: Frame) -> StepRecord:

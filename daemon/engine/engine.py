@@ -336,6 +336,8 @@ class Engine:
             self.executor.interrupt(UUID(payload), "cancelled")
 
     def _wake_heard(self, payload: str) -> None:
+        if not payload:
+            self.executor.wake_all()
         with suppress(ValueError):
             self.executor.wake(UUID(payload))
         self.claimer.work_arrived()
@@ -386,6 +388,8 @@ class Engine:
             try:
                 for row in await self.database.fetch("find_cancelled", self.instance.id):
                     self.executor.interrupt(row["id"], "cancelled")
+                for row in await self.database.fetch("find_woken", self.instance.id):
+                    self.executor.wake(row["id"])
                 if await self._strandings.release(self.instance.id):
                     self.claimer.work_arrived()
             except UnavailableError:

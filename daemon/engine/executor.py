@@ -240,10 +240,15 @@ class Executor:
         return True
 
     def wake(self, execution_id: UUID) -> None:
-        """Note that there is news for an execution; if it runs here, it does not wait before it has looked."""
+        """Tell an execution that there is news for it: what waits in it looks again, and it does not wait before."""
         run = self._runs.get(execution_id)
         if run is not None:
-            run.woken = True
+            _wake(run)
+
+    def wake_all(self) -> None:
+        """Let all that waits here have a look: nobody knows what was missed."""
+        for run in self._runs.values():
+            _wake(run)
 
     # ------------------------------------------------------------------ ending
 
@@ -322,6 +327,11 @@ class Executor:
         if self._tasks:
             # Longer than this only the database can keep them: what is not on record then is done again.
             await asyncio.wait(list(self._tasks.values()), timeout=STOP_S)
+
+
+def _wake(run: Run) -> None:
+    run.woken = True
+    run.parking.wake()
 
 
 _ENDINGS = {

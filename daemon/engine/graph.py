@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from hark.daemon.engine.outcome import Failed, Outcome, Stopped, merged
+from hark.daemon.engine.parking import Branches
 from hark.daemon.engine.program import Block, Node
 from hark.daemon.engine.run import Frame, Run
-from hark.daemon.engine.side_by_side import cancel_all
 
 StepRunner = Callable[[Run, Node, Frame], Coroutine[Any, Any, Outcome]]
 
@@ -24,24 +23,21 @@ async def run_graph(run: Run, block: Block, frame: Frame, run_step: StepRunner) 
     nodes = {node.id: node for node in block.nodes}
     ended: set[str] = set()
     outcomes: list[Outcome] = []
-    tasks: dict[asyncio.Task[Outcome], str] = {}
-    try:
+    async with Branches[Outcome](run.parking) as branches:
+        names: dict[object, str] = {}
         while True:
             await _replay_ready(run, nodes, needs, ended, outcomes, frame, run_step)
             if not any(isinstance(outcome, Failed | Stopped) for outcome in outcomes):
                 for name in _ready(needs, ended):
                     del needs[name]
-                    tasks[asyncio.create_task(run_step(run, nodes[name], frame), name=f"step {name}")] = name
-            if not tasks:
+                    names[branches.start(run_step(run, nodes[name], frame), f"step {name}")] = name
+            if not branches.running:
                 return merged(outcomes)
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                name, outcome = tasks.pop(task), task.result()
+            for task in await branches.ended():
+                outcome = task.result()
                 outcomes.append(outcome)
                 if outcome is None:
-                    ended.add(name)
-    finally:
-        await cancel_all(list(tasks))
+                    ended.add(names[task])
 
 
 def _ready(needs: dict[str, set[str]], ended: set[str]) -> list[str]:

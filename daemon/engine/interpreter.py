@@ -246,7 +246,7 @@ async def _run_for_each(run: Run, node: Node, known: StepRecord | None, path: st
             outputs[index] = inner.steps.get(work.do.nodes[-1].id, {}).get("output") if work.do.nodes else None
             return outcome
 
-        return await run_bounded(iterate, len(items), work.parallel), outputs
+        return await run_bounded(run.parking, iterate, len(items), work.parallel), outputs
 
     return await _container(run, node, known, path, frame, decide, body)
 
@@ -286,8 +286,9 @@ async def _run_parallel(run: Run, node: Node, known: StepRecord | None, path: st
             return await run_block(run, work.branches[index][1], frame)
 
         if work.race:
-            return await run_race(branch, [name for name, _ in work.branches])
-        outcome = await run_bounded(branch, len(work.branches), len(work.branches))
+            outcome, winner = await run_race(run.parking, branch, [name for name, _ in work.branches])
+            return outcome, None if winner is None else {"winner": winner}
+        outcome = await run_bounded(run.parking, branch, len(work.branches), len(work.branches))
         outputs = {name: frame.steps.get(do.nodes[-1].id, {}).get("output") for name, do in work.branches if do.nodes}
         return outcome, outputs
 

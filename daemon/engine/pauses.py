@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime, timedelta
 
 import orjson
@@ -17,19 +16,12 @@ from hark.workflows.durations import parse_duration
 from hark.workflows.errors import ExpressionError
 from hark.workflows.templates import Template
 
-HELD_S = 1.0
-"""A shorter wait keeps its place in memory; it is on record all the same."""
-
 
 async def until(run: Run, due_at: datetime) -> Suspended | None:
-    """Wait for a moment that is on record: here when it is near, else by giving the execution back."""
-    left = (due_at - run.now()).total_seconds()
-    if left > HELD_S:
-        return Suspended(due_at)
-    await run.settle()
-    if left > 0:
-        await asyncio.sleep(left)
-    return None
+    """Wait for a moment that is on record: here while the moment is near or other branches work, else Suspended."""
+    if not run.parking.is_alone(due_at):
+        await run.settle()
+    return await run.parking.until(due_at)
 
 
 async def run_wait(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:

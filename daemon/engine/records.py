@@ -82,6 +82,10 @@ class Progress:
     timeline: list[Row] = field(default_factory=list)
     context: dict[str, Row] = field(default_factory=dict)
     """By key; written with the step that says so."""
+    waits: dict[str, Row] = field(default_factory=dict)
+    """By path: events that steps begin to wait for, as `hark.progress_wait`; on record with the step."""
+    waited: set[str] = field(default_factory=set)
+    """Paths of steps whose wait is over."""
     change: Change | None = None
 
     def __bool__(self) -> bool:
@@ -99,6 +103,15 @@ class Progress:
         """Set a key of the execution's context; `path` is the step that does, on record in this same piece."""
         self.context[key] = (self.tenant_id, self.execution_id, key, value, path)
 
+    def wait(self, path: str, route: str, key: tuple[Sequence[str], str], scanned_until: datetime | None) -> None:
+        """Note for which events a step waits, and how far it has looked; `key` is a place in their data, and a text."""
+        self.waits[path] = (self.tenant_id, self.execution_id, path, route, [*key[0]], key[1], scanned_until)
+
+    def end_wait(self, path: str) -> None:
+        """Note that a step waits no longer."""
+        self.waits.pop(path, None)
+        self.waited.add(path)
+
 
 def _arguments(instance: UUID, parts: Sequence[Progress]) -> list[Any]:
     """Turn progress into the parameters of record_progress.sql."""
@@ -107,18 +120,22 @@ def _arguments(instance: UUID, parts: Sequence[Progress]) -> list[Any]:
     logs: list[Row] = []
     timeline: list[Row] = []
     context: list[Row] = []
+    waits: list[Row] = []
+    waited: list[Row] = []
     for part in _merged(parts):
         steps.extend(record.row(part.tenant_id, part.execution_id) for record in part.steps.values())
         logs.extend(part.logs)
         timeline.extend(part.timeline)
         context.extend(part.context.values())
+        waits.extend(part.waits.values())
+        waited.extend((part.tenant_id, part.execution_id, path) for path in part.waited)
         change = part.change
         if change is not None:
             changes.append((
                 part.tenant_id, part.execution_id, change.status, change.output, change.error, change.due_at,
                 change.pending_reason, change.completed_at,
             ))  # fmt: skip
-    return [instance, steps, changes, logs, timeline, context]
+    return [instance, steps, changes, logs, timeline, context, waits, waited]
 
 
 def _merged(parts: Sequence[Progress]) -> Sequence[Progress]:
@@ -131,6 +148,9 @@ def _merged(parts: Sequence[Progress]) -> Sequence[Progress]:
             first.logs += part.logs
             first.timeline += part.timeline
             first.context.update(part.context)
+            first.waits.update(part.waits)
+            for path in part.waited:
+                first.end_wait(path)
             first.change = part.change or first.change
     return list(merged.values())
 

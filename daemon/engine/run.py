@@ -14,6 +14,7 @@ import orjson
 
 from hark.daemon.engine.approval_links import ApprovalLinks
 from hark.daemon.engine.job import Job
+from hark.daemon.engine.parking import Parking
 from hark.daemon.engine.payload import Masker, encode
 from hark.daemon.engine.program import Node, Program
 from hark.daemon.engine.records import Progress, StepRecord
@@ -153,6 +154,7 @@ class Run:
         self.vars: dict[str, Any] = {}
         self.open: dict[str, StepRecord] = {}
         """Steps that hold others and have begun in this walk."""
+        self.parking = Parking(services.now)
         self.ending: str | None = None
         """Why the task is being cancelled: `cancelled`, `timeout`, `released` or `fenced`; None in a race.
 
@@ -260,6 +262,14 @@ class Run:
         """Note what a step writes to the context, encoded; it goes out together with the step's record."""
         for key, value in values.items():
             self._progress.remember(key, value, path)
+
+    def wait(self, path: str, route: str, key: tuple[Sequence[str], str], scanned_until: datetime | None) -> None:
+        """Note for which events a step waits, beside its record as waiting; see `Progress.wait`."""
+        self._progress.wait(path, route, key, scanned_until)
+
+    def end_wait(self, path: str) -> None:
+        """Note that a step waits no longer, beside its record as ended."""
+        self._progress.end_wait(path)
 
     async def refresh_context(self, scope: dict[str, Any]) -> None:
         """Let a scope see the context as it is now, with what this execution itself has noted."""

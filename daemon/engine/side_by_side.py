@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended, merged
+from hark.daemon.engine.parking import Branches, Parking
 
 YIELD_EVERY = 50
 """A walk over what is on record never waits by itself; others have to get their turn."""
 
+Piece = Callable[[int], Coroutine[Any, Any, Outcome]]
 
-async def run_bounded(one: Callable[[int], Awaitable[Outcome]], count: int, width: int) -> Outcome:
+
+async def run_bounded(parking: Parking, one: Piece, count: int, width: int) -> Outcome:
     """Run `count` pieces, at most `width` at a time; after a failure or a stop no further one begins."""
     if width == 1:
-        for index in range(count):
-            outcome = await one(index)
-            if outcome is not None:
-                return outcome
-            if index % YIELD_EVERY == YIELD_EVERY - 1:
-                await asyncio.sleep(0)
-        return None
+        return await _one_by_one(one, count)
     outcomes: list[Outcome] = []
     remaining = iter(range(count))
 
@@ -32,38 +29,39 @@ async def run_bounded(one: Callable[[int], Awaitable[Outcome]], count: int, widt
             # One that waits keeps its place: another one in it would be one too many.
             if isinstance(outcome, Suspended) or any(isinstance(each, Failed | Stopped) for each in outcomes):
                 return
+            if index % YIELD_EVERY == YIELD_EVERY - 1:
+                await asyncio.sleep(0)
 
-    tasks = [asyncio.create_task(work(), name="branch") for _ in range(min(width, count))]
-    try:
-        for task in tasks:
-            await task
-    finally:
-        await cancel_all(tasks)
+    async with Branches[None](parking) as branches:
+        for _ in range(min(width, count)):
+            branches.start(work(), "branch")
+        while branches.running:
+            for task in await branches.ended():
+                task.result()
     return merged(outcomes)
 
 
-async def run_race(one: Callable[[int], Coroutine[Any, Any, Outcome]], names: Sequence[str]) -> tuple[Outcome, Any]:
-    """Run all branches; the first that completes wins and the others are cancelled."""
-    tasks = {asyncio.create_task(one(index), name=f"branch {name}"): name for index, name in enumerate(names)}
+async def _one_by_one(one: Piece, count: int) -> Outcome:
+    for index in range(count):
+        outcome = await one(index)
+        if outcome is not None:
+            return outcome
+        if index % YIELD_EVERY == YIELD_EVERY - 1:
+            await asyncio.sleep(0)
+    return None
+
+
+async def run_race(parking: Parking, one: Piece, names: Sequence[str]) -> tuple[Outcome, str | None]:
+    """Run all branches; the first that completes wins and the others are cancelled. Returns the winner's name too."""
     outcomes: list[Outcome] = []
-    pending = set(tasks)
-    try:
-        while pending:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+    async with Branches[Outcome](parking) as branches:
+        tasks = {branches.start(one(index), f"branch {name}"): index for index, name in enumerate(names)}
+        while branches.running:
+            done = await branches.ended()
+            for task in sorted(done, key=tasks.__getitem__):
                 outcome = task.result()
                 if outcome is None or isinstance(outcome, Stopped):
-                    return outcome, {"winner": tasks[task]}
+                    return outcome, names[tasks[task]]
                 outcomes.append(outcome)
-        waits = [outcome for outcome in outcomes if isinstance(outcome, Suspended)]
-        return (merged(list(waits)) if waits else merged(outcomes)), None
-    finally:
-        await cancel_all(list(pending))
-
-
-async def cancel_all(tasks: Sequence[asyncio.Future[Any]]) -> None:
-    """Cancel tasks and wait for them, whatever they answer."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
+    waits: list[Outcome] = [outcome for outcome in outcomes if isinstance(outcome, Suspended)]
+    return merged(waits or outcomes), None

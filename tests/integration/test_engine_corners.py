@@ -73,6 +73,46 @@ async def test_a_containers_timeout_ends_a_wait_in_it(hark: EngineUnderTest) -> 
     assert (done["status"], done["error"]["class"], done["error"]["step"]) == ("failed", "timeout", "p")
 
 
+async def test_what_follows_a_wait_does_not_wait_for_the_other_branches(hark: EngineUnderTest) -> None:
+    """The whole execution used to go on only after its other branches had ended."""
+    await hark.apply(
+        flow(
+            """
+  - id: p
+    parallel:
+      a: [{id: w, wait: 1200ms}, {id: x, action: probe}]
+      b: [{id: long, action: probe, with: {hold: true}}]
+"""
+        )
+    )
+    receipt = await hark.emit("GO")
+    await hark.until(lambda: [call[0] for call in hark.probe.calls] == ["long", "x"])
+    assert hark.engine.executor.runs(receipt.executions[0])
+    hark.probe.release.set()
+    assert (await hark.ended(receipt.executions[0]))["status"] == "completed"
+
+
+async def test_branches_that_all_wait_give_the_execution_back(hark: EngineUnderTest) -> None:
+    await hark.apply(flow("  - {id: p, parallel: {a: [{id: w, wait: 1500ms}], b: [{id: v, wait: 1h}]}, race: true}"))
+    receipt = await hark.emit("GO")
+    await hark.until(lambda: not hark.engine.executor.in_flight)
+    assert (await hark.execution(receipt.executions[0]))["status"] == "waiting"
+    assert (await hark.ended(receipt.executions[0]))["steps"]["p"]["output"] == {"winner": "a"}
+
+
+async def test_a_wake_up_is_not_lost_against_a_suspension(hark: EngineUnderTest) -> None:
+    """What runs is marked, and what is marked does not wait; the claim takes the mark away."""
+    await hark.apply(flow("  - {id: h, action: probe, with: {hold: true}}\n  - {id: w, wait: 1h}"))
+    (execution,) = (await hark.emit("GO")).executions
+    await hark.probe.called.wait()
+    wake = "SELECT hark.wake_executions(tenant_id, ARRAY[id]) FROM hark.workflow_executions"
+    await hark.database.pool.execute(wake)
+    assert (await hark.execution(execution))["woken"]
+    hark.probe.release.set()
+    claims = "SELECT status = 'waiting' AND NOT woken FROM hark.workflow_executions"
+    await hark.until(lambda: hark.database.pool.fetchval(claims))
+
+
 async def test_a_timeout_of_try_still_runs_catch_and_finally(hark: EngineUnderTest) -> None:
     await hark.apply(
         flow(

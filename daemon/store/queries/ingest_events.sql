@@ -48,4 +48,5 @@ WITH licence AS MATERIALIZED (
 )
 SELECT (SELECT generation FROM licence) AS generation,
        ARRAY(SELECT event_id FROM keys) AS keyed,
-       ARRAY(SELECT id FROM started) AS started
+       ARRAY(SELECT id FROM started) AS started,
+       CASE WHEN EXISTS (SELECT FROM licence) THEN hark.wake_waits($4::hark.arrived_event[]) END AS woken
