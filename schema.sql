@@ -495,6 +495,42 @@ COMMENT ON TABLE workflow_context IS
     'execution reads it anew before every step whose expressions name `context`.';
 COMMENT ON COLUMN workflow_context.updated_by IS 'step:PATH, key:NAME for the API, or the database role.';
 
+CREATE FUNCTION set_workflow_context(execution uuid, key text, value jsonb) RETURNS void
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    it record;
+BEGIN
+    -- FOR SHARE: it cannot end while this is being written.
+    SELECT e.tenant_id, e.status, e.completed_at INTO it FROM workflow_executions AS e WHERE e.id = execution FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no execution %', execution USING ERRCODE = 'no_data_found';
+    ELSIF it.completed_at IS NOT NULL THEN
+        RAISE EXCEPTION 'execution % has already ended: %; its context stays as it is', execution, it.status
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    ELSIF octet_length(value::text) > 262144 THEN
+        RAISE EXCEPTION 'the value has % bytes, more than the 262144 that a context keeps', octet_length(value::text)
+            USING ERRCODE = 'program_limit_exceeded';
+    END IF;
+    INSERT INTO workflow_context AS c (tenant_id, execution_id, key, value, updated_by)
+    VALUES (it.tenant_id, execution, set_workflow_context.key, coalesce(set_workflow_context.value, 'null'), session_user)
+    ON CONFLICT ON CONSTRAINT workflow_context_pkey DO UPDATE
+        SET value = excluded.value, updated_at = excluded.updated_at, updated_by = excluded.updated_by;
+END $$;
+COMMENT ON FUNCTION set_workflow_context IS
+    'For everybody who uses SQL: sets a key of what an execution remembers, as long as it has not ended.';
+
+CREATE FUNCTION get_workflow_context(execution uuid, only_key text DEFAULT NULL)
+    RETURNS TABLE (key text, value jsonb, updated_at timestamptz, updated_by text)
+    LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+BEGIN ATOMIC
+    SELECT c.key, c.value, c.updated_at, c.updated_by
+    FROM workflow_context AS c
+    WHERE c.execution_id = execution AND (only_key IS NULL OR c.key = only_key)
+    ORDER BY c.key;
+END;
+COMMENT ON FUNCTION get_workflow_context IS
+    'For everybody who uses SQL: what an execution remembers, all of it or one key, and who wrote it.';
+
 CREATE FUNCTION step_has_completed(tenant uuid, execution uuid, step_path text) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = hark, pg_catalog
 RETURN EXISTS (SELECT FROM workflow_steps AS s WHERE s.tenant_id = tenant AND s.execution_id = execution

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import orjson
 import pytest
 from support.api import ApiUnderTest, running_api
@@ -158,6 +159,35 @@ async def test_a_flush_that_is_written_twice_does_not_undo_what_came_in_between(
     await hark.database.execute("set_context", DEFAULT_TENANT, identifier, "k", "2", "key:ann", 1000)
     await recorder.submit(progress())
     assert await remembered(hark, identifier) == {"k": (2, "key:ann")}
+
+
+async def test_sql_functions_set_and_get_it_as_long_as_it_runs(hark: EngineUnderTest) -> None:
+    steps = """
+  - {id: hold, action: probe, with: {hold: true}}
+  - {id: seen, set: {x: "${{ context.x }}", none: "${{ context.none }}"}}
+"""
+    await hark.apply(workflow(steps))
+    identifier = (await hark.emit("GO")).executions[0]
+    await hark.until(hark.probe.called.is_set)
+    pool = hark.database.pool
+    for value in ("1", '{"deep": [2]}'):
+        await pool.execute("SELECT hark.set_workflow_context($1, 'x', $2::jsonb)", identifier, value)
+    await pool.execute("SELECT hark.set_workflow_context($1, 'none', NULL)", identifier)
+    rows = await pool.fetch("SELECT * FROM hark.get_workflow_context($1)", identifier)
+    assert [(row["key"], orjson.loads(row["value"])) for row in rows] == [("none", None), ("x", {"deep": [2]})]
+    assert rows[0]["updated_by"] == await pool.fetchval("SELECT session_user::text")
+    assert len(await pool.fetch("SELECT * FROM hark.get_workflow_context($1, 'x')", identifier)) == 1
+    with pytest.raises(asyncpg.ProgramLimitExceededError, match="300002 bytes"):
+        await pool.execute("SELECT hark.set_workflow_context($1, 'x', to_jsonb(repeat('x', 300000)))", identifier)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await pool.execute("SELECT hark.set_workflow_context($1, '', '1')", identifier)
+    hark.probe.release.set()
+    done = await hark.ended(identifier)
+    assert done["steps"]["seen"]["output"] == {"x": {"deep": [2]}, "none": None}
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="already ended: completed"):
+        await pool.execute("SELECT hark.set_workflow_context($1, 'x', '1')", identifier)
+    with pytest.raises(asyncpg.NoDataFoundError, match="there is no execution"):
+        await pool.execute("SELECT hark.set_workflow_context($1, 'x', '1')", uuid4())
 
 
 HOLDING = """
