@@ -19,6 +19,7 @@ from hark.daemon.engine.matcher import Match, Matcher, Start
 from hark.daemon.engine.payload import encode
 from hark.daemon.engine.registry import Registry
 from hark.daemon.store.database import Connection, Database, Lane, sql
+from hark.daemon.store.ids import driver_id
 from hark.workflows.catalogue import NewEvent, Receipt
 from hark.workflows.errors import ConflictError, UnavailableError
 from hark.workflows.ids import EventId, ExecutionId, TenantId, new_id, same_millisecond
@@ -174,7 +175,7 @@ class Ingest:
     def arrival(self, event: NewEvent, *, explicit: Callable[[EventId], Start] | None = None) -> Arrival:
         """Prepare an event for the flush."""
         data = encode(event.data, "the event's data")
-        arrival = Arrival(event, EventId(new_id(self._now())), data, explicit)
+        arrival = Arrival(event, EventId(driver_id(new_id(self._now()))), data, explicit)
         if event.dedupe_key is not None:
             arrival.digest = blake2b(event.fingerprint or data.encode(), digest_size=16).digest()
         return arrival

@@ -12,6 +12,7 @@ from uuid import UUID
 from hark.daemon.engine.inputs import InvalidInputsError
 from hark.daemon.engine.payload import encode
 from hark.daemon.engine.registry import ActiveWorkflow, Registry, Subscription
+from hark.daemon.store.ids import driver_id
 from hark.workflows.catalogue import NewEvent
 from hark.workflows.errors import ExpressionError, MissingFieldError, UnprocessableError
 from hark.workflows.expressions import ROOTS, compile_expression
@@ -144,7 +145,8 @@ class Matcher:
             failed = _fault(condition, {**scope, "inputs": inputs})
             if failed is not None:
                 return refuse("condition_false", failed)
-        return Start(execution_id(match.event_id, workflow.id), workflow, trigger_id, inputs, encoded, subject)
+        identifier = driver_id(execution_id(match.event_id, workflow.id))
+        return Start(identifier, workflow, trigger_id, inputs, encoded, subject)
 
 
 _NOT_MINE = frozenset({"not_concerned", "when_false"})
