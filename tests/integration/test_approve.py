@@ -222,6 +222,33 @@ async def test_an_answer_that_comes_while_another_branch_works_is_not_lost(api: 
     assert (await api.hark.ended(execution_id, 3))["status"] == "completed"
 
 
+async def test_an_answer_on_another_instance_is_heard_at_once_by_a_branch_that_waits_beside_one_that_works(
+    database_url: str, tmp_path: Path
+) -> None:
+    shared = {"data_dir": tmp_path}
+    async with running_engine(database_url, **shared) as one, running_engine(database_url, **shared) as two:
+        await one.apply(workflow("""
+  - id: both
+    parallel:
+      people: [{id: release, approve: {message: Now?}}, {id: told, action: probe}]
+      work: [{id: busy, action: probe, with: {hold: true}}]
+"""))  # fmt: skip
+        execution_id = (await one.emit("GO")).executions[0]
+
+        async def asked() -> Any:
+            found = await two.engine.approvals.store.of_execution(DEFAULT_TENANT, execution_id)
+            return found and found[0].is_open
+
+        await one.until(asked)
+        await one.probe.called.wait()
+        question = await two.engine.approvals.choose(DEFAULT_TENANT, execution_id, None)
+        await two.engine.approvals.answer(question, Said(True, by="x", via="y"))
+        async with asyncio.timeout(3):
+            await one.until(lambda: [step for step, _, _ in one.probe.calls] == ["busy", "told"])
+        one.probe.release.set()
+        assert (await one.ended(execution_id, 3))["status"] == "completed"
+
+
 async def test_it_goes_on_waiting_after_a_restart(database_url: str, tmp_path: Path) -> None:
     async with running_engine(database_url, data_dir=tmp_path) as first:
         await first.apply(ASK)
