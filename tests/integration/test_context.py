@@ -14,6 +14,7 @@ from support.api import ApiUnderTest, running_api
 from support.engine import EngineUnderTest, running_engine
 
 from hark.client import ApiError
+from hark.daemon.engine import instance as instance_module
 from hark.daemon.engine.records import Progress, Recorder, StepRecord
 from hark.workflows.ids import DEFAULT_TENANT
 
@@ -159,6 +160,27 @@ async def test_a_flush_that_is_written_twice_does_not_undo_what_came_in_between(
     await hark.database.execute("set_context", DEFAULT_TENANT, identifier, "k", "2", "key:ann", 1000)
     await recorder.submit(progress())
     assert await remembered(hark, identifier) == {"k": (2, "key:ann")}
+
+
+async def test_what_is_remembered_is_on_record_with_its_step_or_not_at_all(
+    hark: EngineUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An instance loses its licence with a `remember` that is not on record: it counts once all the same."""
+    monkeypatch.setattr(instance_module, "HEARTBEAT_S", 0.2)
+    add = "{{id: {0}, remember: {{n: \"${{{{ context[?'n'].orValue(0) + 1 }}}}\"}}}}"
+    steps = "\n".join(
+        f"  - {step}"
+        for step in (add.format("a"), "{id: hold, action: probe, with: {hold: true}}", add.format("b"), add.format("c"))
+    )
+    await hark.apply(workflow(steps, 'output: "${{ context.n }}"'))
+    identifier = (await hark.emit("GO")).executions[0]
+    await hark.until(hark.probe.called.is_set)
+    await hark.database.pool.execute("DELETE FROM hark.instances")
+    hark.probe.release.set()
+    done = await hark.ended(identifier)
+    assert (done["status"], done["output"]) == ("completed", 3)
+    assert [step for step, _, _ in hark.probe.calls] == ["hold", "hold"]
+    assert await remembered(hark, identifier) == {"n": (3, "step:c")}
 
 
 async def test_sql_functions_set_and_get_it_as_long_as_it_runs(hark: EngineUnderTest) -> None:
