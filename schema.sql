@@ -56,11 +56,13 @@ COMMENT ON TABLE schema_migrations IS 'Which version the schema has; the highest
 
 CREATE TABLE registry (
     only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    generation  bigint NOT NULL DEFAULT 1
+    generation  bigint NOT NULL DEFAULT 1,
+    removed_in  bigint NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE registry IS
     'One row: how often the set of active workflows has changed. Every statement that stores events checks it, so that '
     'no event is matched against workflows that are no longer current.';
+COMMENT ON COLUMN registry.removed_in IS 'The generation in which workflows were last deleted: they leave no row that could say so.';
 INSERT INTO registry DEFAULT VALUES;
 
 CREATE TABLE instances (
@@ -129,6 +131,7 @@ CREATE TABLE workflows (
     created_at         timestamptz NOT NULL DEFAULT now(),
     updated_at         timestamptz NOT NULL DEFAULT now(),
     is_active          boolean GENERATED ALWAYS AS (status = 'active' AND paused_at IS NULL) STORED,
+    changed_in         bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, id),
     UNIQUE (tenant_id, slug),
     CONSTRAINT active_is_published CHECK (status <> 'active' OR published_version IS NOT NULL),
@@ -138,6 +141,9 @@ COMMENT ON TABLE workflows IS 'Named automations. What they do stands in workflo
 COMMENT ON COLUMN workflows.status IS 'draft: not published; active: its triggers may start it; archived: kept for its history.';
 COMMENT ON COLUMN workflows.paused_at IS 'Since when its triggers are switched off; NULL when they are on.';
 COMMENT ON COLUMN workflows.active_since IS 'When it was last switched on (published first, or resumed): no slot from before is made up for.';
+COMMENT ON COLUMN workflows.changed_in IS 'The generation of the registry that brought this row as it is.';
+CREATE INDEX workflows_by_change ON workflows (changed_in);
+COMMENT ON INDEX workflows_by_change IS 'list_changed_workflows.sql';
 CREATE INDEX workflows_by_created ON workflows (tenant_id, created_at, id);
 COMMENT ON INDEX workflows_by_created IS 'list_workflows.sql';
 CREATE INDEX workflows_by_tag ON workflows USING gin (tags);
@@ -183,22 +189,29 @@ COMMENT ON COLUMN workflow_triggers.event_type IS 'The event type that it publis
 CREATE INDEX workflow_triggers_by_route ON workflow_triggers (tenant_id, route);
 COMMENT ON INDEX workflow_triggers_by_route IS 'find_workflows_by_route.sql: which workflows an event can start';
 
-CREATE FUNCTION touch_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
-BEGIN
-    NEW.updated_at := now();
-    RETURN NEW;
-END $$;
-CREATE TRIGGER workflows_touch BEFORE UPDATE ON workflows FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
-
 CREATE FUNCTION announce_workflows() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = hark, pg_catalog AS $$
 BEGIN
-    UPDATE registry SET generation = generation + 1;
+    UPDATE registry
+    SET generation = generation + 1, removed_in = CASE TG_OP WHEN 'DELETE' THEN generation + 1 ELSE removed_in END;
     PERFORM pg_notify('hark_registry', '');
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION announce_workflows IS 'Tells all instances that the set of active workflows may have changed, whoever changed it.';
-CREATE TRIGGER workflows_announce AFTER INSERT OR UPDATE OR DELETE ON workflows
+-- Before, not after: whoever changes workflows holds the registry's row from here to the end of the transaction, so that
+-- what the rows are stamped with comes into sight in the order of the stamps.
+CREATE TRIGGER workflows_announce BEFORE INSERT OR UPDATE OR DELETE ON workflows
     FOR EACH STATEMENT EXECUTE FUNCTION announce_workflows();
+
+CREATE FUNCTION stamp_workflow() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = hark, pg_catalog AS $$
+BEGIN
+    NEW.changed_in := (SELECT generation FROM registry);
+    IF TG_OP = 'UPDATE' THEN
+        NEW.updated_at := now();
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION stamp_workflow IS 'Says in each row when it changed, for people and for those who follow.';
+CREATE TRIGGER workflows_stamp BEFORE INSERT OR UPDATE ON workflows FOR EACH ROW EXECUTE FUNCTION stamp_workflow();
 
 CREATE TABLE schedules (
     tenant_id      uuid NOT NULL,
@@ -231,6 +244,7 @@ CREATE TABLE events (
     depth         smallint NOT NULL DEFAULT 0,
     caused_by     uuid,
     matched       boolean NOT NULL,
+    passed_over   integer,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT subject_is_whole CHECK ((subject_kind IS NULL) = (subject_id IS NULL))
 ) PARTITION BY RANGE (id);
@@ -238,6 +252,7 @@ COMMENT ON TABLE events IS 'Everything that happened, matched or not. The id car
 COMMENT ON COLUMN events.kind IS 'The trigger kind it came by: row, notify, cron, webhook, event, manual.';
 COMMENT ON COLUMN events.depth IS 'How many executions stand between this event and the outside world; loops end at a limit.';
 COMMENT ON COLUMN events.caused_by IS 'The execution that published it.';
+COMMENT ON COLUMN events.passed_over IS 'How many triggers on its route did not start their workflows and have no row in event_decisions; NULL for none.';
 COMMENT ON COLUMN events.matched IS 'Whether it started anything; what did not has a short life of its own.';
 -- Not led by the tenant, for the same reason as executions_by_workflow.
 CREATE INDEX events_by_route ON events (route, tenant_id, id);
@@ -601,7 +616,8 @@ COMMENT ON TYPE arrived_key IS 'ingest_events.sql: dedupe keys';
 
 CREATE TYPE arrived_event AS (
     tenant_id uuid, id uuid, kind text, type text, source text, route text, subject_kind text, subject_id text, data text,
-    occurred_at timestamptz, dedupe_key text, depth smallint, caused_by uuid, matched boolean, gate uuid
+    occurred_at timestamptz, dedupe_key text, depth smallint, caused_by uuid, matched boolean, passed_over integer,
+    gate uuid
 );
 COMMENT ON TYPE arrived_event IS 'ingest_events.sql: events; gate is the id whose dedupe key must be new';
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hark.triggers.row_changes import route_of
-from hark.triggers.row_config import RowConfig, why_not
+from hark.triggers.row_config import RowConfig, requirements_of, why_not
 from hark.triggers.row_listener import RowListener
 from hark.workflows.catalogue import Listener, ListenerContext, NewEvent, TriggerKind, TriggerSpec
 from hark.workflows.ids import WorkflowId
+from hark.workflows.requirements import Requirement
 
 
 class RowTrigger(TriggerKind[RowConfig]):
@@ -59,6 +60,9 @@ class RowTrigger(TriggerKind[RowConfig]):
 
     def refusal(self, config: RowConfig, event: NewEvent) -> str | None:
         return why_not(config, event.data)
+
+    def requirements(self, config: RowConfig) -> Iterable[Requirement]:
+        return requirements_of(config)
 
     def listener(self, context: ListenerContext) -> Listener:
         return RowListener(context)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import Config
+from hark.workflows.requirements import ABSENT, Requirement
 
 Operation: TypeAlias = Literal["insert", "update", "delete", "truncate"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
@@ -121,6 +122,16 @@ def why_not(config: RowConfig, data: Mapping[str, Any]) -> str | None:
     if config.from_ is not None and old is not None:
         return _difference("was", config.from_, old) or _to_difference(config, new)
     return _to_difference(config, new)
+
+
+def requirements_of(config: RowConfig) -> Iterator[Requirement]:
+    """Yield what `why_not` insists on. Where a row or a column is not known, that is not looked at."""
+    yield Requirement.of(("event", "data", "operation"), config.operations)
+    if config.per == "row":
+        for row, wanted in (("old", config.from_), ("new", config.to)):
+            for column, value in (wanted or {}).items():
+                members = (*value, value) if isinstance(value, list) else (value,)
+                yield Requirement.of((row, column), members, ABSENT)
 
 
 def _to_difference(config: RowConfig, new: Mapping[str, Any] | None) -> str | None:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_snake
 
 from hark.workflows.ids import EventId, ExecutionId, TenantId, WorkflowId
+from hark.workflows.requirements import Requirement
 
 
 class Config(BaseModel):
@@ -308,6 +309,10 @@ class TriggerKind(ABC, Generic[ConfigT]):
     def refusal(self, config: ConfigT, event: NewEvent) -> str | None:
         """Say why this event, which came by the trigger's route, does not concern it; None if it does. Hot path."""
         return None
+
+    def requirements(self, config: ConfigT) -> Iterable[Requirement]:
+        """Yield what an event must have lest `refusal` refuses it, as far as values at paths can say it."""
+        return ()
 
     def warnings(self, config: ConfigT) -> Sequence[str]:
         """Say what is allowed but probably not meant, such as a webhook that anybody may call."""

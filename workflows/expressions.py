@@ -20,14 +20,14 @@ How values come in and go out stands in `hark.workflows.cel.values`, what differ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from hark.workflows.cel.checker import check
 from hark.workflows.cel.paths import Parts, path_of, reads
 from hark.workflows.cel.program import compile_program
-from hark.workflows.cel.tree import Call, Const, Literal, Node
+from hark.workflows.cel.tree import Node
 from hark.workflows.cel.values import Maybe, finalise, spoken_type
 from hark.workflows.errors import ExpressionError
 
@@ -124,27 +124,3 @@ def _compile(source: str, roots: frozenset[str]) -> Expression:
     except ExpressionError as error:
         error.expression = source
         raise
-
-
-def equalities(expression: Expression) -> tuple[tuple[Parts, Literal], ...]:
-    """Return the (path, literal) pairs of the top-level `&&` conjuncts that have the form `path == literal`.
-
-    All of them must be true for the condition to hold, so that a matcher can index conditions by them.
-    """
-    found = []
-    for node in conjuncts(expression.node):
-        match node:
-            case Call(function="_==_", args=(Const(value=value), other) | (other, Const(value=value))):
-                read = path_of(other, expression.roots)
-                if read is not None and not read.guarded:
-                    found.append((read.parts, value))
-    return tuple(found)
-
-
-def conjuncts(node: Node) -> Iterator[Node]:
-    """Yield the operands of the top-level `&&`."""
-    if isinstance(node, Call) and node.function == "_&&_":
-        for arg in node.args:
-            yield from conjuncts(arg)
-    else:
-        yield node

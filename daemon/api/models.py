@@ -353,6 +353,8 @@ class EventDetail(EventSummary):
     data: Any = None
     executions: list[ExecutionSummary]
     decisions: list[Decision]
+    passed_over: int | None = None
+    """How many more triggers on its route did not start their workflows; where there are many, not each is listed."""
 
 
 class Slot(Answer):

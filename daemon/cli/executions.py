@@ -240,7 +240,9 @@ def event(
             ["did not start", "trigger", "because", "detail"],
             [[one.workflow, one.trigger_id, one.reason, one.detail] for one in found.decisions],
         )
-    elif not found.executions:
+    if found.passed_over:
+        hint(f"{found.passed_over} more triggers were not concerned: with so many on one route, not each is listed")
+    elif not found.executions and not found.decisions:
         hint("no workflow listens to it")
 
 

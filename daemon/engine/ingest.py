@@ -277,7 +277,7 @@ class Ingest:
         batch.events.append((
             event.tenant_id, match.event_id, event.kind, event.type, event.source, event.route, subject_kind,
             subject_id, data, event.occurred_at or batch.now, event.dedupe_key, event.depth, event.caused_by,
-            matched, gate,
+            matched, match.passed_over or None, gate,
         ))  # fmt: skip
         for start in match.starts:
             if free:

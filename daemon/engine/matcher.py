@@ -13,7 +13,7 @@ from hark.daemon.engine.inputs import InvalidInputsError
 from hark.daemon.engine.payload import encode
 from hark.daemon.engine.registry import ActiveWorkflow, Registry, Subscription
 from hark.daemon.store.ids import driver_id
-from hark.workflows.catalogue import NewEvent
+from hark.workflows.catalogue import NewEvent, TriggerKind
 from hark.workflows.errors import ExpressionError, MissingFieldError, UnprocessableError
 from hark.workflows.expressions import ROOTS, compile_expression
 from hark.workflows.ids import EventId, ExecutionId, derived_id, execution_id
@@ -22,7 +22,10 @@ from hark.workflows.templates import Template, compile_template
 DEPTH_LIMIT = 20
 """An event this many executions away from the outside world starts nothing: it is a loop."""
 MOST_REFUSALS = 100
-"""Refusals kept per event; a thousand workflows that do not want it need not be on record a million times."""
+"""Refusals kept per event; a thousand workflows that do not want it need not be on record a million times.
+
+On routes with no more triggers than this each one is asked, for its reason; on larger ones those that the event may
+concern, and the others are only counted."""
 
 
 @dataclass(slots=True)
@@ -62,6 +65,8 @@ class Match:
     event_id: EventId
     starts: list[Start] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    passed_over: int = 0
+    """How many triggers did not fire without a refusal of their own."""
     derived: list[Match] = field(default_factory=list)
     view: dict[str, Any] | None = None
     """What expressions see as `event`, once somebody listened."""
@@ -83,6 +88,25 @@ def event_view(event: NewEvent, event_id: EventId, now: datetime) -> dict[str, A
     }
 
 
+class _Names:
+    """What expressions see for one event, made once for each kind of trigger."""
+
+    __slots__ = ("_data", "_made", "_scope")
+
+    def __init__(self, scope: dict[str, Any], data: Any) -> None:
+        self._scope = scope
+        self._data = data
+        self._made: dict[TriggerKind[Any], dict[str, Any]] = {}
+
+    def of(self, kind: TriggerKind[Any]) -> dict[str, Any]:
+        """Return the names for a kind."""
+        made = self._made.get(kind)
+        if made is None:
+            names = kind.scope(self._data)
+            made = self._made[kind] = {**self._scope, **names} if names else self._scope
+        return made
+
+
 class Matcher:
     """Offers events to the active workflows. Synchronous and without I/O: part of every flush of arrivals."""
 
@@ -96,21 +120,25 @@ class Matcher:
 
     def _match(self, event: NewEvent, event_id: EventId, now: datetime, ancestors: frozenset[str]) -> Match:
         match = Match(event, event_id)
-        subscriptions = self._registry.find(event.tenant_id, event.route)
-        if not subscriptions:
+        route = self._registry.find(event.tenant_id, event.route)
+        if route is None:
             return match
         match.view = event_view(event, event_id, now)
-        scope = {**self._handed, "event": match.view, "now": now}
+        names = _Names({**self._handed, "event": match.view, "now": now}, event.data)
+        subscriptions = route.candidates(names.of) if len(route) > MOST_REFUSALS else list(route)
+        match.passed_over = len(route) - len(subscriptions)
         started: set[UUID] = set()
         published: set[str] = set()
         for subscription in subscriptions:
-            names = subscription.kind.scope(event.data)
-            outcome = self._offer(match, subscription, {**scope, **names} if names else scope)
+            outcome = self._offer(match, subscription, names.of(subscription.kind))
             if isinstance(outcome, Start) and outcome.workflow.id not in started:
                 started.add(outcome.workflow.id)
                 match.starts.append(outcome)
-            elif isinstance(outcome, Refusal) and len(match.refusals) < MOST_REFUSALS:
-                match.refusals.append(outcome)
+            elif isinstance(outcome, Refusal):
+                if len(match.refusals) < MOST_REFUSALS:
+                    match.refusals.append(outcome)
+                else:
+                    match.passed_over += 1
             concerned = isinstance(outcome, Start) or outcome.reason not in _NOT_MINE
             if subscription.publishes and concerned:
                 published.add(subscription.publishes)

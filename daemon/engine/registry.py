@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +14,15 @@ import structlog
 from pydantic import ValidationError
 
 from hark.daemon.engine.inputs import InputRules
+from hark.daemon.engine.route_index import RouteIndex
+from hark.daemon.engine.slices import in_slices
 from hark.daemon.store.database import Database, Record
 from hark.workflows.catalogue import ActiveTrigger, Catalogue, NewEvent, TriggerKind
 from hark.workflows.durations import parse_duration
 from hark.workflows.errors import ExpressionError
 from hark.workflows.expressions import ROOTS
 from hark.workflows.ids import TenantId, WorkflowId
+from hark.workflows.requirements import Requirement, requirements
 from hark.workflows.templates import compile_template
 
 log = structlog.get_logger(__name__)
@@ -51,6 +54,8 @@ class Subscription:
     inputs: Any
     subject: Mapping[str, Any] | None
     publishes: str | None
+    requirements: tuple[Requirement, ...] = ()
+    """What an event must have to be worth offering to it."""
 
     def refusal(self, event: NewEvent) -> str | None:
         """Say why the event does not concern this trigger."""
@@ -66,23 +71,30 @@ class BrokenTrigger:
     reason: str
 
 
+Key = tuple[UUID, UUID]
+Stamp = tuple[str, int, datetime]
+"""What a workflow's part is made from, besides its versions, which never change: slug, version, active since when."""
+
+_HEADS = 500
+"""How many definitions are loaded at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A workflow's part of the registry."""
+    """A workflow's part of the registry, and what it was made from."""
 
     workflow: ActiveWorkflow
     subscriptions: tuple[Subscription, ...]
     broken: tuple[BrokenTrigger, ...]
-
-
-Key = tuple[UUID, UUID]
+    stamp: Stamp
 
 
 class Registry:
     """The active workflows by the routes of their triggers.
 
     `generation` is the database's count of changes at which this picture was taken; whoever stores events has it
-    checked, so that an event stored after a publication was answered is always offered to the new version.
+    checked, so that an event stored after a publication was answered is always offered to the new version. While the
+    picture is being changed it is 0, which the database never has: nothing is stored that was matched meanwhile.
     `on_change` is called after every change; the listeners follow in their own time, events do not wait for them.
     """
 
@@ -95,18 +107,18 @@ class Registry:
         on_change: Callable[[], None],
     ) -> None:
         self.generation = 0
-        self.by_route: dict[tuple[UUID, str], list[Subscription]] = {}
         self._database = database
         self._catalogue = catalogue
         self._handed = handed
         self._on_change = on_change
         self._entries: dict[Key, _Entry] = {}
-        self._stamps: dict[Key, tuple[Any, ...]] = {}
+        self._routes: dict[tuple[UUID, str], RouteIndex] = {}
+        self._broken: dict[Key, tuple[BrokenTrigger, ...]] = {}
         self._turn = asyncio.Lock()
 
-    def find(self, tenant_id: UUID, route: str) -> Sequence[Subscription]:
-        """Return the subscriptions on a route."""
-        return self.by_route.get((tenant_id, route), ())
+    def find(self, tenant_id: UUID, route: str) -> RouteIndex | None:
+        """Return the subscriptions on a route; None when there are none."""
+        return self._routes.get((tenant_id, route))
 
     @property
     def triggers(self) -> list[ActiveTrigger]:
@@ -116,7 +128,7 @@ class Registry:
     @property
     def broken(self) -> list[BrokenTrigger]:
         """Triggers that could not be attached."""
-        return [broken for entry in self._entries.values() for broken in entry.broken]
+        return [one for broken in self._broken.values() for one in broken]
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -126,40 +138,67 @@ class Registry:
         async with self._turn:
             if await self._database.fetchval("get_generation") == self.generation:
                 return False
-            # One statement, one snapshot: the list and the generation that it has.
-            rows = await self._database.fetch("list_active_workflows")
-            if await self._take([row for row in rows if row["id"] is not None]):
-                self._file()
+            # One statement, one snapshot: what changed and the generation that it leads to.
+            rows = await self._database.fetch("list_changed_workflows", self.generation)
+            whole = self.generation < rows[0]["removed_in"] or not self.generation
+            if whole and self.generation:
+                rows = await self._database.fetch("list_changed_workflows", 0)
+            if await self._take(await self._changes(rows, whole=whole)):
                 self._on_change()
             self.generation = rows[0]["generation"]
             return True
 
-    async def _take(self, rows: Sequence[Record]) -> bool:
-        stamps = {(row["tenant_id"], row["id"]): tuple(row.values())[:5] for row in rows}
-        gone = self._stamps.keys() - stamps.keys()
-        new = [key for key, stamp in stamps.items() if self._stamps.get(key) != stamp]
-        for key in gone:
-            self._entries.pop(key, None)
-        if new:
-            heads = await self._database.fetch(
-                "load_workflow_heads", [key[0] for key in new], [key[1] for key in new], [stamps[key][3] for key in new]
-            )
-            for head in heads:
+    async def _changes(self, rows: Sequence[Record], *, whole: bool) -> dict[Key, _Entry | None]:
+        """Make the parts of workflows that are new or different; None for those that are gone."""
+        active: dict[Key, Stamp] = {}
+        gone = set(self._entries) if whole else set()
+        async for row in in_slices(row for row in rows if row["id"] is not None):
+            key = (row["tenant_id"], row["id"])
+            if row["is_active"]:
+                active[key] = (row["slug"], row["version"], row["active_since"])
+                gone.discard(key)
+            elif key in self._entries:
+                gone.add(key)
+        new = [key for key, stamp in active.items() if key not in self._entries or self._entries[key].stamp != stamp]
+        changes: dict[Key, _Entry | None] = dict.fromkeys(gone)
+        for start in range(0, len(new), _HEADS):
+            part = new[start : start + _HEADS]
+            tenants, ids, versions = zip(*((*key, active[key][1]) for key in part), strict=True)
+            heads = await self._database.fetch("load_workflow_heads", tenants, ids, versions)
+            async for head in in_slices(heads):
                 key = (head["tenant_id"], head["workflow_id"])
-                self._entries[key] = self._entry(head, stamps[key])
-        self._stamps = stamps
-        return bool(gone or new)
+                changes[key] = self._entry(head, active[key])
+        return changes
 
-    def _file(self) -> None:
-        by_route: dict[tuple[UUID, str], list[Subscription]] = {}
-        for entry in self._entries.values():
-            for subscription in entry.subscriptions:
-                by_route.setdefault((entry.workflow.tenant_id, subscription.route), []).append(subscription)
-        self.by_route = by_route
+    async def _take(self, changes: Mapping[Key, _Entry | None]) -> bool:
+        """Put the new parts in the place of the old ones."""
+        if changes:
+            self.generation = 0
+        async for key, entry in in_slices(changes.items()):
+            self._drop(key)
+            if entry is not None:
+                self._add(key, entry)
+        return bool(changes)
 
-    def _entry(self, row: Record, stamp: tuple[Any, ...]) -> _Entry:
+    def _drop(self, key: Key) -> None:
+        entry = self._entries.pop(key, None)
+        self._broken.pop(key, None)
+        for place, subscription in _places(entry):
+            route = self._routes[place]
+            route.remove(subscription)
+            if not route:
+                del self._routes[place]
+
+    def _add(self, key: Key, entry: _Entry) -> None:
+        self._entries[key] = entry
+        if entry.broken:
+            self._broken[key] = entry.broken
+        for place, subscription in _places(entry):
+            self._routes.setdefault(place, RouteIndex()).add(subscription)
+
+    def _entry(self, row: Record, stamp: Stamp) -> _Entry:
         head = orjson.loads(row["head"])
-        workflow = workflow_of(row, stamp[2], head)
+        workflow = workflow_of(row, stamp[0], head)
         subscriptions, broken = [], []
         for trigger in head.get("triggers", ()):
             if trigger.get("enabled") is False:
@@ -170,10 +209,10 @@ class Registry:
                 reason = str(error).splitlines()[0]
                 broken.append(BrokenTrigger(workflow.slug, trigger["id"], reason))
                 log.warning("registry.trigger_broken", workflow=workflow.slug, trigger=trigger["id"], reason=reason)
-        return _Entry(workflow, tuple(subscriptions), tuple(broken))
+        return _Entry(workflow, tuple(subscriptions), tuple(broken), stamp)
 
     def _subscription(
-        self, workflow: ActiveWorkflow, trigger: Mapping[str, Any], row: Record, stamp: tuple[Any, ...]
+        self, workflow: ActiveWorkflow, trigger: Mapping[str, Any], row: Record, stamp: Stamp
     ) -> Subscription:
         kind = self._catalogue.trigger(trigger["type"])
         if kind is None:
@@ -188,7 +227,7 @@ class Registry:
             config=build_config(kind, trigger, self._handed),
             when=trigger.get("when"),
             published_at=row["created_at"],
-            active_since=stamp[4],
+            active_since=stamp[2],
         )
         return Subscription(
             workflow=workflow,
@@ -199,7 +238,27 @@ class Registry:
             inputs=trigger.get("inputs"),
             subject=trigger.get("subject"),
             publishes=trigger.get("as"),
+            requirements=tuple(_requirements(workflow, kind, active, publishes=trigger.get("as") is not None)),
         )
+
+
+def _places(entry: _Entry | None) -> Iterator[tuple[tuple[UUID, str], Subscription]]:
+    """Yield the subscriptions of an entry, each with where it is filed."""
+    if entry is not None:
+        for subscription in entry.subscriptions:
+            yield (entry.workflow.tenant_id, subscription.route), subscription
+
+
+def _requirements(
+    workflow: ActiveWorkflow, kind: TriggerKind[Any], active: ActiveTrigger, *, publishes: bool
+) -> Iterator[Requirement]:
+    """Yield what an event must have to start the workflow, or to be published by the trigger under another name."""
+    yield from kind.requirements(active.config)
+    if active.when is not None:
+        yield from requirements(active.when)
+    if not publishes:  # what the workflow's conditions refuse is published all the same
+        for condition in workflow.conditions:
+            yield from requirements(condition)
 
 
 def workflow_of(row: Record, slug: str, head: Mapping[str, Any]) -> ActiveWorkflow:

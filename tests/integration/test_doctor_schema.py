@@ -77,10 +77,10 @@ async def test_every_kind_of_object_is_looked_at(look: Look) -> None:
             "ALTER TABLE hark.workflows DROP CONSTRAINT active_is_published",
             "constraint workflows.active_is_published is missing",
         ),
-        ("DROP TRIGGER workflows_touch ON hark.workflows", "trigger workflows.workflows_touch is missing"),
+        ("DROP TRIGGER workflows_stamp ON hark.workflows", "trigger workflows.workflows_stamp is missing"),
         (
-            "ALTER TABLE hark.workflows DISABLE TRIGGER workflows_touch",
-            "trigger workflows.workflows_touch has changed",
+            "ALTER TABLE hark.workflows DISABLE TRIGGER workflows_stamp",
+            "trigger workflows.workflows_stamp has changed",
         ),
         ("DROP FUNCTION hark.create_history_partitions", "function create_history_partitions(parent text"),
         ("ALTER FUNCTION hark.id_floor VOLATILE", "function id_floor(moment timestamp with time zone) has changed"),

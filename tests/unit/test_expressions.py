@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from hark.workflows.cel.checker import MAX_SOURCE
 from hark.workflows.errors import ExpressionError, MissingFieldError
-from hark.workflows.expressions import ROOTS, compile_expression, equalities
+from hark.workflows.expressions import ROOTS, compile_expression
 
 
 def evaluate(source: str, **scope: Any) -> Any:
@@ -291,17 +291,6 @@ def test_knows_what_it_reads(source: str, paths: list[Any], guarded: list[Any]) 
 def test_knows_its_static_type() -> None:
     kinds = {"new.a == 1": "bool", "'x' + new.a": "string", "new.a": "dyn", "1 + 1": "int"}
     assert {source: compile_expression(source, ROOTS).type_name for source in kinds} == kinds
-
-
-def test_equalities_are_those_that_must_hold() -> None:
-    source = 'new.a == "x" && 2 == event.data.n && (old.b == null && new.c != 1) && (new.d == 1 || new.e == 2)'
-    assert equalities(compile_expression(source, ROOTS)) == (
-        (("new", "a"), "x"),
-        (("event", "data", "n"), 2),
-        (("old", "b"), None),
-    )
-    assert equalities(compile_expression('new.a == "x" || new.b == 1', ROOTS)) == ()
-    assert equalities(compile_expression("new.?a == optional.of(1) && new.list.exists(x, x == 1)", ROOTS)) == ()
 
 
 def test_the_same_source_is_compiled_once() -> None:
