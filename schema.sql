@@ -413,7 +413,7 @@ COMMENT ON TABLE wait_shapes IS
     'stays for a day after its last use.';
 
 CREATE FUNCTION wait_key(data jsonb, key_path text[]) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE  -- without a search_path of its own it is inlined
     RETURN CASE WHEN key_path = '{}' THEN ''
                 WHEN jsonb_typeof(data #> key_path) = 'number' THEN trim_scale((data #>> key_path)::numeric)::text
                 ELSE data #>> key_path END;
@@ -624,7 +624,7 @@ COMMENT ON TYPE arrived_event IS 'ingest_events.sql: events; gate is the id whos
 CREATE TYPE arrived_execution AS (
     tenant_id uuid, id uuid, workflow_id uuid, version integer, event_id uuid, ordinal integer, trigger_id text,
     trigger_type text, status text, mode text, priority smallint, deadline_at timestamptz, depth smallint, origin_id uuid,
-    parent_id uuid, subject_kind text, subject_id text, inputs text, metadata text, gate uuid
+    parent_id uuid, parent_path text, subject_kind text, subject_id text, inputs text, metadata text, gate uuid
 );
 COMMENT ON TYPE arrived_execution IS 'ingest_events.sql: executions that events start';
 

@@ -42,6 +42,8 @@ class ExecutionsQuery(HistoryQuery):
     """Slug or id."""
     status: Words | None = None
     """One or several, written `failed,timeout`."""
+    parts: bool = False
+    """Show the parts of distributed steps too."""
 
 
 class LogsQuery(HistoryQuery):
@@ -82,7 +84,7 @@ async def executions_page(
 ) -> dict[str, Any]:
     """Return a page of executions. Raises UnprocessableError for an unknown status."""
     rows = await call.services.listing.list_executions(
-        call.tenant_id, query.span(), workflow_id=workflow_id, statuses=_statuses(query.status)
+        call.tenant_id, query.span(), workflow_id=workflow_id, statuses=_statuses(query.status), parts=query.parts
     )
     return page(rows, query.limit)
 

@@ -167,6 +167,9 @@ class ExecutionSummary(Answer):
     ordinal: int
     origin_id: UUID | None
     parent_id: UUID | None
+    """The execution that called it, or that it is a part of."""
+    part: str | None
+    """Which item or branch of the parent it is, such as `each[3]`; null when it is no part."""
     subject: Subject | None
     instance_id: UUID | None
     due_at: datetime | None

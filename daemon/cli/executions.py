@@ -47,6 +47,7 @@ def executions(
     until: Until = None,
     limit: Limit = 20,
     cursor: Cursor = None,
+    parts: Annotated[bool, typer.Option("--parts", help="Show the parts of distributed steps too.")] = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -54,7 +55,7 @@ def executions(
 
     async def get(client: HarkClient) -> Page[ExecutionSummary]:
         return await client.executions(
-            workflow=workflow, status=status, since=since, until=until, limit=limit, cursor=cursor
+            workflow=workflow, status=status, since=since, until=until, limit=limit, cursor=cursor, parts=parts or None
         )
 
     page = ask(url, get)
@@ -72,13 +73,17 @@ def show_executions(items: Sequence[ExecutionSummary]) -> None:
         ["execution", "workflow", "status", "trigger", "created", ">took", "step or error"],
         [
             [
-                short_id(one.id), one.workflow, state(one.status), one.trigger_type, ago(one.created_at),
+                short_id(one.id), _what(one), state(one.status), one.trigger_type, ago(one.created_at),
                 duration(one.duration_ms), _where(one),
             ]
             for one in items
         ],
         empty="no executions",
     )  # fmt: skip
+
+
+def _what(one: ExecutionSummary) -> str:
+    return one.workflow if one.part is None else f"{one.workflow} {one.part}"
 
 
 def _where(one: ExecutionSummary) -> Text | None:

@@ -18,11 +18,11 @@ from hark.daemon.engine.outcome import Failed, Outcome, failure
 from hark.daemon.engine.pauses import seconds_of, until
 from hark.daemon.engine.program import ActionWork, Node
 from hark.daemon.engine.records import StepRecord
+from hark.daemon.engine.retrying import retry_delay
 from hark.daemon.engine.run import Frame, Run
 from hark.daemon.engine.typed_steps import INPUTS_INVALID, OUTPUT_INVALID, checked_inputs, checked_output
-from hark.workflows.backoff import delay_after
 from hark.workflows.catalogue import ActionContext, Effect, Pause, Sql
-from hark.workflows.errors import ActionError, ExpressionError, FencedError, HarkError, UnavailableError
+from hark.workflows.errors import ActionError, FencedError, HarkError, UnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -257,23 +257,9 @@ class _Step:
         return _AGAIN if suspended is None else suspended
 
     def _delay(self, failed: Failed) -> timedelta | None:
-        retry, run = self.node.retry, self.run_
-        if self.attempt > retry.retries or self.work.at_most_once or self._is_final(failed):
+        if self.work.at_most_once or self._is_final(failed):
             return None
-        if self.node.retry_when is not None:
-            try:
-                wanted = self.node.retry_when.holds({**self.frame.scope, "error": failed.view()})
-            except ExpressionError as error:
-                wanted = False
-                run.note("step.not_retried", self.path, {"attempt": self.attempt, "reason": str(error)})
-        else:
-            wanted = failed.retryable
-        if not wanted:
-            return None
-        delay = delay_after(retry, self.attempt, random=run.services.random, retry_after_s=failed.retry_after_s)
-        if retry.max_duration is not None and run.now() + delay > self.first + retry.max_duration:
-            return None
-        return delay
+        return retry_delay(self.run_, self.node, self.frame, failed, self.attempt, self.first)
 
     def _is_final(self, failed: Failed) -> bool:
         """Tell what no `retry.when` may repeat: inputs stay as they are, an effect outside has happened."""

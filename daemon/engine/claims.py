@@ -15,7 +15,7 @@ import structlog
 
 from hark.daemon.engine.background import Background
 from hark.daemon.engine.instance import Instance
-from hark.daemon.engine.records import ENGINE_PLANNER, StepRecord
+from hark.daemon.engine.records import ENGINE_PLANNER, StepRecord, step_view
 from hark.daemon.store.database import Database, Lane, Record
 from hark.workflows.errors import UnavailableError
 
@@ -34,6 +34,8 @@ class Claimed:
     row: Record
     event: Mapping[str, Any]
     steps: dict[str, StepRecord] = field(default_factory=dict)
+    around: Mapping[str, Any] = field(default_factory=dict)
+    """Of a part: the steps of the whole that it sees."""
 
 
 class Places(Protocol):
@@ -144,16 +146,41 @@ class Claimer:
         tenants = [row["tenant_id"] for row in rows]
         executions = [row["id"] for row in rows]
         events = await self._lane.fetch("load_events", tenants, [row["event_id"] for row in rows])
-        by_id = {event["id"]: _event(event) for event in events}
+        by_id = {event["id"]: stored_event_view(event) for event in events}
         steps: dict[UUID, dict[str, StepRecord]] = {}
         for step in await self._lane.fetch("load_steps", tenants, executions):
             steps.setdefault(step["execution_id"], {})[step["path"]] = _step(step)
+        around = await self._around([row for row in rows if row["part"]])
         for row in rows:
-            self._places.resume(Claimed(row, by_id.get(row["event_id"], {}), steps.get(row["id"], {})))
+            event, own = by_id.get(row["event_id"], {}), steps.get(row["id"], {})
+            self._places.resume(Claimed(row, event, own, around.get(_siblings(row), {})))
+
+    async def _around(self, parts: Sequence[Record]) -> dict[Siblings, dict[str, Any]]:
+        """Return what parts see of the steps of their whole; those of one step see the same."""
+        one_of = {_siblings(row): row for row in parts}
+        of_id = {row["id"]: siblings for siblings, row in one_of.items()}
+        found: dict[Siblings, dict[str, Any]] = {siblings: {} for siblings in one_of}
+        if not parts:
+            return found
+        tenants = [row["tenant_id"] for row in one_of.values()]
+        for step in await self._lane.fetch("load_steps_around", tenants, list(of_id)):
+            found[of_id[step["part_id"]]][step["path"].rpartition(".")[2]] = step_view(
+                StepRecord(step["path"], 0, "", step["status"], output=step["output"], error=step["error"])
+            )
+        return found
 
 
-def _event(row: Record) -> dict[str, Any]:
-    """Return a stored event as expressions see it, and its kind."""
+Siblings = tuple[UUID | None, str | None]
+
+
+def _siblings(row: Record) -> Siblings:
+    """Return what the parts of one step have in common."""
+    path = row["parent_path"] if row["part"] else None
+    return row["parent_id"], path and path.rpartition("[")[0]
+
+
+def stored_event_view(row: Record) -> dict[str, Any]:
+    """Return a stored event as expressions see it."""
     subject = {"kind": row["subject_kind"], "id": row["subject_id"]} if row["subject_kind"] else None
     return {
         "id": str(row["id"]),

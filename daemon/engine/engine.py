@@ -119,6 +119,7 @@ class Engine:
         )
         self.services.ingest = self.ingest
         self.starts = Starts(database, self.ingest, self.programs, on_queued=self._work_arrived)
+        self.services.starts = self.starts
         self.rows = RowCapture(database, self.ingest, lambda: self.registry.generation)
         self.listeners = Listeners(
             catalogue,

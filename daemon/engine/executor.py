@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,10 +13,11 @@ from uuid import UUID
 import structlog
 
 from hark.daemon.engine.claims import Claimed
-from hark.daemon.engine.interpreter import run_program
+from hark.daemon.engine.interpreter import run_part, run_program
 from hark.daemon.engine.job import Job, claimed_job, started_job
 from hark.daemon.engine.matcher import Match, Start
 from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended
+from hark.daemon.engine.parts import part_output
 from hark.daemon.engine.payload import Masker
 from hark.daemon.engine.program import Block, Program
 from hark.daemon.engine.programs import Programs
@@ -209,7 +210,7 @@ class Executor:
             return await self._finish(run, self._failed(run, Failed("poisoned", message, "")))
         alarm = self._arm(run, job.deadline_at)
         try:
-            outcome = await run_program(run)
+            outcome = await (run_program(run) if run.part is None else run_part(run, run.part))
             if outcome is None and run.program.output_reads_context:
                 await run.refresh_context(run.root.scope)
             change = self._change(run, outcome, job.deadline_at)
@@ -261,6 +262,8 @@ class Executor:
                 return Change("waiting", due_at=(outcome if deadline_at is None else outcome.by(deadline_at)).due_at)
             case Failed():
                 return self._failed(run, outcome)
+            case Stopped() if run.part is not None:
+                return Change("skipped", output=run.encoded_output(asdict(outcome))[0], completed_at=run.now())
             case Stopped(status="failed"):
                 return self._failed(run, Failed("stopped", outcome.reason or "stopped by the workflow", ""))
             case Stopped():
@@ -270,7 +273,9 @@ class Executor:
     def _completed(self, run: Run) -> Change:
         try:
             output = None
-            if run.program.output is not None:
+            if run.part is not None:
+                output = run.encoded_output(part_output(run, run.part))[0]
+            elif run.program.output is not None:
                 run.root.scope["now"] = run.now()
                 output = run.encoded_output(run.program.output.render(run.root.scope))[0]
         except (ExpressionError, HarkError) as error:

@@ -356,6 +356,6 @@ def _execution_row(start: Start, match: Match, now: datetime, gate: UUID | None,
     return (
         workflow.tenant_id, start.id, workflow.id, start.version or workflow.version, match.event_id, start.ordinal,
         start.trigger_id, event.kind, "running" if claimed else "pending", start.mode, workflow.priority, deadline,
-        event.depth, start.origin_id, None, subject_kind, subject_id, start.encoded,
+        event.depth, start.origin_id, start.parent_id, start.parent_path, subject_kind, subject_id, start.encoded,
         orjson.dumps(start.metadata).decode() if start.metadata else None, gate,
     )  # fmt: skip

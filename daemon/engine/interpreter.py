@@ -7,21 +7,26 @@ could come out differently a second time (a branch taken, the items of a loop) i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 import orjson
 
+from hark.daemon.engine.abandoning import abandon_blocks, abandon_within
 from hark.daemon.engine.action_step import run_action
 from hark.daemon.engine.approve import run_approve
+from hark.daemon.engine.call import run_call
+from hark.daemon.engine.event_waits import run_wait_for
 from hark.daemon.engine.graph import run_graph
 from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended, failure
+from hark.daemon.engine.parts import last_output, part_block, run_as_part
 from hark.daemon.engine.pauses import run_wait, seconds_of
 from hark.daemon.engine.program import (
     ActionWork,
     ApproveWork,
     Block,
+    CallWork,
     EmitWork,
     ForEachWork,
     IfWork,
@@ -32,11 +37,12 @@ from hark.daemon.engine.program import (
     StopWork,
     SwitchWork,
     TryWork,
+    WaitForWork,
     WaitWork,
     WhileWork,
 )
-from hark.daemon.engine.records import StepRecord
-from hark.daemon.engine.run import Frame, Run, step_view
+from hark.daemon.engine.records import StepRecord, step_view
+from hark.daemon.engine.run import Frame, Run
 from hark.daemon.engine.side_by_side import run_bounded, run_race
 from hark.daemon.engine.step_record import begin_step, end_step, holds
 from hark.daemon.engine.typed_steps import checked_output
@@ -60,6 +66,11 @@ async def run_program(run: Run) -> Outcome:
         if isinstance(handled, Stopped | Suspended):
             return handled
     return outcome
+
+
+async def run_part(run: Run, part: Mapping[str, Any]) -> Outcome:
+    """Run one item or branch of a distributed step, as an execution of its own."""
+    return await run_block(run, part_block(run, part), run.root)
 
 
 async def run_block(run: Run, block: Block, frame: Frame) -> Outcome:
@@ -155,6 +166,7 @@ async def _container(
     except (FencedError, UnavailableError):
         raise
     except (HarkError, TimeoutError) as error:
+        await abandon_within(run, node, frame)
         return end_step(run, node, path, frame, failure(error, path), begun=begun)
     if isinstance(outcome, Suspended):
         return outcome
@@ -240,10 +252,14 @@ async def _run_for_each(run: Run, node: Node, known: StepRecord | None, path: st
 
         async def iterate(index: int) -> Outcome:
             prefix = f"{path}[{index}]."
-            names = {work.name: items[index], "index": index, **run.names_in(frame, prefix, work.asks)}
+            names = {work.name: items[index], "index": index}
+            if work.distribute:
+                outcome, outputs[index] = await run_as_part(run, node, frame, str(index), names)
+                return outcome
+            names.update(run.names_in(frame, prefix, work.asks))
             inner = frame.inner(prefix, run.known_steps(prefix), **names)
             outcome = await run_block(run, work.do, inner)
-            outputs[index] = inner.steps.get(work.do.nodes[-1].id, {}).get("output") if work.do.nodes else None
+            outputs[index] = last_output(work.do, inner)
             return outcome
 
         return await run_bounded(run.parking, iterate, len(items), work.parallel), outputs
@@ -282,15 +298,27 @@ async def _run_parallel(run: Run, node: Node, known: StepRecord | None, path: st
     work: ParallelWork = node.work
 
     async def body(_: Any) -> tuple[Outcome, Any]:
-        async def branch(index: int) -> Outcome:
-            return await run_block(run, work.branches[index][1], frame)
+        outputs: dict[str, Any] = {}
 
-        if work.race:
-            outcome, winner = await run_race(run.parking, branch, [name for name, _ in work.branches])
-            return outcome, None if winner is None else {"winner": winner}
-        outcome = await run_bounded(run.parking, branch, len(work.branches), len(work.branches))
-        outputs = {name: frame.steps.get(do.nodes[-1].id, {}).get("output") for name, do in work.branches if do.nodes}
-        return outcome, outputs
+        async def branch(index: int) -> Outcome:
+            name, do = work.branches[index]
+            if work.distribute:
+                outcome, outputs[name] = await run_as_part(run, node, frame, name, {})
+                return outcome
+            outcome = await run_block(run, do, frame)
+            outputs[name] = last_output(do, frame)
+            return outcome
+
+        names = [name for name, _ in work.branches]
+        if not work.race:
+            outcome = await run_bounded(run.parking, branch, len(names), len(names))
+            return outcome, {name: outputs.get(name) for name, do in work.branches if do.nodes}
+        outcome, winner = await run_race(run.parking, branch, names)
+        if winner is None:
+            return outcome, None
+        lost = [(name, do) for name, do in work.branches if name != winner]
+        await abandon_blocks(run, frame, [do for _, do in lost], [f"{path}[{name}]" for name, _ in lost])
+        return outcome, {"winner": winner}
 
     return await _container(run, node, known, path, frame, lambda: None, body)
 
@@ -323,6 +351,7 @@ async def _tried(run: Run, node: Node, path: str, frame: Frame) -> Outcome:
     try:
         return (await _within_timeout(run, node, frame, begun, body))[0]
     except TimeoutError as error:
+        await abandon_blocks(run, frame, [work.body])
         return failure(error, path)
 
 
@@ -424,6 +453,8 @@ _RUNNERS: dict[type, Runner] = {
     ParallelWork: _run_parallel,
     TryWork: _run_try,
     WaitWork: run_wait,
+    WaitForWork: run_wait_for,
+    CallWork: run_call,
     Template: _run_set,
     RememberWork: _run_remember,
     ApproveWork: run_approve,

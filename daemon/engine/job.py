@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -36,6 +36,10 @@ class Job:
     metadata: Mapping[str, Any]
     steps: Mapping[str, StepRecord]
     cancelled: bool = False
+    part: Mapping[str, Any] | None = None
+    """Of a part of a distributed step: which one, and what it is handed."""
+    around: Mapping[str, Any] = field(default_factory=dict)
+    """The steps of the whole that a part sees, as expressions see them."""
 
 
 def started_job(match: Match, start: Start, now: datetime) -> Job:
@@ -80,4 +84,6 @@ def claimed_job(claimed: Claimed) -> Job:
         metadata=orjson.loads(row["metadata"]) if row["metadata"] else {},
         steps=claimed.steps,
         cancelled=row["cancel_requested_at"] is not None,
+        part=orjson.loads(row["part"]) if row["part"] else None,
+        around=claimed.around,
     )

@@ -43,6 +43,8 @@ class Start:
     metadata: Mapping[str, Any] | None = None
     ordinal: int = 0
     origin_id: ExecutionId | None = None
+    parent_id: UUID | None = None
+    parent_path: str | None = None
     version: int | None = None
     """Another version than the published one."""
 

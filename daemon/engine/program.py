@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from hark.workflows.steps import (
     ActionStep,
     ApproveStep,
     BaseStep,
+    CallStep,
     EmitStep,
     FieldSpec,
     ForEachStep,
@@ -30,6 +31,7 @@ from hark.workflows.steps import (
     StopStep,
     SwitchStep,
     TryStep,
+    WaitForStep,
     WaitStep,
     WaitUntil,
     WhileStep,
@@ -120,6 +122,7 @@ class ForEachWork:
     do: Block
     parallel: int
     max_items: int
+    distribute: bool
     asks: tuple[str, ...] = ()
     """The approve steps of one iteration."""
 
@@ -141,6 +144,7 @@ class ParallelWork:
 
     branches: tuple[tuple[str, Block], ...]
     race: bool
+    distribute: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -150,6 +154,25 @@ class WaitWork:
     duration: timedelta | Template | None
     until: Template
     at_most: timedelta | None
+
+
+@dataclass(slots=True, eq=False)
+class WaitForWork:
+    """The event that is waited for, and for how long."""
+
+    event: Template
+    when: Expression | None
+    lookback: timedelta | None
+    timeout: timedelta | Template | None
+
+
+@dataclass(slots=True, eq=False)
+class CallWork:
+    """The workflow that is called, and with what."""
+
+    target: Template
+    inputs: Template
+    detach: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -222,6 +245,38 @@ class Program:
     asks: tuple[str, ...] = ()
     """The approve steps outside of loops."""
 
+    def node(self, step_id: str) -> Node:
+        """Return a step, wherever it stands. Raises LookupError."""
+        blocks = [self.block] if self.on_error is None else [self.block, self.on_error]
+        for node in (node for block in blocks for node in _nodes(block)):
+            if node.id == step_id:
+                return node
+        raise LookupError(f"there is no step {step_id!r}")
+
+
+def blocks_in(node: Node) -> Iterator[Block]:
+    """Yield the blocks that a step holds."""
+    if node.on_error is not None:
+        yield node.on_error
+    match node.work:
+        case IfWork(then=then, otherwise=otherwise):
+            yield from (then, otherwise)
+        case SwitchWork(cases=cases, default=default):
+            yield from (*(case.do for case in cases), default)
+        case ForEachWork(do=do) | WhileWork(do=do):
+            yield do
+        case ParallelWork(branches=branches):
+            yield from (do for _, do in branches)
+        case TryWork(body=body, catch=catch, finally_=last):
+            yield from (block for block in (body, catch, last) if block is not None)
+
+
+def _nodes(block: Block) -> Iterator[Node]:
+    for node in block.nodes:
+        yield node
+        for inner in blocks_in(node):
+            yield from _nodes(inner)
+
 
 class Compiler:
     """Compiles definitions against a catalogue. Definitions were validated before; what fails here is a defect."""
@@ -243,6 +298,8 @@ class Compiler:
             WhileStep: self._while,
             ParallelStep: self._parallel,
             WaitStep: self._wait,
+            WaitForStep: self._wait_for,
+            CallStep: self._call,
             SetStep: self._set,
             RememberStep: self._remember,
             ApproveStep: self._approve,
@@ -329,7 +386,7 @@ class Compiler:
         items = step.for_each
         source = self._expression(items) if isinstance(items, str) else self._template(items)
         body, asks = self._iteration(step.do)
-        return ForEachWork(source, step.as_, body, step.parallel, step.max_items, asks)
+        return ForEachWork(source, step.as_, body, step.parallel, step.max_items, step.distribute, asks)
 
     def _while(self, step: WhileStep) -> WhileWork:
         body, asks = self._iteration(step.do)
@@ -343,12 +400,22 @@ class Compiler:
         return block, asks
 
     def _parallel(self, step: ParallelStep) -> ParallelWork:
-        return ParallelWork(tuple((name, self._block(do)) for name, do in step.parallel.items()), step.race)
+        return ParallelWork(
+            tuple((name, self._block(do)) for name, do in step.parallel.items()), step.race, step.distribute
+        )
 
     def _wait(self, step: WaitStep) -> WaitWork:
         if isinstance(step.wait, WaitUntil):
             return WaitWork(None, self._template(step.wait.until), step.wait.at_most)
         return WaitWork(self._duration(step.wait), self._template(None), None)
+
+    def _wait_for(self, step: WaitForStep) -> WaitForWork:
+        spec = step.wait_for
+        when = None if spec.when is None else self._expression(spec.when)
+        return WaitForWork(self._template(spec.event), when, spec.lookback, self._duration(spec.timeout))
+
+    def _call(self, step: CallStep) -> CallWork:
+        return CallWork(self._template(step.call), self._template(step.with_), step.detach)
 
     def _set(self, step: SetStep) -> Template:
         return self._template(step.set)

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 import structlog
 
 from hark.daemon.engine.group_commit import GroupCommit
@@ -56,6 +57,15 @@ class StepRecord:
         )  # fmt: skip
 
 
+def step_view(record: StepRecord) -> dict[str, Any]:
+    """Return what expressions see of a recorded step."""
+    return {
+        "output": None if record.output is None else orjson.loads(record.output),
+        "status": record.status,
+        "error": None if record.error is None else orjson.loads(record.error),
+    }
+
+
 @dataclass(slots=True)
 class Change:
     """An execution leaving this instance: ended, waiting, or given back."""
@@ -89,7 +99,7 @@ class Progress:
     change: Change | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.steps or self.logs or self.timeline or self.change)
+        return bool(self.steps or self.logs or self.timeline or self.waits or self.waited or self.change)
 
     def log(self, log_id: UUID, path: str | None, level: str, message: str, data: str | None) -> None:
         """Add a line to the execution's logs."""
@@ -99,9 +109,9 @@ class Progress:
         """Add an entry to the timeline."""
         self.timeline.append((self.tenant_id, self.execution_id, note_id, kind, path, detail))
 
-    def remember(self, key: str, value: str, path: str) -> None:
-        """Set a key of the execution's context; `path` is the step that does, on record in this same piece."""
-        self.context[key] = (self.tenant_id, self.execution_id, key, value, path)
+    def remember(self, whole_id: UUID, key: str, value: str, path: str) -> None:
+        """Set a key of an execution's context; `path` is the step that does, on record in this same piece."""
+        self.context[key] = (self.tenant_id, whole_id, key, value, path)
 
     def wait(self, path: str, route: str, key: tuple[Sequence[str], str], scanned_until: datetime | None) -> None:
         """Note for which events a step waits, and how far it has looked; `key` is a place in their data, and a text."""

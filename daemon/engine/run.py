@@ -17,14 +17,15 @@ from hark.daemon.engine.job import Job
 from hark.daemon.engine.parking import Parking
 from hark.daemon.engine.payload import Masker, encode
 from hark.daemon.engine.program import Node, Program
-from hark.daemon.engine.records import Progress, StepRecord
+from hark.daemon.engine.records import Progress, StepRecord, step_view
 from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
 from hark.workflows.errors import ActionError, UnprocessableError
-from hark.workflows.ids import derived_id, new_id
+from hark.workflows.ids import ExecutionId, derived_id, new_id
 from hark.workflows.states import ENDED_STEP
 
 if TYPE_CHECKING:
     from hark.daemon.engine.approve import Question
+    from hark.daemon.engine.call import Ended
 
 _MOST_INPUT = 256 * 1024
 _MOST_OUTPUT = 4 * 1024 * 1024
@@ -92,6 +93,34 @@ class Services(Protocol):
         """Take no answer any more; returns the one that was quicker. Waits for the database to come back."""
         ...
 
+    async def scanned_until(self, run: Run, path: str) -> datetime | None:
+        """Return up to when a step has looked through stored events; waits for the database to come back."""
+        ...
+
+    async def scan_events(
+        self, run: Run, route: str, first: UUID, key: tuple[Sequence[str], str], limit: int
+    ) -> list[dict[str, Any]]:
+        """Return stored events of a route from an id on, oldest first, as expressions see them."""
+        ...
+
+    async def call(
+        self, run: Run, path: str, attempt: int, slug: str, inputs: Mapping[str, Any], *, detach: bool
+    ) -> ExecutionId:
+        """Start another workflow; the same attempt of a step always starts the same execution. Raises ActionError."""
+        ...
+
+    async def ended(self, run: Run, child: UUID) -> Ended | None:
+        """Return how an execution that this one has made ended, None while it is open; waits for the database."""
+        ...
+
+    async def start_part(self, run: Run, child: ExecutionId, path: str, part: str) -> None:
+        """Store a part of a distributed step, for any instance to take; again is nothing. Waits for the database."""
+        ...
+
+    async def cancel_children(self, run: Run, paths: Sequence[str]) -> None:
+        """Cancel the open executions that steps wait for; waits for the database to come back."""
+        ...
+
     async def recorded_output(self, run: Run, path: str) -> tuple[bool, Any]:
         """Tell whether a step is on record as completed, and its output; waits for the database to come back."""
         ...
@@ -151,7 +180,12 @@ class Run:
         self.depth = job.depth
         self.mocks: Mapping[str, Any] = job.metadata.get("mocks") or {}
         self.known = job.steps
-        self.vars: dict[str, Any] = {}
+        self.part = job.part
+        self.whole_id = ExecutionId(UUID(job.part["whole"])) if job.part else job.id
+        """The execution that this one is a part of; itself when it is none."""
+        self.vars: dict[str, Any] = dict(job.part["vars"]) if job.part else {}
+        self.unended = {path: record for path, record in self.known.items() if record.status not in ENDED_STEP}
+        """Steps that are on record, or about to be, as begun and not ended."""
         self.open: dict[str, StepRecord] = {}
         """Steps that hold others and have begun in this walk."""
         self.parking = Parking(services.now)
@@ -173,7 +207,20 @@ class Run:
             self._seq = max(record.seq for record in self.known.values()) + 1
             self._restore_vars()
             self._known_views = self._by_prefix()
-        self.root = Frame("", self._scope(job, names))
+        scope = self._scope(job, names)
+        self.root_names = frozenset(scope)
+        """What expressions see everywhere in it, beside what loops and handlers add."""
+        self.root = Frame("", scope) if job.part is None else self._part_frame(job.part, job.around, scope)
+
+    def _part_frame(self, part: Mapping[str, Any], around: Mapping[str, Any], scope: dict[str, Any]) -> Frame:
+        """Return the frame of a part, as its item or branch has it in the whole."""
+        path, node = part["path"], self.program.node(part["step"])
+        outer = path.removesuffix(node.id)
+        prefix = f"{path}[{part['key']}]." if node.verb == "for_each" else outer
+        frame = Frame(prefix, {**scope, **part["names"], "steps": {**around, **self.known_steps(prefix)}})
+        if prefix != outer:
+            frame.scope.update(self.names_in(frame, prefix, node.work.asks))
+        return frame
 
     def _scope(self, job: Job, names: Mapping[str, Any]) -> dict[str, Any]:
         execution = execution_view(job, self.program.slug) if "execution" in self.program.roots else _NONE
@@ -247,6 +294,10 @@ class Run:
     def record(self, record: StepRecord) -> None:
         """Note a step's state; it goes out before the next side effect."""
         self._progress.steps[record.path] = record
+        if record.status in ENDED_STEP:
+            self.unended.pop(record.path, None)
+        else:
+            self.unended[record.path] = record
 
     def note(self, kind: str, path: str | None, detail: Any = None) -> None:
         """Note something for the timeline."""
@@ -261,7 +312,7 @@ class Run:
     def remember(self, path: str, values: Mapping[str, str]) -> None:
         """Note what a step writes to the context, encoded; it goes out together with the step's record."""
         for key, value in values.items():
-            self._progress.remember(key, value, path)
+            self._progress.remember(self.whole_id, key, value, path)
 
     def wait(self, path: str, route: str, key: tuple[Sequence[str], str], scanned_until: datetime | None) -> None:
         """Note for which events a step waits, beside its record as waiting; see `Progress.wait`."""
@@ -348,7 +399,7 @@ class Run:
 def execution_view(job: Job, slug: str) -> dict[str, Any]:
     """Return what expressions see as `execution`."""
     return {
-        "id": str(job.id),
+        "id": str(job.id) if job.part is None else job.part["whole"],
         "workflow": slug,
         "version": job.version,
         "mode": job.mode,
@@ -357,13 +408,4 @@ def execution_view(job: Job, slug: str) -> dict[str, Any]:
         "event_id": job.event.get("id"),
         "trigger_type": job.trigger_type,
         "trigger": job.trigger,
-    }
-
-
-def step_view(record: StepRecord) -> dict[str, Any]:
-    """Return what expressions see of a recorded step."""
-    return {
-        "output": None if record.output is None else orjson.loads(record.output),
-        "status": record.status,
-        "error": None if record.error is None else orjson.loads(record.error),
     }

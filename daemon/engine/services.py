@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -15,15 +15,18 @@ import orjson
 from hark.actions.sql import AsyncpgSql, NamedConnections
 from hark.daemon.engine.approval_links import ApprovalLinks, digest_of
 from hark.daemon.engine.approve import Question, answer_of
+from hark.daemon.engine.call import Ended
+from hark.daemon.engine.claims import stored_event_view
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.records import ENGINE_PLANNER, Progress, Recorder, StepRecord, record_within
 from hark.daemon.engine.run import Run
+from hark.daemon.engine.starts import Caller, Starts
 from hark.daemon.store.database import IN_THE_WAY, Connection, Database, Record, translated
 from hark.daemon.store.home_connections import HomeConnections
 from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
 from hark.workflows.errors import ActionError, UnavailableError
-from hark.workflows.ids import new_id
+from hark.workflows.ids import ExecutionId, new_id
 
 PATIENCE_S = 1.0
 
@@ -65,6 +68,7 @@ class EngineServices:
         self.now = now
         self.home = HomeConnections(database)
         self.ingest: Ingest
+        self.starts: Starts
         self._database = database
         self._instance = instance
         self._recorder = recorder
@@ -115,7 +119,7 @@ class EngineServices:
         """Return what an execution remembers now; waits for the database to come back."""
         while True:
             try:
-                rows = await self._database.fetch("load_context", run.tenant_id, run.id)
+                rows = await self._database.fetch("load_context", run.tenant_id, run.whole_id)
             except UnavailableError:
                 await asyncio.sleep(PATIENCE_S)
                 continue
@@ -155,6 +159,57 @@ class EngineServices:
             if row is None or row["status"] != "completed":
                 return False, None
             return True, None if row["output"] is None else orjson.loads(row["output"])
+
+    async def scanned_until(self, run: Run, path: str) -> datetime | None:
+        """Return up to when a step has looked through stored events."""
+        rows = await self._fetch("get_event_wait", run.tenant_id, run.id, path)
+        return rows[0]["scanned_until"] if rows else None
+
+    async def scan_events(
+        self, run: Run, route: str, first: UUID, key: tuple[Sequence[str], str], limit: int
+    ) -> list[dict[str, Any]]:
+        """Return stored events of a route from an id on, oldest first, as expressions see them."""
+        rows = await self._fetch("scan_events", run.tenant_id, route, first, [*key[0]], key[1], limit)
+        return [stored_event_view(row) for row in rows]
+
+    async def call(
+        self, run: Run, path: str, attempt: int, slug: str, inputs: Mapping[str, Any], *, detach: bool
+    ) -> ExecutionId:
+        """Start another workflow; the same attempt of a step always starts the same execution."""
+        caller = Caller(run.id, path, attempt, run.depth + 1, f"workflow:{run.program.slug}", detach)
+        while True:
+            try:
+                return await self.starts.call(run.tenant_id, slug, inputs, caller, mode=run.mode)
+            except UnavailableError:
+                await asyncio.sleep(PATIENCE_S)
+
+    async def ended(self, run: Run, child: UUID) -> Ended | None:
+        """Return how an execution that this one has made ended, None while it is open."""
+        rows = await self._fetch("get_end", run.tenant_id, child)
+        if not rows:
+            return Ended(child, "cancelled", None, {"class": "erased", "message": "the called execution is gone"})
+        row = rows[0]
+        if row["completed_at"] is None:
+            return None
+        output, error = (None if text is None else orjson.loads(text) for text in (row["output"], row["error"]))
+        return Ended(child, row["status"], output, error)
+
+    async def start_part(self, run: Run, child: ExecutionId, path: str, part: str) -> None:
+        """Store a part of a distributed step, for any instance to take; again is nothing."""
+        await self._fetch("start_part", run.licence, run.tenant_id, run.id, child, path, part)
+        self.starts.on_queued()
+
+    async def cancel_children(self, run: Run, paths: Sequence[str]) -> None:
+        """Cancel the open executions that steps wait for."""
+        await self._fetch("cancel_children", run.tenant_id, run.id, [*paths])
+
+    async def _fetch(self, query: str, *args: Any) -> list[Record]:
+        """Run a query, again and again while the database is away."""
+        while True:
+            try:
+                return await self._database.fetch(query, *args)
+            except UnavailableError:
+                await asyncio.sleep(PATIENCE_S)
 
     async def emit(self, event: NewEvent) -> Receipt:
         """Store an event; waits while the database is away or too much is waiting."""

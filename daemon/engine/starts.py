@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -14,13 +15,31 @@ from hark.daemon.engine.matcher import Start
 from hark.daemon.engine.payload import encode
 from hark.daemon.engine.program import Program
 from hark.daemon.engine.programs import Programs
-from hark.daemon.engine.registry import workflow_of
+from hark.daemon.engine.registry import ActiveWorkflow, workflow_of
 from hark.daemon.store.database import Database, Record, sql
 from hark.workflows.catalogue import NewEvent, Receipt
-from hark.workflows.errors import ConflictError, NotFoundError, UnprocessableError
+from hark.workflows.errors import ActionError, ConflictError, NotFoundError, RequestError, UnprocessableError
 from hark.workflows.ids import EventId, ExecutionId, TenantId, WorkflowId, execution_id, same_millisecond
 
 _RETRIED = frozenset({"failed", "cancelled", "timeout"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The attempt of a step that calls a workflow."""
+
+    execution_id: ExecutionId
+    path: str
+    attempt: int
+    depth: int
+    """That of what it starts."""
+    source: str
+    detach: bool
+
+    @property
+    def key(self) -> str:
+        """What makes a repetition after a crash the same execution."""
+        return f"{self.execution_id}/{self.path}#{self.attempt}"
 
 
 class Starts:
@@ -32,7 +51,7 @@ class Starts:
         self._database = database
         self._ingest = ingest
         self._programs = programs
-        self._on_queued = on_queued
+        self.on_queued = on_queued
 
     async def start(
         self,
@@ -50,18 +69,7 @@ class Starts:
         Raises NotFoundError, ConflictError (not published, or the key was used with other inputs), UnprocessableError
         (inputs that the workflow refuses), UnavailableError.
         """
-        row = await self._database.fetchrow("find_workflow_head", tenant_id, slug)
-        if row is None:
-            raise NotFoundError(f"there is no workflow {slug!r}")
-        if row["status"] != "active":
-            state = "a template" if row["is_template"] else row["status"]
-            raise ConflictError(f"workflow {slug!r} is {state}: only a published one can be started")
-        workflow = workflow_of(row, slug, orjson.loads(row["head"]))
-        try:
-            applied = workflow.inputs.apply(inputs)
-            encoded = encode(applied, "the inputs")
-        except InvalidInputsError as error:
-            raise UnprocessableError(str(error)) from error
+        workflow, applied, encoded = await self._accepted(tenant_id, slug, inputs)
 
         def explicit(event_id: EventId) -> Start:
             identifier = execution_id(event_id, workflow.id)
@@ -78,6 +86,53 @@ class Starts:
         )
         return await self._ingest.take(event, explicit=explicit)
 
+    async def call(
+        self, tenant_id: TenantId, slug: str, inputs: Mapping[str, Any], caller: Caller, *, mode: str
+    ) -> ExecutionId:
+        """Start the published version of a workflow for a step. Raises ActionError, UnavailableError."""
+        try:
+            workflow, applied, encoded = await self._accepted(tenant_id, slug, inputs)
+        except RequestError as error:
+            # What is not there or refuses now may not do so later; the author says whether to try again.
+            raise ActionError(f"call {slug}: {error}", error_class="call_refused", retryable=False) from error
+
+        def explicit(event_id: EventId) -> Start:
+            start = Start(execution_id(event_id, workflow.id), workflow, None, applied, encoded, None, mode=mode)
+            if not caller.detach:
+                start.parent_id, start.parent_path = caller.execution_id, caller.path
+            return start
+
+        event = NewEvent(
+            tenant_id=tenant_id,
+            kind="call",
+            type="call",
+            source=caller.source,
+            route=f"call:{workflow.id}",
+            data=dict(inputs),
+            dedupe_key=caller.key,
+            fingerprint=caller.key.encode(),
+            depth=caller.depth,
+            caused_by=caller.execution_id,
+        )
+        return (await self._ingest.take(event, explicit=explicit)).executions[0]
+
+    async def _accepted(
+        self, tenant_id: TenantId, slug: str, inputs: Mapping[str, Any]
+    ) -> tuple[ActiveWorkflow, dict[str, Any], str]:
+        """Return a published workflow, with the inputs as it takes them. Raises RequestError."""
+        row = await self._database.fetchrow("find_workflow_head", tenant_id, slug)
+        if row is None:
+            raise NotFoundError(f"there is no workflow {slug!r}")
+        if row["status"] != "active":
+            state = "a template" if row["is_template"] else row["status"]
+            raise ConflictError(f"workflow {slug!r} is {state}: only a published one can be started")
+        workflow = workflow_of(row, slug, orjson.loads(row["head"]))
+        try:
+            applied = workflow.inputs.apply(inputs)
+        except InvalidInputsError as error:
+            raise UnprocessableError(str(error)) from error
+        return workflow, applied, encode(applied, "the inputs")
+
     async def retry(self, tenant_id: TenantId, identifier: UUID, *, from_start: bool) -> ExecutionId:
         """Run an ended execution again, from the step that failed or from its start.
 
@@ -86,6 +141,8 @@ class Starts:
         state = await self._database.fetchrow("get_execution_state", tenant_id, identifier)
         if state is None:
             raise NotFoundError(f"there is no execution {identifier}")
+        if state["is_part"]:
+            raise ConflictError(f"execution {identifier} is a part of another one: retry that one")
         if state["completed_at"] is None:
             raise ConflictError(f"execution {identifier} is {state['status']}: only one that has ended can be retried")
         if state["status"] not in _RETRIED and not from_start:
@@ -94,7 +151,7 @@ class Starts:
         while True:
             following = await self._insert(tenant_id, identifier, state, program, from_start=from_start)
             if following is not None:
-                self._on_queued()
+                self.on_queued()
                 return following
 
     async def _program(self, tenant_id: TenantId, state: Record) -> Program:

@@ -53,6 +53,7 @@ def end_step(
         begun.seq if begun else run.next_seq(),
         node.verb,
         "failed" if failed else "completed",
+        attempt=begun.attempt if begun else 1,
         input=begun.input if begun else None,
         started_at=begun.started_at if begun else moment,
         completed_at=moment,

@@ -121,15 +121,16 @@ class Listing:
         *,
         workflow_id: WorkflowId | None = None,
         statuses: Sequence[str] | None = None,
+        parts: bool = False,
     ) -> list[Row]:
-        """Return a page of executions, newest first."""
+        """Return a page of executions, newest first; the parts of distributed steps only if asked for."""
         common = (tenant_id, span.before, span.since, statuses, span.limit)
         if statuses and "completed" not in statuses:
-            found = await self._database.fetch("list_execution_ids_by_status", *common, workflow_id)
+            found = await self._database.fetch("list_execution_ids_by_status", *common, workflow_id, parts)
         elif workflow_id is not None:
-            found = await self._database.fetch("list_execution_ids_of_workflow", *common, workflow_id)
+            found = await self._database.fetch("list_execution_ids_of_workflow", *common, workflow_id, parts)
         else:
-            found = await self._database.fetch("list_execution_ids", *common)
+            found = await self._database.fetch("list_execution_ids", *common, parts)
         return await self.get_executions(tenant_id, [record["id"] for record in found])
 
     async def list_executions_of_event(self, tenant_id: TenantId, event_id: EventId) -> list[Row]:

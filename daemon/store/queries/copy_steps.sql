@@ -9,4 +9,6 @@ FROM hark.workflow_steps AS s
 CROSS JOIN LATERAL (SELECT s.verb IN ('if', 'switch', 'for_each', 'while', 'parallel', 'try')
                            AND s.status IN ('running', 'failed', 'cancelled') AS reopened) AS o
 WHERE s.tenant_id = $1 AND s.execution_id = $2 AND s.path <> $4 AND s.path <> ALL ($5::text[])
+  -- A call or a part that failed is made anew.
+  AND NOT (s.verb IN ('call', 'part') AND s.status NOT IN ('completed', 'skipped'))
   AND (o.reopened OR s.status IN ('completed', 'skipped', 'failed'))
