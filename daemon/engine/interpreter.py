@@ -30,7 +30,6 @@ from hark.daemon.engine.program import (
     EmitWork,
     ForEachWork,
     IfWork,
-    LaterWork,
     Node,
     ParallelWork,
     RememberWork,
@@ -439,11 +438,6 @@ def _subject(value: Any) -> tuple[str, str] | None:
     return str(value.get("kind", "")), str(value["id"])
 
 
-async def _run_later(run: Run, node: Node, _known: StepRecord | None, path: str, frame: Frame) -> Outcome:
-    message = f"this version of Hark does not run `{node.verb}` yet"
-    return end_step(run, node, path, frame, Failed("not_supported", message, path))
-
-
 _RUNNERS: dict[type, Runner] = {
     ActionWork: run_action,
     IfWork: _run_if,
@@ -460,5 +454,4 @@ _RUNNERS: dict[type, Runner] = {
     ApproveWork: run_approve,
     StopWork: _run_stop,
     EmitWork: _run_emit,
-    LaterWork: _run_later,
 }

@@ -221,11 +221,6 @@ class TryWork:
 
 
 @dataclass(slots=True, eq=False)
-class LaterWork:
-    """A verb that parses and validates, and that this version cannot run yet."""
-
-
-@dataclass(slots=True, eq=False)
 class Program:
     """A version ready to run."""
 
@@ -334,7 +329,7 @@ class Compiler:
         return Block(nodes, any(node.needs is not None for node in nodes))
 
     def _node(self, step: BaseStep) -> Node:
-        build: Any = self._verbs.get(type(step), lambda _: LaterWork())
+        build: Any = self._verbs[type(step)]
         retry = step.retry or _DEFAULT_RETRY
         guard = step.if_ if not isinstance(step, IfStep) else None
         around, self._own = self._own, set()
