@@ -64,13 +64,13 @@ def requirements(source: str) -> tuple[Requirement, ...]:
         node = check(source, ROOTS).node
     except ExpressionError:
         return ()
-    return tuple(found for part in _conjuncts(node) if (found := _requirement(part)) is not None)
+    return tuple(found for part in conjuncts(node) if (found := _requirement(part)) is not None)
 
 
-def _conjuncts(node: Node) -> Iterator[Node]:
+def conjuncts(node: Node) -> Iterator[Node]:
     if isinstance(node, Call) and node.function == "_&&_":
         for arg in node.args:
-            yield from _conjuncts(arg)
+            yield from conjuncts(arg)
     else:
         yield node
 

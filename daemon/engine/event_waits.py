@@ -20,8 +20,9 @@ from hark.workflows.cel.paths import path_of
 from hark.workflows.cel.tree import Call, Const
 from hark.workflows.cel.tree import Node as Tree
 from hark.workflows.errors import ExpressionError, FencedError, HarkError
-from hark.workflows.expressions import Expression, conjuncts
+from hark.workflows.expressions import Expression
 from hark.workflows.ids import floor_of
+from hark.workflows.requirements import conjuncts
 
 Key = tuple[tuple[str, ...], str]
 """A place in an event's data, and what has to stand there as text."""

@@ -130,22 +130,22 @@ class Database:
 
     async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
         """Run a named query; return all its rows."""
-        with translated():
+        with translated(*IN_THE_WAY):
             return await self.pool.fetch(sql(query), *args)
 
     async def fetchrow(self, query: str, *args: Any) -> asyncpg.Record | None:
         """Run a named query; return its first row."""
-        with translated():
+        with translated(*IN_THE_WAY):
             return await self.pool.fetchrow(sql(query), *args)
 
     async def fetchval(self, query: str, *args: Any) -> Any:
         """Run a named query; return the first column of its first row."""
-        with translated():
+        with translated(*IN_THE_WAY):
             return await self.pool.fetchval(sql(query), *args)
 
     async def execute(self, query: str, *args: Any) -> str:
         """Run a named query; return the command tag."""
-        with translated():
+        with translated(*IN_THE_WAY):
             return await self.pool.execute(sql(query), *args)
 
 
