@@ -68,6 +68,7 @@ def requirements(source: str) -> tuple[Requirement, ...]:
 
 
 def conjuncts(node: Node) -> Iterator[Node]:
+    """Yield the operands of the top-level `&&`."""
     if isinstance(node, Call) and node.function == "_&&_":
         for arg in node.args:
             yield from conjuncts(arg)
