@@ -20,7 +20,7 @@ from hark.daemon.engine.program import ActionWork, Node
 from hark.daemon.engine.records import StepRecord
 from hark.daemon.engine.retrying import retry_delay
 from hark.daemon.engine.run import Frame, Run
-from hark.daemon.engine.typed_steps import INPUTS_INVALID, OUTPUT_INVALID, checked_inputs, checked_output
+from hark.daemon.engine.typed_steps import checked_inputs, checked_output
 from hark.workflows.catalogue import ActionContext, Effect, Pause, Sql
 from hark.workflows.errors import ActionError, FencedError, HarkError, UnavailableError
 
@@ -257,15 +257,9 @@ class _Step:
         return _AGAIN if suspended is None else suspended
 
     def _delay(self, failed: Failed) -> timedelta | None:
-        if self.work.at_most_once or self._is_final(failed):
+        if self.work.at_most_once:
             return None
         return retry_delay(self.run_, self.node, self.frame, failed, self.attempt, self.first)
-
-    def _is_final(self, failed: Failed) -> bool:
-        """Tell what no `retry.when` may repeat: inputs stay as they are, an effect outside has happened."""
-        if failed.kind == OUTPUT_INVALID:
-            return self.work.effect is Effect.EXTERNAL
-        return failed.kind == INPUTS_INVALID
 
     async def _pause_anew(self, pause: Pause) -> Outcome:
         output, _ = self.run_.encoded_output(pause.output)

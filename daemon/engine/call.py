@@ -20,6 +20,7 @@ from hark.daemon.engine.records import StepRecord
 from hark.daemon.engine.retrying import retry_delay
 from hark.daemon.engine.run import Frame, Run
 from hark.daemon.engine.step_record import end_step
+from hark.daemon.engine.typed_steps import INPUTS_INVALID, checked_inputs, checked_output
 from hark.workflows.errors import ActionError, FencedError, HarkError
 
 MadeT = TypeVar("MadeT")
@@ -80,23 +81,26 @@ async def _attempt(run: Run, node: Node, step: StepRecord, frame: Frame) -> Step
             return step
         child = UUID(orjson.loads(step.output or "{}")["execution_id"])
         ended = await await_child(run, child, step.path, step.due_at)
+        if isinstance(ended, Suspended):
+            return ended
+        failed = ended.failed(step.path)
+        if failed is not None:
+            return replace(failed, attempt=step.attempt)
+        output = checked_output(node.outputs, ended.output)
     except FencedError:
         raise
     except HarkError as error:
-        return replace(failure(error, step.path), attempt=step.attempt)
-    if isinstance(ended, Suspended):
-        return ended
-    failed = ended.failed(step.path)
-    if failed is not None:
-        return replace(failed, attempt=step.attempt)
-    return end_step(run, node, step.path, frame, output=ended.output, begun=replace(step, output=None))
+        failed = failure(error, step.path)
+        # Inputs that do not fit are no attempt: nothing was called.
+        return replace(failed, attempt=step.attempt - (failed.kind == INPUTS_INVALID))
+    return end_step(run, node, step.path, frame, output=output, begun=replace(step, output=None))
 
 
 async def _start(run: Run, node: Node, step: StepRecord, frame: Frame) -> StepRecord:
     work: CallWork = node.work
     if run.depth + 1 > DEPTH_LIMIT:
         raise ActionError(f"this is {run.depth} calls away from its origin: a loop?", error_class="depth_limit")
-    slug, inputs = work.target.render(frame.scope), work.inputs.render(frame.scope)
+    slug, inputs = work.target.render(frame.scope), checked_inputs(node.inputs, work.inputs.render(frame.scope))
     sent = run.encoded_input({"call": slug, "with": inputs})
     limit = None if node.timeout is None else timedelta(seconds=seconds_of(node.timeout, frame))
     await run.settle()

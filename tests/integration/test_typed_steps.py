@@ -184,3 +184,37 @@ async def test_a_default_gives_a_field_that_the_action_needs(hark: EngineUnderTe
     await hark.apply(workflow(f"  - {step}"))
     done = await hark.run("GO")
     assert [line["message"] for line in done["logs"]] == ["hello"], done["error"]
+
+
+CALL = """
+id: callee
+name: Callee
+inputs: {n: {type: integer}}
+steps: [{id: a, action: probe}]
+output: {n: "${{ inputs.n }}"}
+---
+id: flow
+name: Flow
+triggers: [{type: event, event: GO}]
+steps:
+  - id: asked
+    call: callee
+    with: {n: "${{ event.data.n }}"}
+    inputs: {n: {type: integer, maximum: 5, default: 3}}
+    outputs: {n: {type: integer, maximum: 4}, more: {default: here}}
+    retry: {retries: 3, delay: 1ms, when: "true"}
+"""
+
+
+async def test_calls_are_held_to_what_they_declare_too(hark: EngineUnderTest) -> None:
+    await hark.apply(CALL)
+    done = await hark.run("GO", {"n": 4})
+    assert done["steps"]["asked"]["output"] == {"n": 4, "more": "here"}, done["error"]
+    refused = await hark.run("GO", {"n": 6})
+    assert (refused["error"]["class"], refused["error"]["attempt"]) == ("inputs_invalid", 0)
+    assert refused["error"]["message"] == "with.n: 6 is greater than the maximum of 5"
+    assert len(hark.probe.calls) == 1
+    misfit = await hark.run("GO", {"n": 5})
+    assert (misfit["error"]["class"], misfit["error"]["attempt"]) == ("output_invalid", 1)
+    assert len(hark.probe.calls) == 2
+    assert misfit["steps"]["asked"]["status"] == "failed"
