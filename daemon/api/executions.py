@@ -1,4 +1,4 @@
-"""`/api/executions`: looking at runs, cancelling and retrying them."""
+"""`/api/executions`: looking at runs, cancelling and repeating them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hark.daemon.api.models import (
     TimelineEntry,
 )
 from hark.daemon.api.paging import HistoryQuery, Query, Words, page
-from hark.daemon.api.requests import CancelBody, RetryBody
+from hark.daemon.api.requests import CancelBody, ReplayBody, RetryBody
 from hark.daemon.api.table import Call, NoBody, Table
 from hark.daemon.store.context import ContextStore
 from hark.daemon.store.listing import MOST_STEPS, Row, Span
@@ -119,6 +119,7 @@ async def get_execution(call: Call[Query, NoBody]) -> Row:
     return {
         **row, "steps": steps, "timeline": timeline, "logs": logs[::-1], "artifacts": [], "truncated": truncated,
         "context": {entry["key"]: entry["value"] for entry in context},
+        "repeated_by": await listing.list_repeats(call.tenant_id, row),
     }  # fmt: skip
 
 
@@ -227,6 +228,16 @@ async def retry_execution(call: Call[Query, RetryBody]) -> dict[str, Any]:
     """Run an ended execution again, from the step that failed or from the start."""
     execution_id = id_of(call)
     new = await call.services.engine.retry(call.tenant_id, execution_id, from_start=call.body.from_start)
+    return {"execution_id": new, "origin_id": execution_id}
+
+
+@table.add("POST /api/executions/{execution}/replay", scope="run", answer=RetriedExecution, body=ReplayBody, status=202)
+async def replay_execution(call: Call[Query, ReplayBody]) -> dict[str, Any]:
+    """Run an ended execution again from any step, with the same or another version or input."""
+    execution_id, body = id_of(call), call.body
+    new = await call.services.engine.replay(
+        call.tenant_id, execution_id, from_step=body.from_step, version=body.version, inputs=body.input
+    )
     return {"execution_id": new, "origin_id": execution_id}
 
 

@@ -282,6 +282,8 @@ class ExecutionDetail(ExecutionSummary):
     artifacts: list[dict[str, Any]]
     context: dict[str, Any]
     """What it remembers."""
+    repeated_by: list[UUID]
+    """The executions that retried or replayed it; `origin_id` is the other direction."""
     truncated: bool = False
     """There is more than is shown here."""
 

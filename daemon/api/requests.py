@@ -54,6 +54,19 @@ class RetryBody(BaseModel):
     """Run all steps again, also those that completed."""
 
 
+class ReplayBody(BaseModel):
+    """How to replay."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    from_step: str | None = Field(default=None, min_length=1, max_length=1000)
+    """The path of the first step that runs anew, such as `each[3].mail`; without it all of them do."""
+    version: int | None = Field(default=None, ge=1)
+    """Another version of the workflow than the one it ran with."""
+    input: dict[str, Any] | None = None
+    """Other inputs than it had; then it runs from its start."""
+
+
 class AnswerBody(BaseModel):
     """The answer to an approval."""
 

@@ -74,6 +74,18 @@ class EnginePort(Protocol):
         """Run an ended execution again, as a new one."""
         ...
 
+    async def replay(
+        self,
+        tenant_id: TenantId,
+        execution_id: UUID,
+        *,
+        from_step: str | None = None,
+        version: int | None = None,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> ExecutionId:
+        """Run an ended execution again from any step, with another version or other inputs, as a new one."""
+        ...
+
     async def wait_for_end(self, tenant_id: TenantId, execution_id: UUID, timeout_s: float) -> str | None:
         """Return the status in which an execution ends, None when that takes longer."""
         ...

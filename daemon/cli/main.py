@@ -46,6 +46,7 @@ for _panel, _commands in (
             starting.start,
             starting.cancel,
             starting.retry,
+            starting.replay,
             approvals.approve,
             approvals.reject,
             context.context,

@@ -148,3 +148,29 @@ def retry(
         print_json(retried)
     else:
         say(f"started {retried.execution_id}")
+
+
+def replay(
+    execution: Id,
+    from_step: Annotated[
+        str | None, typer.Option("--from", help="The first step that runs anew: its path, such as each[3].mail.")
+    ] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Another version of the workflow.")] = None,
+    input: Annotated[str | None, typer.Option("--input", "-i", help="Other inputs: JSON object, @FILE, @-.")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Run an ended execution again, whole or from one of its steps, with another version or input if wanted."""
+    inputs = json_value(input, "--input")
+    if inputs is not None and not isinstance(inputs, dict):
+        raise typer.BadParameter("inputs are an object", param_hint="--input")
+
+    async def put(client: HarkClient) -> RetriedExecution:
+        identifier = await execution_id(client, execution)
+        return await client.replay(identifier, from_step=from_step, version=version, input=inputs)
+
+    replayed = ask(url, put)
+    if as_json:
+        print_json(replayed)
+    else:
+        say(f"started {replayed.execution_id}")

@@ -29,6 +29,7 @@ def show_execution(found: ExecutionDetail) -> None:
             "event": str(found.event_id),
             "subject": f"{found.subject.kind}/{found.subject.id}" if found.subject else None,
             "repeats": str(found.origin_id) if found.origin_id else None,
+            "repeated by": ", ".join(map(str, found.repeated_by)) or None,
             "created": ago(found.created_at),
             "started": ago(found.started_at),
             "ended": ago(found.completed_at),

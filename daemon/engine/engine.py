@@ -31,6 +31,7 @@ from hark.daemon.engine.programs import Programs
 from hark.daemon.engine.publisher import Publisher
 from hark.daemon.engine.records import Recorder
 from hark.daemon.engine.registry import Registry
+from hark.daemon.engine.repeats import Repeats, Replay
 from hark.daemon.engine.row_capture import RowCapture
 from hark.daemon.engine.services import PATIENCE_S, EngineServices
 from hark.daemon.engine.starts import Starts
@@ -118,8 +119,9 @@ class Engine:
             now=self.clock.now,
         )
         self.services.ingest = self.ingest
-        self.starts = Starts(database, self.ingest, self.programs, on_queued=self._work_arrived)
+        self.starts = Starts(database, self.ingest, on_queued=self._work_arrived)
         self.services.starts = self.starts
+        self.repeats = Repeats(database, self.programs, now=self.clock.now, on_queued=self._work_arrived)
         self.rows = RowCapture(database, self.ingest, lambda: self.registry.generation)
         self.listeners = Listeners(
             catalogue,
@@ -228,8 +230,20 @@ class Engine:
         )
 
     async def retry(self, tenant_id: TenantId, execution_id: UUID, *, from_start: bool = False) -> ExecutionId:
-        """Run an ended execution again; see `Starts.retry`."""
-        return await self.starts.retry(tenant_id, execution_id, from_start=from_start)
+        """Run an ended execution again; see `Repeats.retry`."""
+        return await self.repeats.retry(tenant_id, execution_id, from_start=from_start)
+
+    async def replay(
+        self,
+        tenant_id: TenantId,
+        execution_id: UUID,
+        *,
+        from_step: str | None = None,
+        version: int | None = None,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> ExecutionId:
+        """Run an ended execution again from any step; see `Repeats.replay`."""
+        return await self.repeats.replay(tenant_id, execution_id, Replay(from_step, version, inputs))
 
     async def cancel(self, tenant_id: TenantId, execution_id: UUID, *, reason: str = "") -> str:
         """Cancel an execution, wherever it runs; returns its status, `running` while its instance still has to hear.

@@ -236,6 +236,14 @@ class Listing:
         """Return why workflows that an event was offered to did not start."""
         return rows_of(await self._database.fetch("list_decisions", tenant_id, event_id))
 
+    async def list_repeats(self, tenant_id: TenantId, execution: Mapping[str, Any]) -> list[UUID]:
+        """Return the executions that retried or replayed one, given as its row."""
+        event_id = EventId(execution["event_id"])
+        rows = await self._database.fetch(
+            "list_repeats", tenant_id, execution["workflow_id"], event_id, *same_millisecond(event_id), execution["id"]
+        )
+        return [row["id"] for row in rows]
+
     # ---- the whole
 
     async def list_instances(self) -> list[Row]:

@@ -158,6 +158,19 @@ class HarkClient:
         path = f"/api/executions/{_part(execution_id)}/retry"
         return await self._post(path, models.RetriedExecution, {"from_start": from_start})
 
+    async def replay(
+        self,
+        execution_id: UUID | str,
+        *,
+        from_step: str | None = None,
+        version: int | None = None,
+        input: dict[str, Any] | None = None,
+    ) -> models.RetriedExecution:
+        """Run an ended execution again from any step, with the same or another version or input, as a new one."""
+        path = f"/api/executions/{_part(execution_id)}/replay"
+        body = {"from_step": from_step, "version": version, "input": input}
+        return await self._post(path, models.RetriedExecution, body)
+
     async def approvals(self, **filters: Any) -> models.Page[models.ApprovalRow]:
         """List what waits for an answer of people; `filters` are the parameters of GET /api/approvals."""
         return await self._get("/api/approvals", models.Page[models.ApprovalRow], filters)

@@ -244,6 +244,19 @@ async def test_a_failed_execution_is_found_by_status_and_retried(api: ApiUnderTe
     assert (again["status"], again["ordinal"], again["origin_id"]) == ("failed", 1, started.execution_id)
 
 
+async def test_an_execution_is_replayed_and_both_name_each_other(api: ApiUnderTest) -> None:
+    await api.client.apply({"greet.yaml": GREET})
+    started = (await api.client.emit("GREET", {"name": "ada"})).executions[0]
+    await api.hark.ended(started)
+    replayed = await api.client.replay(started, version=1, input={"name": "bob"})
+    await api.hark.ended(replayed.execution_id)
+    first, second = await api.client.execution(started), await api.client.execution(replayed.execution_id)
+    assert (first.repeated_by, first.origin_id) == ([second.id], None)
+    assert (second.repeated_by, second.origin_id, second.inputs) == ([], first.id, {"name": "bob"})
+    with pytest.raises(ApiError, match="no version 9"):
+        await api.client.replay(started, version=9)
+
+
 async def test_history_is_paged_without_gaps_or_repeats(api: ApiUnderTest) -> None:
     await api.client.apply({"greet.yaml": GREET})
     made = [(await api.client.emit("GREET", {"name": f"n{n}"})) for n in range(7)]
