@@ -297,6 +297,24 @@ async def test_a_branch_that_lost_a_race_asks_no_more(api: ApiUnderTest) -> None
     assert caught.value.status == 409
 
 
+@pytest.mark.parametrize("first", ["people", "clock"])
+async def test_a_question_that_lost_a_race_while_nothing_ran_is_closed_too(api: ApiUnderTest, first: str) -> None:
+    branches = {"people": "[{id: release, approve: {message: Now?}}]", "clock": "[{id: pause, wait: 1200ms}]"}
+    second = next(name for name in branches if name != first)
+    written = ", ".join(f"{name}: {branches[name]}" for name in (first, second))
+    await api.hark.apply(
+        workflow(f"  - {{id: raced, race: true, parallel: {{{written}}}}}\n  - {{id: more, wait: 1h}}")
+    )
+    execution_id = await waiting(api.hark)
+
+    async def over() -> bool:
+        steps = (await api.hark.execution(execution_id))["steps"]
+        return "more" in steps and steps["release"]["status"] == "cancelled"
+
+    await api.hark.until(over)
+    assert (await api.client.approvals()).items == []
+
+
 async def test_a_cancelled_execution_takes_no_answer(api: ApiUnderTest) -> None:
     await api.hark.apply(ASK)
     execution_id = await waiting(api.hark)
