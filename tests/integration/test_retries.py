@@ -37,31 +37,30 @@ def delays(execution: dict[str, Any]) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize(
-    "retry, expected",
-    [
-        ("retries: 3, delay: 20ms, backoff: constant, jitter: none", [20, 20, 20]),
-        ("retries: 3, delay: 20ms, backoff: linear, jitter: none", [20, 40, 60]),
-        ("retries: 3, delay: 10ms, backoff: exponential, factor: 3, jitter: none", [10, 30, 90]),
-        ("retries: 3, delay: 10ms, factor: 10, max_delay: 40ms, jitter: none", [10, 40, 40]),
-        ("retries: 0", []),
-    ],
+DELAYS = (
+    ("retries: 3, delay: 20ms, backoff: constant, jitter: none", [20, 20, 20]),
+    ("retries: 3, delay: 20ms, backoff: linear, jitter: none", [20, 40, 60]),
+    ("retries: 3, delay: 10ms, backoff: exponential, factor: 3, jitter: none", [10, 30, 90]),
+    ("retries: 3, delay: 10ms, factor: 10, max_delay: 40ms, jitter: none", [10, 40, 40]),
+    ("retries: 0", []),
 )
-async def test_delays_grow_as_the_step_says(hark: EngineUnderTest, retry: str, expected: list[int]) -> None:
-    await hark.apply(workflow(retry))
-    done = await hark.run("GO")
-    assert (done["status"], done["error"]["attempt"]) == ("failed", len(expected) + 1)
-    assert delays(done) == pytest.approx(expected, abs=2)
-    assert [attempt for _, attempt, _ in hark.probe.calls] == list(range(1, len(expected) + 2))
 
 
-@pytest.mark.parametrize("jitter, drawn, expected", [("full", 0.25, 25), ("equal", 0.5, 75), ("none", 0.1, 100)])
-async def test_jitter_spreads_them(
-    hark: EngineUnderTest, monkeypatch: pytest.MonkeyPatch, jitter: str, drawn: float, expected: int
-) -> None:
-    monkeypatch.setattr(hark.engine.services, "random", lambda: drawn)
-    await hark.apply(workflow(f"retries: 1, delay: 100ms, jitter: {jitter}"))
-    assert delays(await hark.run("GO")) == pytest.approx([expected], abs=2)
+async def test_delays_grow_as_the_step_says(hark: EngineUnderTest) -> None:
+    for retry, expected in DELAYS:
+        hark.probe.calls.clear()
+        await hark.apply(workflow(retry))
+        done = await hark.run("GO")
+        assert (done["status"], done["error"]["attempt"]) == ("failed", len(expected) + 1)
+        assert delays(done) == pytest.approx(expected, abs=2), retry
+        assert [attempt for _, attempt, _ in hark.probe.calls] == list(range(1, len(expected) + 2))
+
+
+async def test_jitter_spreads_them(hark: EngineUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for jitter, drawn, expected in (("full", 0.25, 25), ("equal", 0.5, 75), ("none", 0.1, 100)):
+        monkeypatch.setattr(hark.engine.services, "random", lambda drawn=drawn: drawn)
+        await hark.apply(workflow(f"retries: 1, delay: 100ms, jitter: {jitter}"))
+        assert delays(await hark.run("GO")) == pytest.approx([expected], abs=2), jitter
 
 
 async def test_no_attempt_starts_after_max_duration(hark: EngineUnderTest) -> None:

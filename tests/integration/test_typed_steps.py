@@ -6,10 +6,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support.engine import EngineUnderTest, running_engine
+from support.engine import EngineUnderTest, Probe, running_engine
 
+from hark.actions.builtin import builtin_actions
+from hark.triggers.builtin import builtin_triggers
+from hark.workflows.catalogue import Catalogue
 from hark.workflows.errors import DefinitionError
 from hark.workflows.ids import DEFAULT_TENANT
+from hark.workflows.loading import load_all
 
 
 @pytest.fixture
@@ -171,11 +175,10 @@ async def test_mocks_are_held_to_the_declared_outputs_and_steps_without_one_are_
         ),
     ],
 )
-async def test_what_has_no_meaning_or_cannot_fit_is_refused_when_it_is_applied(
-    hark: EngineUnderTest, step: str, message: str
-) -> None:
+def test_what_has_no_meaning_or_cannot_fit_is_refused_when_it_is_applied(step: str, message: str) -> None:
+    catalogue = Catalogue([*builtin_actions(), Probe()], builtin_triggers())
     with pytest.raises(DefinitionError) as caught:
-        await hark.apply(workflow(f"  - {step}"))
+        load_all(workflow(f"  - {step}"), catalogue)
     assert message in str(caught.value)
 
 
