@@ -667,6 +667,9 @@ CREATE TYPE progress_wait AS (
 );
 COMMENT ON TYPE progress_wait IS 'record_progress.sql: events that steps begin to wait for, or how far they have looked';
 
+CREATE TYPE awaited_event AS (tenant_id uuid, route text, first uuid, key_path text[], key text);
+COMMENT ON TYPE awaited_event IS 'scan_events.sql: what steps look for';
+
 CREATE TYPE progress_waited AS (tenant_id uuid, execution_id uuid, path text);
 COMMENT ON TYPE progress_waited IS 'record_progress.sql: waits that are over';
 

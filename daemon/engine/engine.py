@@ -159,6 +159,7 @@ class Engine:
         await self.instance.start()
         await self.http.start()
         self.recorder.start()
+        self.services.looks.start()
         self.ingest.start()
         await self._follow()
         self.claimer.start()
@@ -187,6 +188,7 @@ class Engine:
             lambda: self.executor.drain(drain_s),
             self.ingest.stop,
             self.recorder.stop,
+            self.services.looks.stop,
             self.listening.stop,
             self.instance.stop,
             self.services.home.stop,

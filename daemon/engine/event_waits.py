@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+from hark.daemon.engine.looks import BATCH
 from hark.daemon.engine.outcome import Failed, Outcome, Suspended, failure
 from hark.daemon.engine.pauses import seconds_of
 from hark.daemon.engine.program import Node, WaitForWork
@@ -32,7 +33,6 @@ LOOKS_S = (0.25, 35.0)
 statement takes longer than the second."""
 IN_FLIGHT = timedelta(seconds=60)
 """An event may become visible so long after the time in its id."""
-BATCH = 200
 _STEADY = frozenset({"inputs", "steps", "execution", "item", "index"})
 """What does not change while a step waits, unlike variables and the context."""
 _LONGEST_KEY = 500
@@ -138,7 +138,7 @@ class _Search:
         since = self.awaited.since if scanned is None else max(self.awaited.since, scanned - IN_FLIGHT)
         first = floor_of(since)
         while True:
-            rows = await self.run.services.scan_events(self.run, self.awaited.route, first, self.awaited.key, BATCH)
+            rows = await self.run.services.scan_events(self.run, self.awaited.route, first, self.awaited.key)
             for event in rows:
                 if self._fits(event):
                     return event

@@ -98,9 +98,9 @@ class Services(Protocol):
         ...
 
     async def scan_events(
-        self, run: Run, route: str, first: UUID, key: tuple[Sequence[str], str], limit: int
+        self, run: Run, route: str, first: UUID, key: tuple[Sequence[str], str]
     ) -> list[dict[str, Any]]:
-        """Return stored events of a route from an id on, oldest first, as expressions see them."""
+        """Return stored events of a route from an id on, oldest first, as expressions see them: a batch."""
         ...
 
     async def call(

@@ -19,6 +19,7 @@ from hark.daemon.engine.call import Ended
 from hark.daemon.engine.claims import stored_event_view
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
+from hark.daemon.engine.looks import AwaitedEvent, Looks
 from hark.daemon.engine.records import ENGINE_PLANNER, Progress, Recorder, StepRecord, record_within
 from hark.daemon.engine.run import Run
 from hark.daemon.engine.starts import Caller, Starts
@@ -67,6 +68,7 @@ class EngineServices:
         self.settings = settings
         self.now = now
         self.home = HomeConnections(database)
+        self.looks = Looks(database)
         self.ingest: Ingest
         self.starts: Starts
         self._database = database
@@ -166,10 +168,10 @@ class EngineServices:
         return rows[0]["scanned_until"] if rows else None
 
     async def scan_events(
-        self, run: Run, route: str, first: UUID, key: tuple[Sequence[str], str], limit: int
+        self, run: Run, route: str, first: UUID, key: tuple[Sequence[str], str]
     ) -> list[dict[str, Any]]:
         """Return stored events of a route from an id on, oldest first, as expressions see them."""
-        rows = await self._fetch("scan_events", run.tenant_id, route, first, [*key[0]], key[1], limit)
+        rows = await self.looks.events(AwaitedEvent(run.tenant_id, route, first, [*key[0]], key[1]))
         return [stored_event_view(row) for row in rows]
 
     async def call(
@@ -185,10 +187,9 @@ class EngineServices:
 
     async def ended(self, run: Run, child: UUID) -> Ended | None:
         """Return how an execution that this one has made ended, None while it is open."""
-        rows = await self._fetch("get_end", run.tenant_id, child)
-        if not rows:
+        row = await self.looks.end(run.tenant_id, child)
+        if row is None:
             return Ended(child, "cancelled", None, {"class": "erased", "message": "the called execution is gone"})
-        row = rows[0]
         if row["completed_at"] is None:
             return None
         output, error = (None if text is None else orjson.loads(text) for text in (row["output"], row["error"]))

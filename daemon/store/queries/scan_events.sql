@@ -1,6 +1,11 @@
--- Stored events of a route ($2) from an id ($3) on, oldest first, with a key ($5) at a place in their data ($4).
-SELECT v.id, v.type, v.source, v.subject_kind, v.subject_id, v.data, v.occurred_at
-FROM hark.events AS v
-WHERE v.tenant_id = $1 AND v.route = $2 AND v.id >= $3 AND hark.wait_key(v.data, $4::text[]) = $5
-ORDER BY v.id
-LIMIT $6
+-- For each of $1 the stored events that it looks for, oldest first, $2 at the most.
+SELECT u.number, v.id, v.type, v.source, v.subject_kind, v.subject_id, v.data, v.occurred_at
+FROM unnest($1::hark.awaited_event[]) WITH ORDINALITY AS u (tenant_id, route, first, key_path, key, number)
+CROSS JOIN LATERAL (
+    SELECT e.id, e.type, e.source, e.subject_kind, e.subject_id, e.data, e.occurred_at
+    FROM hark.events AS e
+    WHERE e.tenant_id = u.tenant_id AND e.route = u.route AND e.id >= u.first AND hark.wait_key(e.data, u.key_path) = u.key
+    ORDER BY e.id
+    LIMIT $2
+) AS v
+ORDER BY u.number, v.id

@@ -1,0 +1,74 @@
+"""Looking for what steps wait for: all looks of a moment are one statement, however many executions look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from hark.daemon.engine.group_commit import GroupCommit
+from hark.daemon.engine.records import ENGINE_PLANNER
+from hark.daemon.store.database import Database, Lane, Record
+from hark.workflows.errors import UnavailableError
+
+PATIENCE_S = 1.0
+BATCH = 200
+"""Events that one look returns at the most."""
+
+
+class AwaitedEvent(NamedTuple):
+    """A look for events, as a `hark.awaited_event`: of a route, from an id on, with a key at a place in their data."""
+
+    tenant_id: UUID
+    route: str
+    first: UUID
+    key_path: list[str]
+    key: str
+
+
+class Looks:
+    """Collects looks while one statement is under way. They wait while the database is away."""
+
+    def __init__(self, database: Database) -> None:
+        self._lane = Lane(database, "look", ENGINE_PLANNER)
+        self._events: GroupCommit[AwaitedEvent, list[Record]] = GroupCommit("look for events", self._scan)
+        self._ends: GroupCommit[tuple[UUID, UUID], Record | None] = GroupCommit("look for ends", self._end)
+
+    def start(self) -> None:
+        """Start to look."""
+        self._events.start()
+        self._ends.start()
+
+    async def stop(self) -> None:
+        """Look no more; idempotent."""
+        await self._events.stop()
+        await self._ends.stop()
+        await self._lane.stop()
+
+    async def events(self, awaited: AwaitedEvent) -> list[Record]:
+        """Return stored events, oldest first."""
+        while True:
+            try:
+                return await self._events.submit(awaited)
+            except UnavailableError:
+                await asyncio.sleep(PATIENCE_S)
+
+    async def end(self, tenant_id: UUID, execution_id: UUID) -> Record | None:
+        """Return the state of an execution; None when it is gone."""
+        while True:
+            try:
+                return await self._ends.submit((tenant_id, execution_id))
+            except UnavailableError:
+                await asyncio.sleep(PATIENCE_S)
+
+    async def _scan(self, awaited: Sequence[AwaitedEvent]) -> Sequence[list[Record]]:
+        found: list[list[Record]] = [[] for _ in awaited]
+        for row in await self._lane.fetch("scan_events", [tuple(one) for one in awaited], BATCH):
+            found[row["number"] - 1].append(row)
+        return found
+
+    async def _end(self, wanted: Sequence[tuple[UUID, UUID]]) -> Sequence[Record | None]:
+        tenants, executions = zip(*wanted, strict=True)
+        rows: dict[Any, Record] = {row["id"]: row for row in await self._lane.fetch("get_ends", tenants, executions)}
+        return [rows.get(execution) for execution in executions]
