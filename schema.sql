@@ -285,7 +285,8 @@ CREATE TABLE event_decisions (
     PRIMARY KEY (tenant_id, event_id, workflow_id, trigger_id)
 ) PARTITION BY RANGE (event_id);
 COMMENT ON TABLE event_decisions IS 'Why a workflow that an event was offered to did not start. One that did start has an execution instead.';
-COMMENT ON COLUMN event_decisions.reason IS 'not_concerned, when_false, condition_false, expression_error, inputs_invalid, depth_limit …';
+COMMENT ON COLUMN event_decisions.reason IS 'not_concerned, when_false, condition_false, expression_error, inputs_invalid, depth_limit, expression_error, '
+    'overlap, rate_limited, idempotent, batched (detail: the execution that it joined) …';
 
 -- ---------------------------------------------------------------------------------------------- executions
 
@@ -303,6 +304,11 @@ CREATE TABLE workflow_executions (
     pending_reason       text,
     mode                 text NOT NULL DEFAULT 'production' CHECK (mode IN ('production', 'test', 'dry_run')),
     priority             smallint NOT NULL DEFAULT 0,
+    limits               jsonb,
+    gate                 smallint NOT NULL DEFAULT 0,
+    lanes                uuid[],
+    held                 smallint NOT NULL DEFAULT 0,
+    queued               boolean NOT NULL DEFAULT false,
     instance_id          uuid,
     claims               smallint NOT NULL DEFAULT 0,
     due_at               timestamptz,
@@ -336,7 +342,13 @@ COMMENT ON TABLE workflow_executions IS
 COMMENT ON COLUMN workflow_executions.ordinal IS '0 for the start; every retry or replay of the same event takes the next one and names its origin.';
 COMMENT ON COLUMN workflow_executions.pending_reason IS 'Why it has not started or has to start again: queued, reclaimed, released, …';
 COMMENT ON COLUMN workflow_executions.claims IS 'How often an instance has taken it and not given it back; too often and it is parked as poisoned.';
-COMMENT ON COLUMN workflow_executions.due_at IS 'When a waiting one goes on.';
+COMMENT ON COLUMN workflow_executions.due_at IS 'When a waiting one goes on, or a pending one that was put off may start.';
+COMMENT ON COLUMN workflow_executions.limits IS
+    'The limits of its workflow with their keys evaluated, as pass_gates reads them; NULL for most, which costs nothing.';
+COMMENT ON COLUMN workflow_executions.gate IS 'How many gates it has passed: 1 the door, 2 collecting, 3 throttle; then come the lanes.';
+COMMENT ON COLUMN workflow_executions.lanes IS 'The lanes in which it needs a slot, in the order in which it takes them.';
+COMMENT ON COLUMN workflow_executions.held IS 'In how many of them it has one; kept until it has ended.';
+COMMENT ON COLUMN workflow_executions.queued IS 'While it is pending: whether it waits for a slot in lanes[held + 1].';
 COMMENT ON COLUMN workflow_executions.woken IS 'There is news that it has not looked for yet; see wake_executions. A claim clears it.';
 COMMENT ON COLUMN workflow_executions.parent_id IS 'The execution that waits for this one: it called it, or this is a part of it.';
 COMMENT ON COLUMN workflow_executions.parent_path IS 'The step of the parent that made it.';
@@ -349,10 +361,15 @@ CREATE INDEX executions_not_completed ON workflow_executions (tenant_id, status,
 COMMENT ON INDEX executions_not_completed IS 'list_executions.sql by status; completed ones are found by id, they are most of all';
 CREATE INDEX executions_by_subject ON workflow_executions (tenant_id, subject_kind, subject_id, id) WHERE subject_id IS NOT NULL;
 COMMENT ON INDEX executions_by_subject IS 'executions of a client, agent …; its erasure';
-CREATE INDEX executions_runnable ON workflow_executions (priority DESC, id) WHERE status = 'pending';
-COMMENT ON INDEX executions_runnable IS 'claim_executions.sql: what waits for a free instance';
+CREATE INDEX executions_runnable ON workflow_executions (tenant_id, priority DESC, id)
+    WHERE status = 'pending' AND due_at IS NULL AND NOT queued;
+COMMENT ON INDEX executions_runnable IS 'claim_executions.sql: what waits for a free instance, by tenant so that each gets its turn';
 CREATE INDEX executions_due ON workflow_executions (due_at) WHERE status = 'waiting' AND due_at IS NOT NULL;
 COMMENT ON INDEX executions_due IS 'claim_executions.sql: what waits for a time; next_due.sql';
+CREATE INDEX executions_put_off ON workflow_executions (due_at, id) WHERE status = 'pending' AND due_at IS NOT NULL;
+COMMENT ON INDEX executions_put_off IS 'pass_due: what was throttled, debounced or batched; next_due.sql';
+CREATE INDEX executions_queued ON workflow_executions ((lanes[held + 1]), priority DESC, id) WHERE queued AND status = 'pending';
+COMMENT ON INDEX executions_queued IS 'admit_next: who is next in a lane; get_hold.sql';
 CREATE INDEX executions_owned ON workflow_executions (instance_id) WHERE status = 'running';
 COMMENT ON INDEX executions_owned IS 'reclaim_executions.sql, find_cancelled.sql, find_woken.sql: what an instance holds';
 CREATE INDEX executions_by_parent ON workflow_executions (tenant_id, parent_id, id) WHERE parent_id IS NOT NULL;
@@ -624,7 +641,7 @@ COMMENT ON TYPE arrived_event IS 'ingest_events.sql: events; gate is the id whos
 CREATE TYPE arrived_execution AS (
     tenant_id uuid, id uuid, workflow_id uuid, version integer, event_id uuid, ordinal integer, trigger_id text,
     trigger_type text, status text, mode text, priority smallint, deadline_at timestamptz, depth smallint, origin_id uuid,
-    parent_id uuid, parent_path text, subject_kind text, subject_id text, inputs text, metadata text, gate uuid
+    parent_id uuid, parent_path text, subject_kind text, subject_id text, inputs text, metadata text, limits text, gate uuid
 );
 COMMENT ON TYPE arrived_execution IS 'ingest_events.sql: executions that events start';
 
@@ -699,6 +716,593 @@ CREATE TYPE progress_memory AS (
     tenant_id uuid, execution_id uuid, key text, value text, path text
 );
 COMMENT ON TYPE progress_memory IS 'record_progress.sql: what steps remember';
+
+-- ---------------------------------------------------------------------------------------------- limits
+
+-- Reached only through the triggers on workflow_executions, whose conditions are false for executions without limits, and
+-- through pass_due. Whatever decides whether something may start is decided under the lock of one row: the lane's, the
+-- window's, the key's. Lanes are locked before executions; who locks several does so in the order of their ids.
+
+CREATE TABLE lanes (
+    tenant_id    uuid NOT NULL,
+    id           uuid NOT NULL,
+    workflow_id  uuid,
+    key          text NOT NULL,
+    most         integer NOT NULL CHECK (most > 0),
+    taken        integer NOT NULL DEFAULT 0 CHECK (taken >= 0),
+    set_by       uuid NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE lanes IS
+    'Where at most so many executions are under way at once: one row for each key in use. The id is derived from the key.';
+COMMENT ON COLUMN lanes.workflow_id IS 'NULL when workflows of a tenant share the lane.';
+COMMENT ON COLUMN lanes.most IS 'As the newest start has it; more may hold a slot for a while after it was lowered.';
+COMMENT ON COLUMN lanes.set_by IS 'The execution that brought this limit; older ones that come late do not change it.';
+
+CREATE TABLE slots (
+    tenant_id     uuid NOT NULL,
+    execution_id  uuid NOT NULL,
+    lane_id       uuid NOT NULL,
+    PRIMARY KEY (tenant_id, execution_id, lane_id)
+);
+COMMENT ON TABLE slots IS 'Who holds a slot in a lane; as many as lanes.taken says. Given back once, however often it is tried.';
+CREATE INDEX slots_by_lane ON slots (tenant_id, lane_id, execution_id);
+COMMENT ON INDEX slots_by_lane IS 'list_holders.sql, make_way: who holds a lane';
+
+CREATE TABLE windows (
+    tenant_id   uuid NOT NULL,
+    id          uuid NOT NULL,
+    seq         bigint NOT NULL DEFAULT 0,
+    last_at     timestamptz NOT NULL DEFAULT '-infinity',
+    expires_at  timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE windows IS 'Sliding windows of throttle and rate_limit: one row for each key, with the number of its last start.';
+CREATE INDEX windows_by_expiry ON windows (expires_at);
+COMMENT ON INDEX windows_by_expiry IS 'prune_limits.sql';
+
+CREATE TABLE window_starts (
+    tenant_id  uuid NOT NULL,
+    window_id  uuid NOT NULL,
+    seq        bigint NOT NULL,
+    at         timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, window_id, seq),
+    FOREIGN KEY (tenant_id, window_id) REFERENCES windows (tenant_id, id) ON DELETE CASCADE
+);
+COMMENT ON TABLE window_starts IS
+    'The starts that a window still counts. The n-th may come once the (n - limit)-th is a whole period old: one look by key.';
+
+CREATE TABLE start_keys (
+    tenant_id     uuid NOT NULL,
+    id            uuid NOT NULL,
+    execution_id  uuid NOT NULL,
+    expires_at    timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+) WITH (fillfactor = 90);
+COMMENT ON TABLE start_keys IS 'Idempotency: which keys have started a workflow, and which execution that was.';
+CREATE INDEX start_keys_by_expiry ON start_keys (expires_at);
+COMMENT ON INDEX start_keys_by_expiry IS 'prune_limits.sql';
+
+CREATE TABLE collections (
+    tenant_id     uuid NOT NULL,
+    id            uuid NOT NULL,
+    execution_id  uuid NOT NULL,
+    size          integer NOT NULL DEFAULT 0,
+    opened_at     timestamptz NOT NULL DEFAULT now(),
+    expires_at    timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE collections IS
+    'Debounce and batch: which pending execution collects the events of a key. It collects until its time has come.';
+CREATE INDEX collections_by_expiry ON collections (expires_at);
+COMMENT ON INDEX collections_by_expiry IS 'prune_limits.sql';
+
+CREATE TABLE execution_events (
+    tenant_id     uuid NOT NULL,
+    execution_id  uuid NOT NULL,
+    event_id      uuid NOT NULL,
+    position      integer NOT NULL,
+    PRIMARY KEY (tenant_id, execution_id, event_id)
+) PARTITION BY RANGE (execution_id);
+COMMENT ON TABLE execution_events IS 'The events of a batch, in the order in which they came; others have the one that their row names.';
+
+CREATE FUNCTION seconds_of(rule jsonb, name text) RETURNS interval
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
+    RETURN make_interval(secs => (rule ->> name)::double precision);
+
+CREATE FUNCTION wake_claimers() RETURNS void LANGUAGE sql SET search_path = pg_catalog
+    RETURN pg_notify('hark_work', '');
+COMMENT ON FUNCTION wake_claimers IS 'Tells the instances that something can be claimed.';
+
+CREATE FUNCTION refuse_start(e workflow_executions, reason text, detail text) RETURNS void
+    LANGUAGE sql SET search_path = hark, pg_catalog
+BEGIN ATOMIC
+    INSERT INTO event_decisions (tenant_id, event_id, workflow_id, trigger_id, reason, detail)
+    VALUES (e.tenant_id, e.event_id, e.workflow_id, coalesce(e.trigger_id, e.trigger_type), reason, detail)
+    ON CONFLICT DO NOTHING;
+END;
+COMMENT ON FUNCTION refuse_start IS 'Puts on record why an event started no execution of its own.';
+
+CREATE FUNCTION supersede(tenant uuid, execution uuid, by uuid) RETURNS void
+    LANGUAGE sql SET search_path = hark, pg_catalog
+BEGIN ATOMIC
+    UPDATE workflow_executions AS e
+    SET status = 'skipped', completed_at = now(), due_at = NULL, pending_reason = NULL,
+        error = jsonb_build_object('class', 'superseded', 'message', 'a later start took its place: execution ' || by,
+                                   'details', jsonb_build_object('superseded_by', by))
+    WHERE e.tenant_id = tenant AND e.id = execution AND e.status = 'pending';
+END;
+COMMENT ON FUNCTION supersede IS 'Ends an execution that has not begun, because a later one takes its place.';
+
+CREATE FUNCTION next_start(tenant uuid, rule jsonb, may_wait boolean) RETURNS timestamptz
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    was windows;
+    most bigint := (rule ->> 'limit')::bigint;
+    per interval := seconds_of(rule, 'per_s');
+    moment timestamptz;
+BEGIN
+    INSERT INTO windows AS w (tenant_id, id, expires_at)
+    VALUES (tenant, (rule ->> 'id')::uuid, clock_timestamp() + per)
+    ON CONFLICT (tenant_id, id) DO UPDATE SET seq = w.seq
+    RETURNING w.* INTO was;
+    -- By the clock and not by the transaction's begin: this one may have waited for the window.
+    SELECT greatest(clock_timestamp(), was.last_at, s.at + per) INTO moment
+    FROM (VALUES (1)) AS one LEFT JOIN window_starts AS s
+        ON s.tenant_id = tenant AND s.window_id = was.id AND s.seq = was.seq + 1 - most;
+    IF moment > clock_timestamp() AND NOT may_wait THEN
+        RETURN moment;
+    END IF;
+    UPDATE windows AS w SET seq = was.seq + 1, last_at = moment, expires_at = moment + per
+    WHERE w.tenant_id = tenant AND w.id = was.id;
+    INSERT INTO window_starts (tenant_id, window_id, seq, at) VALUES (tenant, was.id, was.seq + 1, moment);
+    DELETE FROM window_starts AS s
+    WHERE s.tenant_id = tenant AND s.window_id = was.id AND s.seq <= was.seq + 1 - most;
+    RETURN moment;
+END $$;
+COMMENT ON FUNCTION next_start IS
+    'When the next start of a window may be: now, or later. It is booked for then, unless it would be later and may not wait. '
+    'Strict: in no span of `per_s` are there more than `limit`.';
+
+CREATE FUNCTION hold_collection(e workflow_executions, rule jsonb) RETURNS collections
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    was collections;
+BEGIN
+    INSERT INTO collections AS c (tenant_id, id, execution_id, expires_at)
+    VALUES (e.tenant_id, (rule ->> 'id')::uuid, e.id, now())
+    ON CONFLICT (tenant_id, id) DO UPDATE SET size = c.size
+    RETURNING c.* INTO was;
+    PERFORM FROM workflow_executions AS o
+    WHERE o.tenant_id = e.tenant_id AND o.id = was.execution_id AND o.status = 'pending' AND o.gate = 2
+    FOR NO KEY UPDATE;
+    IF NOT FOUND OR was.size >= (rule ->> 'size')::integer THEN
+        was.execution_id := e.id;
+        was.size := 0;
+        was.opened_at := clock_timestamp();
+    END IF;
+    RETURN was;
+END $$;
+COMMENT ON FUNCTION hold_collection IS 'Locks what collects the events of a key, and opens it anew with this execution when nothing collects there.';
+
+CREATE FUNCTION keep_collection(c collections, due timestamptz) RETURNS void
+    LANGUAGE sql SET search_path = hark, pg_catalog
+BEGIN ATOMIC
+    UPDATE collections AS k
+    SET execution_id = c.execution_id, size = c.size, opened_at = c.opened_at, expires_at = due + interval '1 hour'
+    WHERE k.tenant_id = c.tenant_id AND k.id = c.id;
+END;
+
+CREATE FUNCTION debounce(e workflow_executions, rule jsonb) RETURNS workflow_executions
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    c collections := hold_collection(e, rule);
+BEGIN
+    IF c.execution_id <> e.id THEN
+        PERFORM supersede(e.tenant_id, c.execution_id, e.id);
+        c.execution_id := e.id;
+    END IF;
+    e.due_at := least(clock_timestamp() + seconds_of(rule, 'period_s'), c.opened_at + seconds_of(rule, 'timeout_s'));
+    e.pending_reason := 'debounced';
+    PERFORM keep_collection(c, e.due_at);
+    RETURN e;
+END $$;
+COMMENT ON FUNCTION debounce IS 'Puts an execution off until the events of its key have been quiet; the one before gives way to it.';
+
+CREATE FUNCTION batch(e workflow_executions, rule jsonb) RETURNS workflow_executions
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    c collections := hold_collection(e, rule);
+BEGIN
+    c.size := c.size + 1;
+    INSERT INTO execution_events (tenant_id, execution_id, event_id, position)
+    VALUES (e.tenant_id, c.execution_id, e.event_id, c.size);
+    e.due_at := c.opened_at + seconds_of(rule, 'timeout_s');
+    IF c.size >= (rule ->> 'size')::integer THEN
+        e.due_at := now();
+        PERFORM wake_claimers();
+    END IF;
+    e.pending_reason := 'batched';
+    PERFORM keep_collection(c, e.due_at);
+    IF c.execution_id <> e.id THEN
+        PERFORM refuse_start(e, 'batched', c.execution_id::text);
+        UPDATE workflow_executions AS o SET due_at = e.due_at WHERE o.tenant_id = e.tenant_id AND o.id = c.execution_id;
+        e.id := NULL;
+    END IF;
+    RETURN e;
+END $$;
+COMMENT ON FUNCTION batch IS 'Puts an execution off until its batch is full or its time is over. Without an id: it has joined another one.';
+
+CREATE FUNCTION hold_lane(e workflow_executions, rule jsonb) RETURNS lanes
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    lane_id uuid := (rule ->> 'id')::uuid;
+    wanted integer := (rule ->> 'limit')::integer;
+    was lanes;
+BEGIN
+    SELECT l.* INTO was FROM lanes AS l WHERE l.tenant_id = e.tenant_id AND l.id = lane_id FOR UPDATE;
+    IF NOT FOUND THEN
+        INSERT INTO lanes AS l (tenant_id, id, workflow_id, key, most, set_by)
+        VALUES (e.tenant_id, lane_id, CASE WHEN rule ->> 'scope' = 'tenant' THEN NULL ELSE e.workflow_id END,
+                coalesce(rule ->> 'key', ''), wanted, e.id)
+        ON CONFLICT (tenant_id, id) DO UPDATE SET key = l.key
+        RETURNING l.* INTO was;
+    END IF;
+    IF was.most <> wanted AND e.id > was.set_by THEN
+        UPDATE lanes AS l SET most = wanted, set_by = e.id WHERE l.tenant_id = e.tenant_id AND l.id = lane_id;
+        -- Who queued until now comes first.
+        PERFORM admit_next(e.tenant_id, lane_id);
+        SELECT l.* INTO was FROM lanes AS l WHERE l.tenant_id = e.tenant_id AND l.id = lane_id;
+    END IF;
+    RETURN was;
+END $$;
+COMMENT ON FUNCTION hold_lane IS 'Locks a lane until the transaction ends, and makes it when it is not there. The newest start sets its limit.';
+
+CREATE FUNCTION take_slot(tenant uuid, lane uuid, execution uuid) RETURNS void
+    LANGUAGE sql SET search_path = hark, pg_catalog
+BEGIN ATOMIC
+    UPDATE lanes AS l SET taken = l.taken + 1 WHERE l.tenant_id = tenant AND l.id = lane;
+    INSERT INTO slots (tenant_id, execution_id, lane_id) VALUES (tenant, execution, lane);
+END;
+COMMENT ON FUNCTION take_slot IS 'Takes a slot in a lane that the caller has locked and found free.';
+
+CREATE FUNCTION take_lanes(e workflow_executions) RETURNS workflow_executions
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    lane lanes;
+BEGIN
+    e.queued := false;
+    WHILE e.held < cardinality(e.lanes) LOOP
+        lane := hold_lane(e, e.limits -> 'lanes' -> e.held::integer);
+        -- With `allow` it is counted, for the sake of others, and does not wait.
+        IF lane.taken >= lane.most AND e.limits -> 'lanes' -> e.held::integer ->> 'overlap' IS DISTINCT FROM 'allow' THEN
+            e.queued := true;
+            EXIT;
+        END IF;
+        PERFORM take_slot(e.tenant_id, lane.id, e.id);
+        e.held := e.held + 1;
+    END LOOP;
+    RETURN e;
+END $$;
+COMMENT ON FUNCTION take_lanes IS 'Takes slots as far as there are any, in order; where there is none the execution queues.';
+
+CREATE FUNCTION admit_next(tenant uuid, lane uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    was lanes;
+    e workflow_executions;
+BEGIN
+    LOOP
+        SELECT l.* INTO was FROM lanes AS l WHERE l.tenant_id = tenant AND l.id = lane FOR UPDATE;
+        EXIT WHEN was.taken >= was.most;
+        -- One that is locked is being cancelled; should that come to nothing, sweep_lanes finds it.
+        SELECT q.* INTO e FROM workflow_executions AS q
+        WHERE q.queued AND q.status = 'pending' AND q.lanes[q.held + 1] = lane
+        ORDER BY q.priority DESC, q.id
+        LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+        EXIT WHEN NOT FOUND;
+        PERFORM take_slot(tenant, lane, e.id);
+        e.held := e.held + 1;
+        e := take_lanes(e);
+        UPDATE workflow_executions AS q
+        SET held = e.held, queued = e.queued, pending_reason = CASE WHEN e.queued THEN 'queued' ELSE 'admitted' END,
+            deadline_at = CASE WHEN e.queued THEN q.deadline_at ELSE now() + seconds_of(e.limits, 'timeout_s') END
+        WHERE q.tenant_id = tenant AND q.id = e.id;
+        IF NOT e.queued THEN
+            PERFORM wake_claimers();
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION admit_next IS 'Gives the free slots of a lane to those that queue for it: the highest priority first, then the oldest.';
+
+CREATE FUNCTION make_way(e workflow_executions, lane lanes) RETURNS void
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    oldest uuid;
+BEGIN
+    PERFORM supersede(q.tenant_id, q.id, e.id)
+    FROM workflow_executions AS q
+    WHERE q.queued AND q.status = 'pending' AND q.lanes[q.held + 1] = (lane).id AND q.id <> e.id;
+    IF (lane).taken < (lane).most THEN
+        RETURN;
+    END IF;
+    -- What is being cancelled already will leave its slot to this one.
+    SELECT s.execution_id INTO oldest
+    FROM slots AS s
+    JOIN workflow_executions AS h ON h.tenant_id = s.tenant_id AND h.id = s.execution_id
+    WHERE s.tenant_id = e.tenant_id AND s.lane_id = (lane).id
+    ORDER BY h.cancel_requested_at, s.execution_id LIMIT 1;
+    UPDATE workflow_executions AS h
+    SET cancel_requested_at = now(), pending_reason = NULL,
+        status = CASE WHEN h.status = 'running' THEN h.status ELSE 'cancelled' END,
+        completed_at = CASE WHEN h.status = 'running' THEN NULL ELSE now() END,
+        due_at = CASE WHEN h.status = 'running' THEN h.due_at END,
+        error = CASE WHEN h.status = 'running' THEN h.error ELSE jsonb_build_object(
+            'class', 'cancelled', 'message', 'a later start took its place: execution ' || e.id) END
+    WHERE h.tenant_id = e.tenant_id AND h.id = oldest AND h.completed_at IS NULL AND h.cancel_requested_at IS NULL;
+    IF FOUND THEN
+        PERFORM pg_notify('hark_cancel', oldest::text);
+    END IF;
+END $$;
+COMMENT ON FUNCTION make_way IS 'overlap: restart. Ends who queues in the lane, and cancels the oldest of those under way when it is full.';
+
+CREATE FUNCTION pass_door(e workflow_executions) RETURNS workflow_executions
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    rule jsonb := e.limits -> 'idempotency';
+    first uuid;
+    moment timestamptz;
+BEGIN
+    IF rule IS NOT NULL THEN
+        INSERT INTO start_keys AS k (tenant_id, id, execution_id, expires_at)
+        VALUES (e.tenant_id, (rule ->> 'id')::uuid, e.id, now() + seconds_of(rule, 'ttl_s'))
+        ON CONFLICT (tenant_id, id) DO UPDATE SET
+            execution_id = CASE WHEN k.expires_at <= now() THEN excluded.execution_id ELSE k.execution_id END,
+            expires_at = CASE WHEN k.expires_at <= now() THEN excluded.expires_at ELSE k.expires_at END
+        RETURNING k.execution_id INTO first;
+        IF first <> e.id THEN
+            PERFORM refuse_start(e, 'idempotent', format('the key %s has started execution %s', rule ->> 'key', first));
+            e.id := NULL;
+            RETURN e;
+        END IF;
+    END IF;
+    rule := e.limits -> 'rate_limit';
+    IF rule IS NOT NULL THEN
+        moment := next_start(e.tenant_id, rule, false);
+        IF moment > clock_timestamp() THEN
+            PERFORM give_up_key(e);
+            PERFORM refuse_start(e, 'rate_limited', format(
+                'there were %s starts within %s s already; the next may be at %s', rule ->> 'limit', rule ->> 'per_s',
+                to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')));
+            e.id := NULL;
+        END IF;
+    END IF;
+    RETURN e;
+END $$;
+COMMENT ON FUNCTION pass_door IS 'idempotency and rate_limit. Without an id: refused, on record.';
+
+CREATE FUNCTION give_up_key(e workflow_executions) RETURNS void
+    LANGUAGE sql SET search_path = hark, pg_catalog
+BEGIN ATOMIC
+    DELETE FROM start_keys AS k
+    WHERE k.tenant_id = e.tenant_id AND k.id = (e.limits -> 'idempotency' ->> 'id')::uuid AND k.execution_id = e.id;
+END;
+COMMENT ON FUNCTION give_up_key IS 'What was refused after all has not used its idempotency key.';
+
+CREATE FUNCTION pass_lanes(e workflow_executions) RETURNS workflow_executions
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    rule jsonb := e.limits -> 'lanes' -> 0;
+BEGIN
+    IF rule IS NULL THEN
+        RETURN e;
+    END IF;
+    e.lanes := ARRAY(SELECT (l.lane ->> 'id')::uuid FROM jsonb_array_elements(e.limits -> 'lanes') WITH ORDINALITY AS l (lane, n)
+                     ORDER BY l.n);
+    IF rule ->> 'overlap' = 'restart' THEN
+        PERFORM make_way(e, hold_lane(e, rule));
+    END IF;
+    e := take_lanes(e);
+    IF e.queued AND e.held = 0 AND rule ->> 'overlap' = 'skip' THEN
+        e.queued := false;
+        e.lanes := NULL;
+        e.gate := 4;
+    ELSIF e.queued THEN
+        e.pending_reason := 'queued';
+    END IF;
+    RETURN e;
+END $$;
+COMMENT ON FUNCTION pass_lanes IS 'overlap, max_running and concurrency: takes slots, or queues. Gate 4: it overlaps, and is not wanted then.';
+
+CREATE FUNCTION pass_gates(e workflow_executions) RETURNS workflow_executions
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    moment timestamptz;
+BEGIN
+    IF e.gate < 1 THEN
+        e := pass_door(e);
+        e.gate := 1;
+        IF e.id IS NULL THEN
+            RETURN e;
+        END IF;
+    END IF;
+    IF e.gate < 2 THEN
+        e.gate := 2;
+        IF e.limits ? 'debounce' THEN
+            RETURN debounce(e, e.limits -> 'debounce');
+        ELSIF e.limits ? 'batch' THEN
+            RETURN batch(e, e.limits -> 'batch');
+        END IF;
+    END IF;
+    IF e.gate < 3 THEN
+        e.gate := 3;
+        IF e.limits ? 'throttle' THEN
+            moment := next_start(e.tenant_id, e.limits -> 'throttle', true);
+            IF moment > clock_timestamp() THEN
+                e.due_at := moment;
+                e.pending_reason := 'throttled';
+                RETURN e;
+            END IF;
+        END IF;
+    END IF;
+    RETURN pass_lanes(e);
+END $$;
+COMMENT ON FUNCTION pass_gates IS
+    'Leads an execution through the limits of its workflow as far as it may go now: ready, put off (due_at), or queued. '
+    'Without an id: refused, or joined to another one. Gate 4: see pass_lanes.';
+
+CREATE FUNCTION gate_start() RETURNS trigger LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    e workflow_executions;
+BEGIN
+    -- Sent once more after an answer that was lost: what was decided stays decided.
+    IF EXISTS (SELECT FROM workflow_executions AS o WHERE o.tenant_id = NEW.tenant_id AND o.id = NEW.id) THEN
+        RETURN NEW;
+    END IF;
+    IF NEW.gate = 0 AND EXISTS (SELECT FROM event_decisions AS d WHERE d.tenant_id = NEW.tenant_id AND d.event_id = NEW.event_id
+            AND d.workflow_id = NEW.workflow_id AND d.trigger_id = coalesce(NEW.trigger_id, NEW.trigger_type)) THEN
+        RETURN NULL;
+    END IF;
+    -- Repeated later: then pass_due leads it on.
+    IF NEW.due_at IS NOT NULL THEN
+        RETURN NEW;
+    END IF;
+    e := pass_gates(NEW);
+    IF e.gate = 4 THEN
+        IF e.ordinal = 0 THEN
+            PERFORM give_up_key(e);
+            PERFORM refuse_start(e, 'overlap', 'an execution of this workflow was under way, and `overlap` is skip');
+            RETURN NULL;
+        END IF;
+        e.status := 'skipped';
+        e.completed_at := now();
+        e.error := jsonb_build_object('class', 'overlap', 'message', 'another execution was under way');
+        e.instance_id := NULL;
+    ELSIF e.id IS NULL THEN
+        RETURN NULL;
+    ELSIF e.queued OR e.due_at IS NOT NULL THEN
+        e.status := 'pending';
+        e.instance_id := NULL;
+        e.claims := 0;
+        e.started_at := NULL;
+        e.deadline_at := NULL;
+    END IF;
+    RETURN e;
+END $$;
+COMMENT ON FUNCTION gate_start IS 'Leads a new execution through its limits: it may be refused, join another one, be put off, queue, or run.';
+
+CREATE FUNCTION pass_due(most integer) RETURNS integer LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    e workflow_executions;
+    passed integer := 0;
+BEGIN
+    FOR e IN
+        SELECT p.* FROM workflow_executions AS p
+        WHERE p.status = 'pending' AND p.due_at <= now()
+        ORDER BY p.due_at, p.id
+        LIMIT most FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        e.due_at := NULL;
+        e.pending_reason := NULL;
+        e := pass_gates(e);
+        UPDATE workflow_executions AS p
+        SET gate = e.gate, lanes = e.lanes, held = e.held, queued = e.queued, due_at = e.due_at,
+            pending_reason = e.pending_reason,
+            deadline_at = CASE WHEN e.limits IS NULL THEN p.deadline_at
+                               WHEN e.queued OR e.due_at IS NOT NULL THEN NULL ELSE now() + seconds_of(e.limits, 'timeout_s') END,
+            status = CASE WHEN e.gate = 4 THEN 'skipped' ELSE p.status END,
+            completed_at = CASE WHEN e.gate = 4 THEN now() END,
+            error = CASE WHEN e.gate = 4 THEN jsonb_build_object(
+                'class', 'overlap', 'message', 'another execution was under way when its time had come') END
+        WHERE p.tenant_id = e.tenant_id AND p.id = e.id;
+        passed := passed + 1;
+    END LOOP;
+    RETURN passed;
+END $$;
+COMMENT ON FUNCTION pass_due IS 'Leads executions that were put off and whose time has come through the limits that are left; how many.';
+
+CREATE FUNCTION free_slots() RETURNS trigger LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    lane uuid;
+BEGIN
+    FOR lane IN
+        SELECT s.lane_id FROM slots AS s WHERE s.tenant_id = OLD.tenant_id AND s.execution_id = OLD.id ORDER BY s.lane_id
+    LOOP
+        PERFORM FROM lanes AS l WHERE l.tenant_id = OLD.tenant_id AND l.id = lane FOR UPDATE;
+        DELETE FROM slots AS s WHERE s.tenant_id = OLD.tenant_id AND s.execution_id = OLD.id AND s.lane_id = lane;
+        UPDATE lanes AS l SET taken = l.taken - 1 WHERE l.tenant_id = OLD.tenant_id AND l.id = lane AND FOUND;
+        PERFORM admit_next(OLD.tenant_id, lane);
+        DELETE FROM lanes AS l WHERE l.tenant_id = OLD.tenant_id AND l.id = lane AND l.taken = 0
+            AND NOT EXISTS (SELECT FROM workflow_executions AS q
+                            WHERE q.queued AND q.status = 'pending' AND q.lanes[q.held + 1] = lane);
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION free_slots IS 'Gives back the slots of an execution that has ended, and starts who is next, in the same transaction.';
+
+CREATE TRIGGER limits_at_start BEFORE INSERT ON workflow_executions
+    FOR EACH ROW WHEN (NEW.limits IS NOT NULL) EXECUTE FUNCTION gate_start();
+CREATE TRIGGER limits_at_end AFTER UPDATE OF completed_at ON workflow_executions
+    FOR EACH ROW WHEN (OLD.lanes IS NOT NULL AND OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL)
+    EXECUTE FUNCTION free_slots();
+CREATE TRIGGER limits_at_deletion AFTER DELETE ON workflow_executions
+    FOR EACH ROW WHEN (OLD.lanes IS NOT NULL AND OLD.completed_at IS NULL) EXECUTE FUNCTION free_slots();
+
+CREATE FUNCTION lock_lanes(tenants uuid[], ids uuid[]) RETURNS void LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+BEGIN
+    IF ids <> '{}' THEN
+        PERFORM FROM lanes AS l WHERE (l.tenant_id, l.id) IN (SELECT * FROM unnest(tenants, ids)) ORDER BY l.id FOR UPDATE;
+        PERFORM FROM windows AS w WHERE (w.tenant_id, w.id) IN (SELECT * FROM unnest(tenants, ids)) ORDER BY w.id FOR UPDATE;
+    END IF;
+END $$;
+COMMENT ON FUNCTION lock_lanes IS 'Locks the lanes and windows that a flush is going to need, in one order, so that two instances rarely deadlock.';
+
+CREATE FUNCTION lock_lanes_of(changes progress_change[]) RETURNS void LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+BEGIN
+    IF EXISTS (SELECT FROM slots) THEN
+        PERFORM FROM lanes AS l
+        WHERE (l.tenant_id, l.id) IN (
+            SELECT s.tenant_id, s.lane_id FROM unnest(changes) AS u
+            JOIN slots AS s ON s.tenant_id = u.tenant_id AND s.execution_id = u.id WHERE u.completed_at IS NOT NULL)
+        ORDER BY l.id FOR UPDATE;
+    END IF;
+END $$;
+COMMENT ON FUNCTION lock_lanes_of IS
+    'Locks the lanes of executions that are about to end, before their rows: whoever starts something locks in that order too.';
+
+CREATE FUNCTION find_bad_lanes() RETURNS SETOF lanes LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+BEGIN ATOMIC
+    SELECT l.* FROM lanes AS l
+    WHERE l.taken <> (SELECT count(*) FROM slots AS s WHERE s.tenant_id = l.tenant_id AND s.lane_id = l.id)
+        OR (l.taken < l.most AND EXISTS (SELECT FROM workflow_executions AS q
+                                         WHERE q.queued AND q.status = 'pending' AND q.lanes[q.held + 1] = l.id))
+        OR EXISTS (SELECT FROM slots AS s WHERE s.tenant_id = l.tenant_id AND s.lane_id = l.id AND NOT EXISTS (
+            SELECT FROM workflow_executions AS e
+            WHERE e.tenant_id = s.tenant_id AND e.id = s.execution_id AND e.completed_at IS NULL));
+END;
+COMMENT ON FUNCTION find_bad_lanes IS 'Lanes whose count is not that of their slots, with slots of executions that have ended, or free while some queue.';
+
+CREATE FUNCTION sweep_lanes() RETURNS integer LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    was lanes;
+    swept integer := 0;
+BEGIN
+    FOR was IN SELECT * FROM find_bad_lanes() ORDER BY id LOOP
+        PERFORM FROM lanes AS l WHERE l.tenant_id = was.tenant_id AND l.id = was.id FOR UPDATE;
+        DELETE FROM slots AS s WHERE s.tenant_id = was.tenant_id AND s.lane_id = was.id AND NOT EXISTS (
+            SELECT FROM workflow_executions AS e
+            WHERE e.tenant_id = s.tenant_id AND e.id = s.execution_id AND e.completed_at IS NULL);
+        UPDATE lanes AS l
+        SET taken = (SELECT count(*) FROM slots AS s WHERE s.tenant_id = l.tenant_id AND s.lane_id = l.id)
+        WHERE l.tenant_id = was.tenant_id AND l.id = was.id;
+        PERFORM admit_next(was.tenant_id, was.id);
+        swept := swept + 1;
+    END LOOP;
+    RETURN swept;
+END $$;
+COMMENT ON FUNCTION sweep_lanes IS
+    'Sets right what can only be wrong after somebody wrote by hand, or after a queued execution was locked at the moment of its '
+    'turn; returns in how many lanes there was something.';
 
 -- ---------------------------------------------------------------------------------------------- row capture
 
@@ -1150,7 +1754,7 @@ DO $$
 BEGIN
     PERFORM hark.create_history_partitions(parent)
     FROM unnest(ARRAY['events', 'event_decisions', 'workflow_executions', 'workflow_steps', 'workflow_timeline',
-                      'workflow_logs', 'workflow_context', 'waits']) AS parent;
+                      'workflow_logs', 'workflow_context', 'waits', 'execution_events']) AS parent;
 END $$;
 
 -- ---------------------------------------------------------------------------------------------- deletion
@@ -1162,6 +1766,7 @@ BEGIN ATOMIC
     DELETE FROM workflow_timeline WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM workflow_logs WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM workflow_context WHERE tenant_id = tenant AND execution_id = ANY (ids);
+    DELETE FROM execution_events WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM waits WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM event_waits WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM workflow_executions WHERE tenant_id = tenant AND id = ANY (ids);

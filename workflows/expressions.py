@@ -32,7 +32,21 @@ from hark.workflows.cel.values import Maybe, finalise, spoken_type
 from hark.workflows.errors import ExpressionError
 
 ROOTS = frozenset(
-    {"config", "context", "error", "event", "execution", "inputs", "item", "new", "now", "old", "secrets", "steps"}
+    {
+        "config",
+        "context",
+        "error",
+        "event",
+        "events",
+        "execution",
+        "inputs",
+        "item",
+        "new",
+        "now",
+        "old",
+        "secrets",
+        "steps",
+    }
     | {"vars"},
 )
 """Every name that some expression may see; loops may name more with `as`."""

@@ -37,6 +37,9 @@ START = frozenset({"event", "inputs", "config", "now"})
 STEP = frozenset({"event", "inputs", "vars", "steps", "context", "config", "secrets", "execution", "now"})
 """In steps and in `output`; `error` where one is handled, `item` (or its other name) and `index` in a loop."""
 
+BATCH = frozenset({"events"})
+"""In steps and `output` of a workflow with `batch`: the events that it has collected, in the order of arrival."""
+
 EVENT_FIELDS = ("id", "type", "source", "data", "subject", "occurred_at")
 EXECUTION_FIELDS = (
     "id",
@@ -57,6 +60,7 @@ _ROWS_ONLY = "only row triggers have old and new; what came is in event.data"
 ELSEWHERE = {
     "context": _STEPS_ONLY,
     "error": "it exists only in catch, on_error and retry.when",
+    "events": "it exists only in steps of workflows with `batch`",
     "execution": _STEPS_ONLY,
     "index": "it exists only in loops",
     "inputs": "they are made from this: read event here",

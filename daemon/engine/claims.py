@@ -36,6 +36,8 @@ class Claimed:
     steps: dict[str, StepRecord] = field(default_factory=dict)
     around: Mapping[str, Any] = field(default_factory=dict)
     """Of a part: the steps of the whole that it sees."""
+    events: list[Mapping[str, Any]] = field(default_factory=list)
+    """All events of a batch, in order."""
 
 
 class Places(Protocol):
@@ -61,6 +63,9 @@ class Claimer:
         self._now = now
         self._wake = asyncio.Event()
         self._due_at: datetime | None = None
+        self._put_off_until: datetime | None = None
+        """When the next execution that was put off by a limit may start, as far as is known."""
+        self._last_tenant = UUID(int=0)
         self._queued = True
         self._task = Background("claimer", self._run)
 
@@ -126,21 +131,33 @@ class Claimer:
 
     async def _claim_all(self) -> None:
         """Claim until there is no place, or nothing left."""
+        await self._pass_due()
         while (free := self._places.free) > 0:
             self._queued = False
             wanted = min(free, MOST)
-            rows = await self._lane.fetch("claim_executions", self._instance.id, wanted)
+            rows = await self._lane.fetch("claim_executions", self._instance.id, wanted, self._last_tenant)
             if rows:
+                self._last_tenant = rows[-1]["tenant_id"]
                 await self._hand_over(rows)
-            if len(rows) < wanted:
+            # Of several tenants one may have used less than its share, and another one have more.
+            if len(rows) < wanted and all(row["tenants"] <= 1 for row in rows):
                 return
         self._queued = True
 
+    async def _pass_due(self) -> None:
+        """Lead what was put off and is due through the rest of its limits; then it can be claimed."""
+        moment = self._put_off_until
+        while moment is not None and moment <= self._now():
+            if (await self._lane.fetch("pass_due", MOST))[0][0] < MOST:
+                break
+
     async def _look_ahead(self) -> None:
         self._due_at = None
-        found = (await self._lane.fetch("next_due"))[0][0]
-        if found is not None:
-            self.due(found)  # unless an earlier moment was told meanwhile
+        found = (await self._lane.fetch("next_due"))[0]
+        self._put_off_until = found["put_off"]
+        for moment in (found["waiting"], found["put_off"]):
+            if moment is not None:
+                self.due(moment)  # unless an earlier moment was told meanwhile
 
     async def _hand_over(self, rows: Sequence[Record]) -> None:
         tenants = [row["tenant_id"] for row in rows]
@@ -151,9 +168,10 @@ class Claimer:
         for step in await self._lane.fetch("load_steps", tenants, executions):
             steps.setdefault(step["execution_id"], {})[step["path"]] = _step(step)
         around = await self._around([row for row in rows if row["part"]])
+        batches = await self._batches([row for row in rows if row["is_batch"]])
         for row in rows:
             event, own = by_id.get(row["event_id"], {}), steps.get(row["id"], {})
-            self._places.resume(Claimed(row, event, own, around.get(_siblings(row), {})))
+            self._places.resume(Claimed(row, event, own, around.get(_siblings(row), {}), batches.get(row["id"], [])))
 
     async def _around(self, parts: Sequence[Record]) -> dict[Siblings, dict[str, Any]]:
         """Return what parts see of the steps of their whole; those of one step see the same."""
@@ -168,6 +186,14 @@ class Claimer:
                 StepRecord(step["path"], 0, "", step["status"], output=step["output"], error=step["error"])
             )
         return found
+
+    async def _batches(self, rows: Sequence[Record]) -> dict[UUID, list[Mapping[str, Any]]]:
+        batches: dict[UUID, list[Mapping[str, Any]]] = {}
+        if rows:
+            tenants, ids = [row["tenant_id"] for row in rows], [row["id"] for row in rows]
+            for found in await self._lane.fetch("load_batches", tenants, ids):
+                batches.setdefault(found["execution_id"], []).append(stored_event_view(found))
+        return batches
 
 
 Siblings = tuple[UUID | None, str | None]

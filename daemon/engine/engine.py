@@ -119,7 +119,13 @@ class Engine:
             now=self.clock.now,
         )
         self.services.ingest = self.ingest
-        self.starts = Starts(database, self.ingest, on_queued=self._work_arrived)
+        self.starts = Starts(
+            database,
+            self.ingest,
+            on_queued=self._work_arrived,
+            now=self.clock.now,
+            config=handed["config"],
+        )
         self.services.starts = self.starts
         self.repeats = Repeats(database, self.programs, now=self.clock.now, on_queued=self._work_arrived)
         self.rows = RowCapture(database, self.ingest, lambda: self.registry.generation)

@@ -100,7 +100,9 @@ class Executor:
 
     def reserve(self, most: int) -> int:
         """Take up to `most` free places; return how many."""
-        taken = max(0, min(most, self.free))
+        # What waits for a place in the database came first, or is more urgent: new ones go there too, and the claim
+        # puts all of them in order.
+        taken = 0 if self._signals.backlogged() else max(0, min(most, self.free))
         self._reserved += taken
         return taken
 
@@ -130,6 +132,10 @@ class Executor:
     def queued(self) -> None:
         """Note that executions were stored which wait for a place."""
         self._signals.queued()
+
+    def put_off(self, moment: datetime) -> None:
+        """Note that an execution was stored which may start at a moment."""
+        self._signals.due(moment)
 
     # ------------------------------------------------------------------ beginning
 

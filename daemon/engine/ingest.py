@@ -54,6 +54,10 @@ class Capacity(Protocol):
         """Note that executions were stored which wait for a free place."""
         ...
 
+    def put_off(self, moment: datetime) -> None:
+        """Note that an execution was stored which may start at a moment."""
+        ...
+
     async def room(self, wanted: int, since: float) -> int:
         """Return for how many executions there is room, from 1 to `wanted`; waits for a moment when there is none."""
         ...
@@ -100,6 +104,12 @@ class _Batch:
     refusals: list[tuple[Any, ...]] = field(default_factory=list)
     launches: list[tuple[Match, Start]] = field(default_factory=list)
     claimed: set[UUID] = field(default_factory=set)
+    limited: list[tuple[Match, Start]] = field(default_factory=list)
+    locks: set[tuple[UUID, UUID]] = field(default_factory=set)
+    went_to: dict[UUID, UUID | None] = field(default_factory=dict)
+    """Of starts that made no execution of their own: the one that they joined, None when they were refused."""
+    due_at: datetime | None = None
+    """When the first of those may start that limits have put off."""
     queued: bool = False
     """Whether some executions found no place here."""
 
@@ -107,7 +117,13 @@ class _Batch:
         """Return the parameters of ingest_events.sql."""
         keys = sorted(self.keys)  # in one order everywhere, or two instances with the same keys deadlock
         parents = zip(*sorted(self.parents), strict=True) if self.parents else ((), ())
-        return [self.instance, generation, keys, self.events, *parents, self.executions, self.refusals]
+        locks = zip(*sorted(self.locks), strict=True) if self.locks else ((), ())
+        return [self.instance, generation, keys, self.events, *parents, self.executions, self.refusals, *locks]
+
+    def receipt(self, match: Match) -> Receipt:
+        """Tell a sender which executions its event has started or joined."""
+        ids = [self.went_to.get(start.id, start.id) for part in match.all() for start in part.starts]
+        return Receipt(match.event_id, tuple(ExecutionId(found) for found in ids if found is not None))
 
 
 class Ingest:
@@ -218,7 +234,7 @@ class Ingest:
                 raise
         self._launch(batch, launched)
         return {
-            match.event_id: _receipt(match)
+            match.event_id: batch.receipt(match)
             for match in matches
             if match.event.dedupe_key is None or match.event_id in keyed
         }
@@ -241,11 +257,27 @@ class Ingest:
             if row is not None and row["generation"] is not None:
                 started = set(row["started"])
                 batch.claimed = {start.id for _, start in batch.launches if start.id in started}
+                batch.due_at = row["due_at"]
+                await self._follow_limited(connection, batch, set(row["stored"]))
                 return batch, matches, set(row["keyed"])
             self._capacity.give_back(reserved)
             await self._registry.refresh()
             if self._registry.generation == generation:
                 raise self._instance.fenced(batch.instance)
+
+    async def _follow_limited(self, connection: Connection, batch: _Batch, stored: set[UUID]) -> None:
+        """See what became of starts that are not stored as they were: refused, joined to others, put off or queued."""
+        lost = [(match, start) for match, start in batch.limited if start.id not in stored]
+        if lost:
+            rows = await connection.fetch(
+                sql("find_starts"),
+                [start.workflow.tenant_id for _, start in lost],
+                [start.id for _, start in lost],
+                [match.event_id for match, _ in lost],
+                [start.workflow.id for _, start in lost],
+                [start.trigger_id or match.event.kind for match, start in lost],
+            )
+            batch.went_to = {row["id"]: row["execution_id"] for row in rows}
 
     def _match(self, arrival: Arrival, now: datetime) -> Match:
         if arrival.explicit is not None:
@@ -284,6 +316,9 @@ class Ingest:
                 batch.launches.append((match, start))
             batch.executions.append(_execution_row(start, match, batch.now, gate, claimed=bool(free)))
             batch.parents.add((start.workflow.tenant_id, start.workflow.id))
+            if start.limits is not None:
+                batch.limited.append((match, start))
+                batch.locks.update((start.workflow.tenant_id, lock) for lock in start.limits.locks)
             free -= bool(free)
         for refusal in match.refusals:
             batch.refusals.append((
@@ -297,6 +332,8 @@ class Ingest:
             if start.id in claimed:
                 self._capacity.launch(match, start, batch.now)
         self._capacity.give_back(len(batch.launches) - len(claimed))
+        if batch.due_at is not None:
+            self._capacity.put_off(batch.due_at)
         if batch.queued:
             self._capacity.queued()
 
@@ -344,11 +381,6 @@ class Ingest:
         return Receipt(event_id, tuple(ExecutionId(row["id"]) for row in rows), duplicate=True)
 
 
-def _receipt(match: Match) -> Receipt:
-    executions = tuple(start.id for part in match.all() for start in part.starts)
-    return Receipt(match.event_id, executions)
-
-
 def _execution_row(start: Start, match: Match, now: datetime, gate: UUID | None, *, claimed: bool) -> tuple[Any, ...]:
     workflow, event = start.workflow, match.event
     subject_kind, subject_id = start.subject or (None, None)
@@ -357,5 +389,6 @@ def _execution_row(start: Start, match: Match, now: datetime, gate: UUID | None,
         workflow.tenant_id, start.id, workflow.id, start.version or workflow.version, match.event_id, start.ordinal,
         start.trigger_id, event.kind, "running" if claimed else "pending", start.mode, workflow.priority, deadline,
         event.depth, start.origin_id, start.parent_id, start.parent_path, subject_kind, subject_id, start.encoded,
-        orjson.dumps(start.metadata).decode() if start.metadata else None, gate,
+        orjson.dumps(start.metadata).decode() if start.metadata else None,
+        None if start.limits is None else start.limits.encoded, gate,
     )  # fmt: skip

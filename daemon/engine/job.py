@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -40,6 +40,8 @@ class Job:
     """Of a part of a distributed step: which one, and what it is handed."""
     around: Mapping[str, Any] = field(default_factory=dict)
     """The steps of the whole that a part sees, as expressions see them."""
+    events: Sequence[Mapping[str, Any]] = ()
+    """All events of a batch; else the one is all."""
 
 
 def started_job(match: Match, start: Start, now: datetime) -> Job:
@@ -86,4 +88,5 @@ def claimed_job(claimed: Claimed) -> Job:
         cancelled=row["cancel_requested_at"] is not None,
         part=orjson.loads(row["part"]) if row["part"] else None,
         around=claimed.around,
+        events=claimed.events,
     )

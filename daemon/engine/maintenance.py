@@ -26,6 +26,7 @@ HISTORY = (
     "workflow_logs",
     "workflow_context",
     "waits",
+    "execution_events",
 )
 
 
@@ -55,6 +56,10 @@ class Maintenance:
         made = sum([await self._database.fetchval("create_partitions", table) for table in HISTORY])
         events = await self._in_batches("prune_unmatched_events", floor_of(self._now() - self._retention), BATCH)
         keys = await self._in_batches("prune_event_keys", BATCH)
+        keys += await self._in_batches("prune_limits", BATCH)
+        swept = await self._database.fetchval("sweep_lanes")
+        if swept:
+            log.warning("limits.swept", lanes=swept)
         await self._database.execute("prune_wait_shapes")
         if made or events or keys:
             log.info("maintenance.done", partitions=made, events_pruned=events, keys_pruned=keys)

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from hark.daemon.engine.inputs import InvalidInputsError
+from hark.daemon.engine.limits import Evaluated
 from hark.daemon.engine.payload import encode
 from hark.daemon.engine.registry import ActiveWorkflow, Registry, Subscription
 from hark.daemon.store.ids import driver_id
@@ -45,6 +46,7 @@ class Start:
     origin_id: ExecutionId | None = None
     parent_id: UUID | None = None
     parent_path: str | None = None
+    limits: Evaluated | None = None
     version: int | None = None
     """Another version than the published one."""
 
@@ -171,12 +173,24 @@ class Matcher:
             subject = _subject(subscription, scope) or event.subject
         except (ExpressionError, InvalidInputsError, UnprocessableError) as error:
             return refuse("inputs_invalid", str(error))
-        for condition in workflow.conditions:
-            failed = _fault(condition, {**scope, "inputs": inputs})
-            if failed is not None:
-                return refuse("condition_false", failed)
         identifier = driver_id(execution_id(match.event_id, workflow.id))
-        return Start(identifier, workflow, trigger_id, inputs, encoded, subject)
+        start = Start(identifier, workflow, trigger_id, inputs, encoded, subject)
+        return _refused(start, subscription, {**scope, "inputs": inputs}) or start
+
+
+def _refused(start: Start, subscription: Subscription, scope: Mapping[str, Any]) -> Refusal | None:
+    """Ask the workflow's conditions, and give the start its limits; return what is to be on record if it is refused."""
+    workflow, trigger_id = subscription.workflow, subscription.active.id
+    for condition in workflow.conditions:
+        failed = _fault(condition, scope)
+        if failed is not None:
+            return Refusal(workflow.id, trigger_id, "condition_false", failed)
+    if workflow.limits is not None:
+        try:
+            start.limits = workflow.limits.evaluate(scope, getattr(subscription.active.config, "overlap", None))
+        except ExpressionError as error:
+            return Refusal(workflow.id, trigger_id, "expression_error", str(error))
+    return None
 
 
 _NOT_MINE = frozenset({"not_concerned", "when_false"})

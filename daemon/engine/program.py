@@ -305,7 +305,7 @@ class Compiler:
 
     def compile(self, workflow: Workflow, *, tenant_id: UUID, workflow_id: UUID, version: int) -> Program:
         """Compile a definition."""
-        self._names = scopes.STEP | _LOCALS | frozenset(_loop_names(workflow.steps))
+        self._names = scopes.STEP | scopes.BATCH | _LOCALS | frozenset(_loop_names(workflow.steps))
         self._roots = set()
         self._asked, self._reads_links = [], False
         output = self._template(workflow.output) if workflow.output is not None else None

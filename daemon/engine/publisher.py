@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -14,7 +14,6 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
-from hark.daemon.engine.not_yet import not_run_yet
 from hark.daemon.engine.registry import build_config
 from hark.daemon.store.database import Connection, Database, Record, sql
 from hark.workflows.catalogue import ActiveTrigger, Catalogue
@@ -223,7 +222,7 @@ class Publisher:
     ) -> Applied:
         workflow, row = draft.workflow, draft.existing
         status = draft.status
-        warnings = (*draft.loaded.warnings, *(_not_yet(draft.loaded)))
+        warnings = tuple(draft.loaded.warnings)
         if row is not None and draft.unchanged:
             return Applied(workflow.id, draft.id, "unchanged", row["latest_version"], status, warnings)
         same = row is not None and row["content_hash"] == draft.hash
@@ -306,11 +305,6 @@ class Publisher:
                 raise NotFoundError(f"there is no workflow {slug!r}")
             raise ConflictError(f"workflow {slug!r} is {rows[0]['status']}, not active")
         await self._refresh()
-
-
-def _not_yet(loaded: Loaded) -> list[Problem]:
-    found = [loaded.problem(path, message) for path, message in not_run_yet(loaded.workflow)]
-    return [replace(problem, severity="warning") for problem in found]
 
 
 class _RolledBack(Exception):  # noqa: N818 - no error: how a dry run leaves its transaction

@@ -14,6 +14,7 @@ import structlog
 from pydantic import ValidationError
 
 from hark.daemon.engine.inputs import InputRules
+from hark.daemon.engine.limits import Limits, limits_of
 from hark.daemon.engine.route_index import RouteIndex
 from hark.daemon.engine.slices import in_slices
 from hark.daemon.store.database import Database, Record
@@ -40,6 +41,7 @@ class ActiveWorkflow:
     inputs: InputRules
     priority: int
     timeout: timedelta | None
+    limits: Limits | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -272,6 +274,7 @@ def workflow_of(row: Record, slug: str, head: Mapping[str, Any]) -> ActiveWorkfl
         inputs=InputRules(head.get("inputs") or {}),
         priority=head.get("priority", 0),
         timeout=parse_duration(head["timeout"]) if head.get("timeout") is not None else None,
+        limits=limits_of(row["tenant_id"], row["workflow_id"], head),
     )
 
 

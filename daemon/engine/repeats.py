@@ -181,6 +181,7 @@ class Repeats:
                 )  # fmt: skip
                 if taken is None:
                     continue
+                await connection.execute(sql("copy_batch"), tenant_id, origin["id"], made)
                 await carry(connection, made)
                 await self._note(connection, tenant_id, following, made)
             self._on_queued()

@@ -229,6 +229,7 @@ class Run:
         return {
             **names,
             "event": job.event,
+            "events": job.events or [job.event],
             "inputs": job.inputs,
             "vars": self.vars,
             "steps": dict(self.known_steps("")),

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
 
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.inputs import InvalidInputsError
-from hark.daemon.engine.matcher import Start
+from hark.daemon.engine.limits import Evaluated
+from hark.daemon.engine.matcher import Start, event_view
 from hark.daemon.engine.payload import encode
 from hark.daemon.engine.registry import ActiveWorkflow, workflow_of
 from hark.daemon.store.database import Database
 from hark.workflows.catalogue import NewEvent, Receipt
-from hark.workflows.errors import ActionError, ConflictError, NotFoundError, RequestError, UnprocessableError
-from hark.workflows.ids import EventId, ExecutionId, TenantId, execution_id
+from hark.workflows.errors import (
+    ActionError,
+    ConflictError,
+    ExpressionError,
+    NotFoundError,
+    RequestError,
+    UnprocessableError,
+)
+from hark.workflows.ids import EventId, ExecutionId, TenantId, execution_id, new_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +49,20 @@ class Caller:
 class Starts:
     """Makes executions on request."""
 
-    def __init__(self, database: Database, ingest: Ingest, *, on_queued: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        ingest: Ingest,
+        *,
+        on_queued: Callable[[], None],
+        now: Callable[[], datetime],
+        config: Mapping[str, Any],
+    ) -> None:
         self._database = database
         self._ingest = ingest
         self.on_queued = on_queued
+        self._now = now
+        self._config = config
 
     async def start(
         self,
@@ -63,10 +82,6 @@ class Starts:
         """
         workflow, applied, encoded = await self._accepted(tenant_id, slug, inputs)
 
-        def explicit(event_id: EventId) -> Start:
-            identifier = execution_id(event_id, workflow.id)
-            return Start(identifier, workflow, None, applied, encoded, None, mode=mode, metadata=metadata)
-
         event = NewEvent(
             tenant_id=tenant_id,
             kind="manual",
@@ -76,6 +91,14 @@ class Starts:
             data=dict(inputs),
             dedupe_key=key,
         )
+        limits = self._limits(workflow, event, applied)
+
+        def explicit(event_id: EventId) -> Start:
+            identifier = execution_id(event_id, workflow.id)
+            start = Start(identifier, workflow, None, applied, encoded, None, mode=mode, metadata=metadata)
+            start.limits = limits
+            return start
+
         return await self._ingest.take(event, explicit=explicit)
 
     async def call(
@@ -90,6 +113,7 @@ class Starts:
 
         def explicit(event_id: EventId) -> Start:
             start = Start(execution_id(event_id, workflow.id), workflow, None, applied, encoded, None, mode=mode)
+            start.limits = limits
             if not caller.detach:
                 start.parent_id, start.parent_path = caller.execution_id, caller.path
             return start
@@ -106,7 +130,17 @@ class Starts:
             depth=caller.depth,
             caused_by=caller.execution_id,
         )
-        return (await self._ingest.take(event, explicit=explicit)).executions[0]
+        limits = self._limits_of_call(workflow, event, applied)
+        found = (await self._ingest.take(event, explicit=explicit)).executions
+        if not found:
+            raise ActionError(f"call {slug}: it is under way already", error_class="call_refused", retryable=True)
+        return found[0]
+
+    def _limits_of_call(self, workflow: ActiveWorkflow, event: NewEvent, inputs: Mapping[str, Any]) -> Evaluated | None:
+        try:
+            return self._limits(workflow, event, inputs, only_waits=True)
+        except UnprocessableError as error:
+            raise ActionError(f"call {workflow.slug}: {error}", error_class="call_refused", retryable=False) from error
 
     async def _accepted(
         self, tenant_id: TenantId, slug: str, inputs: Mapping[str, Any]
@@ -124,3 +158,17 @@ class Starts:
         except InvalidInputsError as error:
             raise UnprocessableError(str(error)) from error
         return workflow, applied, encode(applied, "the inputs")
+
+    def _limits(
+        self, workflow: ActiveWorkflow, event: NewEvent, inputs: Mapping[str, Any], *, only_waits: bool = False
+    ) -> Evaluated | None:
+        """Evaluate the keys of a start; `event.id` is not known to them here. Raises UnprocessableError."""
+        if workflow.limits is None:
+            return None
+        now = self._now()
+        view = event_view(event, EventId(new_id(now)), now)
+        try:
+            scope = {"config": self._config, "event": view, "inputs": inputs, "now": now}
+            return workflow.limits.evaluate(scope, only_waits=only_waits)
+        except ExpressionError as error:
+            raise UnprocessableError(f"the workflow cannot be started with these inputs: {error}") from error

@@ -143,9 +143,3 @@ async def test_versions_never_change(hark: EngineUnderTest) -> None:
     await hark.apply(PLAIN)
     with pytest.raises(Exception, match="never changes"):
         await hark.database.pool.execute("UPDATE hark.workflow_versions SET definition = '{}'")
-
-
-async def test_what_this_version_does_not_run_is_said_when_it_is_applied(hark: EngineUnderTest) -> None:
-    [applied] = await hark.apply("id: w\nname: W\noverlap: skip\nsteps: [{id: ask, approve: {message: really?}}]\n")
-    assert [problem.path for problem in applied.warnings] == [("overlap",)]
-    assert all(problem.place for problem in applied.warnings)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hark.workflows.catalogue import Catalogue
 from hark.workflows.definition import Workflow
-from hark.workflows.scopes import START, STEP
+from hark.workflows.scopes import BATCH, START, STEP
 from hark.workflows.validation.expressions import check_condition, check_expression, check_template
 from hark.workflows.validation.findings import Findings
 from hark.workflows.validation.names import Known, Scope
@@ -51,10 +51,15 @@ def _check_meaning(raw: Mapping[str, Any], outline: Outline, catalogue: Catalogu
         check_needs(block, outline.by_id, findings)
     check_triggers(raw.get("triggers"), known, catalogue, findings)
     event = started(raw.get("triggers"), catalogue)
+    if raw.get("debounce") is not None and raw.get("batch") is not None:
+        findings.error(
+            ("batch",), "`debounce` and `batch` exclude each other", "one waits for quiet, the other collects"
+        )
     if "batch" in raw:
         event = Started(event.roots)
     _check_start(raw, known, event, findings)
-    scope = Scope(known, STEP | event.roots, data=event.data)
+    collected = BATCH if raw.get("batch") is not None else frozenset()
+    scope = Scope(known, STEP | event.roots | collected, data=event.data)
     checker = StepChecker(catalogue, findings, outline.blocks)
     checker.check(outline.main, scope)
     checker.check(outline.on_error, scope)

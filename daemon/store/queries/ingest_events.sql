@@ -1,7 +1,7 @@
 -- Stores events, what they started, and why others did not start; one transaction, for all arrivals of a flush.
 -- $1 instance, $2 generation of the registry that they were matched against: both must still hold, or nothing is stored.
 WITH licence AS MATERIALIZED (
-    SELECT r.generation
+    SELECT r.generation, hark.lock_lanes($9::uuid[], $10::uuid[])
     FROM hark.instances AS i CROSS JOIN hark.registry AS r
     WHERE i.id = $1 AND r.generation = $2
     FOR KEY SHARE OF i
@@ -29,16 +29,17 @@ WITH licence AS MATERIALIZED (
 ), started AS (
     INSERT INTO hark.workflow_executions (tenant_id, id, workflow_id, version, event_id, ordinal, trigger_id,
                                           trigger_type, status, mode, priority, instance_id, claims, deadline_at, depth,
-                                          origin_id, parent_id, parent_path, subject_kind, subject_id, inputs, metadata, started_at)
+                                          origin_id, parent_id, parent_path, subject_kind, subject_id, inputs, metadata, limits,
+                                          started_at)
     SELECT u.tenant_id, u.id, u.workflow_id, u.version, u.event_id, u.ordinal, u.trigger_id, u.trigger_type, u.status,
            u.mode, u.priority, CASE u.status WHEN 'running' THEN $1 END, CASE u.status WHEN 'running' THEN 1 ELSE 0 END,
            u.deadline_at, u.depth, u.origin_id, u.parent_id, u.parent_path, u.subject_kind, u.subject_id, u.inputs::jsonb,
-           u.metadata::jsonb, CASE u.status WHEN 'running' THEN now() END
+           u.metadata::jsonb, u.limits::jsonb, CASE u.status WHEN 'running' THEN now() END
     FROM licence, unnest($7::hark.arrived_execution[]) AS u
     JOIN parents AS p ON p.tenant_id = u.tenant_id AND p.id = u.workflow_id
     WHERE u.gate IS NULL OR u.gate IN (SELECT event_id FROM keys)
     ON CONFLICT (tenant_id, id) DO NOTHING
-    RETURNING id
+    RETURNING id, status, due_at
 ), decided AS (
     INSERT INTO hark.event_decisions (tenant_id, event_id, workflow_id, trigger_id, reason, detail)
     SELECT u.tenant_id, u.event_id, u.workflow_id, u.trigger_id, u.reason, u.detail
@@ -48,5 +49,6 @@ WITH licence AS MATERIALIZED (
 )
 SELECT (SELECT generation FROM licence) AS generation,
        ARRAY(SELECT event_id FROM keys) AS keyed,
-       ARRAY(SELECT id FROM started) AS started,
+       ARRAY(SELECT id FROM started WHERE status = 'running') AS started,
+       ARRAY(SELECT id FROM started) AS stored, (SELECT min(due_at) FROM started) AS due_at,
        CASE WHEN EXISTS (SELECT FROM licence) THEN hark.wake_waits($4::hark.arrived_event[]) END AS woken

@@ -2,7 +2,7 @@
 -- $1 instance: its row is the licence to write; without it nothing is written. No joins of two row sets here: the
 -- connection runs with hash and merge joins off, so that the plan stays good on empty and on large tables alike.
 WITH licence AS MATERIALIZED (
-    SELECT i.id FROM hark.instances AS i WHERE i.id = $1 FOR KEY SHARE
+    SELECT i.id, hark.lock_lanes_of($3::hark.progress_change[]) FROM hark.instances AS i WHERE i.id = $1 FOR KEY SHARE
 ), steps AS (
     INSERT INTO hark.workflow_steps AS s (tenant_id, execution_id, path, seq, verb, action_type, status, attempt, input,
                                           output, error, due_at, started_at, completed_at)

@@ -1,0 +1,383 @@
+"""Limits: how many executions run at once, how often they start, and what becomes of the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from hark.daemon.engine.maintenance import Maintenance
+from hark.daemon.store.database import sql
+from hark.workflows.errors import UnprocessableError
+from hark.workflows.ids import DEFAULT_TENANT
+from tests.support.engine import EngineUnderTest, Probe, running_engine
+
+HOLD = "steps: [{id: work, action: probe, config: {hold: true}}]"
+COUNTED = "steps: [{id: work, action: probe, config: {say: '${{ event.data.who }}'}}]"
+QUICK = "steps: [{id: work, action: probe, config: {say: done}}]"
+
+
+def workflow(limits: str, steps: str = HOLD) -> str:
+    """Return a workflow `limited` that `go` starts."""
+    return f"id: limited\nname: Limited\ntriggers: [{{type: event, event: go}}]\n{limits}\n{steps}\n"
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[EngineUnderTest]:
+    async with running_engine(database_url) as running:
+        yield running
+
+
+async def statuses(engine: EngineUnderTest) -> list[str]:
+    """Return the status of all executions, oldest first."""
+    rows = await engine.database.pool.fetch("SELECT status FROM hark.workflow_executions ORDER BY id")
+    return [row["status"] for row in rows]
+
+
+async def decisions(engine: EngineUnderTest) -> list[tuple[str, str]]:
+    """Return all refusals with their details."""
+    rows = await engine.database.pool.fetch("SELECT reason, detail FROM hark.event_decisions ORDER BY event_id")
+    return [(row["reason"], row["detail"]) for row in rows]
+
+
+async def remains(engine: EngineUnderTest) -> tuple[int, int]:
+    """Return how many lanes and slots there are."""
+    pool = engine.database.pool
+    return (
+        await pool.fetchval("SELECT count(*) FROM hark.lanes"),
+        await pool.fetchval("SELECT count(*) FROM hark.slots"),
+    )
+
+
+async def start(engine: EngineUnderTest, data: Any = None) -> UUID:
+    """Publish `go` and return the one execution that it started or joined."""
+    receipt = await engine.emit("go", data)
+    assert len(receipt.executions) == 1, receipt
+    return UUID(str(receipt.executions[0]))
+
+
+async def let_go(engine: EngineUnderTest) -> None:
+    """End what runs, and hold what comes."""
+    engine.probe.release.set()
+    await asyncio.sleep(0)
+    engine.probe.release.clear()
+
+
+# ---- overlap and concurrency
+
+
+async def test_what_queues_starts_in_order_as_soon_as_a_slot_is_free(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("overlap: queue"))
+    ids = [await start(engine) for _ in range(3)]
+    await engine.until(lambda: len(engine.probe.calls) == 1)
+    assert await statuses(engine) == ["running", "pending", "pending"]
+    for number, identifier in enumerate(ids):
+        await engine.until(lambda number=number: len(engine.probe.calls) == number + 1)
+        await let_go(engine)
+        assert (await engine.ended(identifier, 2))["status"] == "completed"
+    assert await remains(engine) == (0, 0)
+
+
+async def test_a_start_that_overlaps_is_skipped_on_record(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("overlap: skip\nmax_running: 2"))
+    await start(engine)
+    await start(engine)
+    receipt = await engine.emit("go")
+    assert receipt.executions == ()
+    assert await statuses(engine) == ["running", "running"]
+    assert [reason for reason, _ in await decisions(engine)] == ["overlap"]
+
+
+async def test_restart_cancels_what_runs_and_supersedes_what_queues(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("overlap: restart"))
+    first = await start(engine)
+    await engine.until(lambda: len(engine.probe.calls) == 1)
+    last = [await start(engine) for _ in range(3)][-1]
+    assert (await engine.ended(first))["status"] == "cancelled"
+    await engine.until(lambda: len(engine.probe.calls) >= 2)
+    engine.probe.release.set()
+    assert (await engine.ended(last))["status"] == "completed"
+    assert (await statuses(engine))[-1] == "completed"
+    assert set((await statuses(engine))[:-1]) <= {"cancelled", "skipped"}
+    assert await remains(engine) == (0, 0)
+
+
+async def test_a_cron_triggers_own_overlap_sees_what_other_triggers_started(engine: EngineUnderTest) -> None:
+    await engine.apply(
+        "id: limited\nname: Limited\ntriggers: [{type: event, event: go},"
+        " {type: cron, cron: '* * * * * *', overlap: skip}]\n" + HOLD
+    )
+    await start(engine)
+    await engine.until(lambda: _reasons(engine, "overlap"))
+    assert set(await statuses(engine)) == {"running"}
+
+
+async def _reasons(engine: EngineUnderTest, reason: str) -> bool:
+    return reason in {found for found, _ in await decisions(engine)}
+
+
+async def test_keys_have_lanes_of_their_own_and_priority_goes_first(engine: EngineUnderTest) -> None:
+    await engine.apply(
+        workflow("concurrency: {key: event.data.who, limit: 1, scope: tenant}")
+        + "---\nid: urgent\nname: Urgent\npriority: 5\ntriggers: [{type: event, event: urgent}]\n"
+        + "concurrency: {key: event.data.who, limit: 1, scope: tenant}\n"
+        + QUICK
+    )
+    await start(engine, {"who": "a"})
+    await start(engine, {"who": "b"})
+    await engine.until(lambda: len(engine.probe.calls) == 2)
+    waiting = await start(engine, {"who": "a"})
+    receipt = await engine.emit("urgent", {"who": "a"})
+    assert (await engine.execution(receipt.executions[0]))["pending_reason"] == "queued"
+    await let_go(engine)
+    urgent = await engine.ended(receipt.executions[0])
+    engine.probe.release.set()
+    assert urgent["completed_at"] < (await engine.ended(waiting))["completed_at"]
+
+
+async def test_a_key_that_cannot_be_evaluated_refuses_the_start_on_record(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("concurrency: {key: event.data.who}"))
+    assert (await engine.emit("go", {})).executions == ()
+    [(reason, detail)] = await decisions(engine)
+    assert reason == "expression_error"
+    assert "concurrency" in detail
+    with pytest.raises(UnprocessableError, match="concurrency"):
+        await engine.engine.start_workflow(DEFAULT_TENANT, "limited", inputs={})
+    assert await statuses(engine) == []
+
+
+async def test_queued_executions_can_be_cancelled_and_deleted(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("overlap: queue"))
+    first, second, third = [await start(engine) for _ in range(3)]
+    assert await engine.engine.cancel(DEFAULT_TENANT, second) == "cancelled"
+    await engine.until(lambda: engine.probe.calls)
+    engine.probe.release.set()
+    assert (await engine.ended(third))["status"] == "completed"
+    assert (await engine.ended(first))["status"] == "completed"
+    engine.probe.release.clear()
+    await start(engine)
+    await start(engine)
+    await engine.database.pool.execute("DELETE FROM hark.workflows WHERE slug = 'limited'")
+    assert await remains(engine) == (0, 0)
+
+
+async def test_a_new_version_changes_the_limit_of_those_that_queue(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("overlap: queue"))
+    for _ in range(3):
+        await start(engine)
+    await engine.apply(workflow("overlap: queue\nmax_running: 3"))
+    await start(engine)
+    await engine.until(lambda: len(engine.probe.calls) == 3)
+    assert await statuses(engine) == ["running", "running", "running", "pending"]
+
+
+async def test_a_timeout_counts_from_the_admission(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("overlap: queue\ntimeout: 700ms"))
+    first, second = await start(engine), await start(engine)
+    assert (await engine.ended(first))["status"] == "timeout"
+    await engine.until(lambda: len(engine.probe.calls) == 2)
+    engine.probe.release.set()
+    assert (await engine.ended(second))["status"] == "completed"
+
+
+async def test_a_retry_queues_like_a_start(engine: EngineUnderTest) -> None:
+    steps = "steps: [{id: work, action: probe, config: {fail: broken}}]"
+    await engine.apply(workflow("concurrency: {key: event.data.who}\nidempotency: {key: event.data.who}", steps))
+    failed = await engine.ended(await start(engine, {"who": "a"}))
+    assert failed["status"] == "failed"
+    again = await engine.ended(await engine.engine.retry(DEFAULT_TENANT, failed["id"]))
+    assert again["status"] == "failed"
+    assert again["held"] == 1
+    assert await remains(engine) == (0, 0)
+
+
+async def test_two_instances_never_run_more_than_the_limit(database_url: str) -> None:
+    probe = _Counting()
+    async with running_engine(database_url, probe=probe) as one, running_engine(database_url, probe=probe) as two:
+        await one.apply(workflow("concurrency: {key: event.data.who, limit: 2}", COUNTED))
+        await two.until(lambda: len(two.engine.registry) == 1)
+        receipts = await asyncio.gather(
+            *((one, two)[n % 2].emit("go", {"who": n % 3}) for n in range(120)),
+        )
+        for receipt in receipts:
+            await one.ended(receipt.executions[0])
+        assert len(probe.calls) == 120
+        assert probe.most == {0: 2, 1: 2, 2: 2}
+        assert await remains(one) == (0, 0)
+
+
+class _Counting(Probe):
+    """A probe that counts, by key, how many executions are in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside: dict[int, int] = {}
+        self.most: dict[int, int] = {}
+
+    async def run(self, config: Any, context: Any) -> Any:
+        key = int(config.say)
+        self.inside[key] = self.inside.get(key, 0) + 1
+        self.most[key] = max(self.most.get(key, 0), self.inside[key])
+        await asyncio.sleep(0.005)
+        self.inside[key] -= 1
+        return await super().run(config, context)
+
+
+async def test_what_queued_is_admitted_after_a_restart(database_url: str) -> None:
+    async with running_engine(database_url) as engine:
+        await engine.apply(workflow("overlap: queue"))
+        first, second = await start(engine), await start(engine)
+        await engine.until(lambda: engine.probe.calls)
+    async with running_engine(database_url) as engine:
+        engine.probe.release.set()
+        assert (await engine.ended(first))["status"] == "completed"
+        assert (await engine.ended(second))["status"] == "completed"
+
+
+# ---- throttle, rate_limit, idempotency, debounce, batch
+
+
+async def test_throttle_puts_off_and_rate_limit_refuses(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("throttle: {limit: 2, per: 600ms}", QUICK))
+    ended = [await engine.ended(await start(engine)) for _ in range(5)]
+    begun = [one["started_at"].timestamp() for one in ended]
+    assert begun[2] - begun[0] >= 0.59
+    assert begun[4] - begun[2] >= 0.55
+    assert begun[4] - begun[0] < 4
+    await engine.apply(workflow("rate_limit: {limit: 2, per: 1h, key: event.data.who}", QUICK))
+    counts = [len((await engine.emit("go", {"who": who})).executions) for who in "aaabb"]
+    assert counts == [1, 1, 0, 1, 1]
+    [(reason, detail)] = await decisions(engine)
+    assert reason == "rate_limited"
+    assert "the next may be at" in detail
+
+
+async def test_a_key_starts_once_within_its_time(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("idempotency: {key: event.data.order, ttl: 1h}", QUICK))
+    first = await start(engine, {"order": 7})
+    assert (await engine.emit("go", {"order": 7})).executions == ()
+    await start(engine, {"order": "7"})
+    assert await decisions(engine) == [("idempotent", f"the key 7 has started execution {first}")]
+    await engine.database.pool.execute("UPDATE hark.start_keys SET expires_at = now() - interval '1 s'")
+    await start(engine, {"order": 7})
+
+
+async def test_what_overlap_refuses_has_not_used_its_key(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("overlap: skip\nidempotency: {key: event.data.order}"))
+    await start(engine, {"order": 1})
+    assert (await engine.emit("go", {"order": 2})).executions == ()
+    await engine.until(lambda: engine.probe.calls)
+    engine.probe.release.set()
+    await engine.until(lambda: _all_ended(engine))
+    await start(engine, {"order": 2})
+
+
+async def _all_ended(engine: EngineUnderTest) -> bool:
+    return set(await statuses(engine)) == {"completed"}
+
+
+async def test_debounce_runs_the_newest_event_once_it_is_quiet(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("debounce: {period: 300ms, key: event.data.who}", QUICK))
+    ids = [await start(engine, {"who": "a", "n": n}) for n in range(3)]
+    other = await start(engine, {"who": "b"})
+    last = await engine.ended(ids[-1])
+    assert last["status"] == "completed"
+    assert (await engine.ended(other))["status"] == "completed"
+    for identifier in ids[:-1]:
+        earlier = await engine.execution(identifier)
+        assert (earlier["status"], earlier["error"]["class"]) == ("skipped", "superseded")
+    assert len(engine.probe.calls) == 2
+
+
+async def test_debounce_waits_no_longer_than_its_timeout(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("debounce: {period: 30s, timeout: 400ms}", QUICK))
+    await start(engine)
+    last = await start(engine)
+    assert (await engine.ended(last, 10))["status"] == "completed"
+
+
+async def test_a_batch_collects_until_it_is_full_or_its_time_is_over(engine: EngineUnderTest) -> None:
+    await engine.apply(
+        workflow(
+            "batch: {max_size: 3, timeout: 700ms}",
+            "steps: [{id: work, action: probe, config: {say: '${{ events.map(e, e.data.n) }}'}}]",
+        )
+    )
+    receipts = [await engine.emit("go", {"n": n}) for n in range(4)]
+    full, rest = receipts[0].executions[0], receipts[3].executions[0]
+    assert [receipt.executions for receipt in receipts[:3]] == [(full,)] * 3
+    assert rest != full
+    assert (await engine.ended(full))["steps"]["work"]["output"] == [0, 1, 2]
+    assert (await engine.ended(rest))["steps"]["work"]["output"] == [3]
+    assert [reason for reason, _ in await decisions(engine)] == ["batched", "batched"]
+
+
+# ---- order among tenants, and care
+
+
+async def test_a_tenant_with_many_executions_does_not_keep_back_another_ones_first(database_url: str) -> None:
+    async with running_engine(database_url, max_running=2) as engine:
+        await engine.apply(workflow("", HOLD))
+        for _ in range(2):
+            await start(engine)
+        await engine.until(lambda: len(engine.probe.calls) == 2)
+        pool = engine.database.pool
+        many, few = UUID(int=1 << 64), UUID(int=2 << 64)
+        for tenant, number in ((many, 500), (few, 1)):
+            await pool.execute(_PLANT, tenant, number)
+        row = await pool.fetch(
+            sql("claim_executions"),
+            engine.engine.instance.id,
+            4,
+            UUID(int=0),
+        )
+        assert [found["tenant_id"] for found in row].count(few) == 1
+        assert len(row) == 3
+
+
+_PLANT = """
+    INSERT INTO hark.workflow_executions (tenant_id, id, workflow_id, version, event_id, trigger_type, status)
+    SELECT $1, hark.new_id(), hark.new_id(), 1, hark.new_id(), 'manual', 'pending' FROM generate_series(1, $2)
+"""
+
+
+async def test_new_events_do_not_overtake_what_waits_for_a_place(database_url: str) -> None:
+    async with running_engine(database_url, max_running=1) as engine:
+        await engine.apply(workflow("", HOLD))
+        await start(engine)
+        waiting = [await start(engine) for _ in range(3)]
+        engine.probe.release.set()
+        waiting.append(await start(engine))
+        begun = [(await engine.ended(identifier))["started_at"] for identifier in waiting]
+        assert begun == sorted(begun)
+
+
+async def test_what_is_wrong_with_lanes_is_swept(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("overlap: queue"))
+    await start(engine)
+    waiting = await start(engine)
+    pool = engine.database.pool
+    await pool.execute("UPDATE hark.lanes SET taken = 5")
+    await engine.until(lambda: engine.probe.calls)
+    engine.probe.release.set()
+    await engine.until(lambda: _is(engine, ["completed", "pending"]))
+    await pool.execute(
+        "INSERT INTO hark.slots (tenant_id, execution_id, lane_id) SELECT tenant_id, hark.new_id(), id FROM hark.lanes"
+    )
+    maintenance: Maintenance = engine.engine.maintenance
+    await maintenance.once()
+    assert (await engine.ended(waiting))["status"] == "completed"
+    assert await remains(engine) == (0, 0)
+
+
+async def _is(engine: EngineUnderTest, wanted: list[str]) -> bool:
+    return await statuses(engine) == wanted
+
+
+async def test_executions_without_limits_have_none_on_record(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("", QUICK))
+    found = await engine.ended(await start(engine))
+    assert (found["limits"], found["lanes"], found["gate"]) == (None, None, 0)
