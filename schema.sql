@@ -418,6 +418,17 @@ COMMENT ON COLUMN event_waits.scanned_until IS 'Up to when stored events were lo
 CREATE INDEX event_waits_by_key ON event_waits (tenant_id, route, key_path, key);
 COMMENT ON INDEX event_waits_by_key IS 'wake_waits: who waits for an event';
 
+CREATE TABLE event_hits (
+    tenant_id     uuid NOT NULL,
+    execution_id  uuid NOT NULL,
+    path          text NOT NULL,
+    event_id      uuid NOT NULL,
+    PRIMARY KEY (tenant_id, execution_id, path, event_id)
+);
+COMMENT ON TABLE event_hits IS
+    'Events that have the key of a wait: what a step that was woken looks at first. Without them each would go through all '
+    'events of the last minute. No foreign key: it would lock the wait against the step that ends it.';
+
 CREATE TABLE wait_shapes (
     tenant_id  uuid NOT NULL,
     route      text NOT NULL,
@@ -614,6 +625,7 @@ CREATE FUNCTION leave_nothing_open() RETURNS trigger LANGUAGE plpgsql SET search
 BEGIN
     PERFORM cancel_children(NEW.tenant_id, NEW.id);
     DELETE FROM event_waits AS w WHERE w.tenant_id = NEW.tenant_id AND w.execution_id = NEW.id;
+    DELETE FROM event_hits AS h WHERE h.tenant_id = NEW.tenant_id AND h.execution_id = NEW.id;
     RETURN NULL;
 END $$;
 -- One that completes has waited for all of it; its steps have cleared up behind them.
@@ -664,14 +676,20 @@ BEGIN
         -- Apart, for the index to be asked for four plain values: with the expression in the join it is asked for three,
         -- and what waits for a route is gone through for every event.
         WITH keys AS MATERIALIZED (
-            SELECT DISTINCT u.tenant_id, u.route, s.key_path, wait_key(u.data::jsonb, s.key_path) AS key
+            SELECT u.tenant_id, u.route, u.id, s.key_path, wait_key(u.data::jsonb, s.key_path) AS key
             FROM unnest(arrived) AS u
             JOIN wait_shapes AS s ON s.tenant_id = u.tenant_id AND s.route = u.route
+        ), waiting AS MATERIALIZED (
+            SELECT w.tenant_id, w.execution_id, w.path, k.key_path, k.id
+            FROM keys AS k
+            JOIN event_waits AS w
+                ON w.tenant_id = k.tenant_id AND w.route = k.route AND w.key_path = k.key_path AND w.key = k.key
+        ), hits AS (
+            INSERT INTO event_hits (tenant_id, execution_id, path, event_id)
+            SELECT h.tenant_id, h.execution_id, h.path, h.id FROM waiting AS h WHERE h.key_path <> '{}'
+            ON CONFLICT DO NOTHING
         )
-        SELECT w.tenant_id, array_agg(DISTINCT w.execution_id) AS ids
-        FROM keys AS k
-        JOIN event_waits AS w ON w.tenant_id = k.tenant_id AND w.route = k.route AND w.key_path = k.key_path AND w.key = k.key
-        GROUP BY w.tenant_id
+        SELECT h.tenant_id, array_agg(DISTINCT h.execution_id) AS ids FROM waiting AS h GROUP BY h.tenant_id
     LOOP
         PERFORM wake_executions(found.tenant_id, found.ids);
     END LOOP;
@@ -1769,6 +1787,7 @@ BEGIN ATOMIC
     DELETE FROM execution_events WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM waits WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM event_waits WHERE tenant_id = tenant AND execution_id = ANY (ids);
+    DELETE FROM event_hits WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM workflow_executions WHERE tenant_id = tenant AND id = ANY (ids);
 END;
 COMMENT ON FUNCTION erase_executions IS 'Deletes executions with everything that belongs to them.';

@@ -31,8 +31,9 @@ Key = tuple[tuple[str, ...], str]
 LOOKS_S = (0.25, 35.0)
 """When it looks again by itself, after it began: an event that was being stored meanwhile did not see that it waits. No
 statement takes longer than the second."""
-IN_FLIGHT = timedelta(seconds=60)
-"""An event may become visible so long after the time in its id."""
+IN_FLIGHT = timedelta(seconds=75)
+"""How far behind the last look a scan goes back: an event may become visible 30 s after the time in its id, and the
+last look that was a scan may be 35 s older."""
 _STEADY = frozenset({"inputs", "steps", "execution", "item", "index"})
 """What does not change while a step waits, unlike variables and the context."""
 _LONGEST_KEY = 500
@@ -117,7 +118,7 @@ class _Search:
         scanned = await run.services.scanned_until(run, self.begun.path) if resumed else None
         while True:
             news, now = run.parking.news, run.now()
-            event = await self._scan(scanned)
+            event = await self._look(scanned, now)
             if event is not None or (due_at is not None and due_at <= now):
                 return event
             scanned = now
@@ -128,10 +129,24 @@ class _Search:
                 return suspended
 
     def _next_look(self, now: datetime) -> datetime | None:
-        began = self.begun.started_at or now
-        looks = [began + timedelta(seconds=after) for after in LOOKS_S]
-        coming = [look for look in looks if look > now]
+        coming = [look for look in self._looks() if look > now]
         return min([*coming, *([self.begun.due_at] if self.begun.due_at else [])], default=None)
+
+    async def _look(self, scanned: datetime | None, now: datetime) -> dict[str, Any] | None:
+        """Return the event, from what is known to have the key, else from all that is stored where that may be more."""
+        if scanned is None or not self.awaited.key[0]:
+            return await self._scan(scanned)
+        hits = await self.run.services.event_hits(self.run, self.begun.path)
+        for event in hits:
+            if self._fits(event):
+                return event
+        due = any(scanned < look <= now for look in self._looks())
+        return await self._scan(scanned) if due or len(hits) == BATCH else None
+
+    def _looks(self) -> list[datetime]:
+        """Return when everything stored is looked through, whatever wakes the step."""
+        began = self.begun.started_at or self.awaited.since
+        return [began + timedelta(seconds=after) for after in LOOKS_S]
 
     async def _scan(self, scanned: datetime | None) -> dict[str, Any] | None:
         """Return the oldest stored event that fits."""

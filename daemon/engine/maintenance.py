@@ -61,6 +61,7 @@ class Maintenance:
         if swept:
             log.warning("limits.swept", lanes=swept)
         await self._database.execute("prune_wait_shapes")
+        await self._database.execute("prune_event_hits")
         if made or events or keys:
             log.info("maintenance.done", partitions=made, events_pruned=events, keys_pruned=keys)
 

@@ -103,6 +103,10 @@ class Services(Protocol):
         """Return stored events of a route from an id on, oldest first, as expressions see them: a batch."""
         ...
 
+    async def event_hits(self, run: Run, path: str) -> list[dict[str, Any]]:
+        """Return the events that were found to have the key of a step's wait, oldest first; waits for the database."""
+        ...
+
     async def call(
         self, run: Run, path: str, attempt: int, slug: str, inputs: Mapping[str, Any], *, detach: bool
     ) -> ExecutionId:

@@ -174,6 +174,10 @@ class EngineServices:
         rows = await self.looks.events(AwaitedEvent(run.tenant_id, route, first, [*key[0]], key[1]))
         return [stored_event_view(row) for row in rows]
 
+    async def event_hits(self, run: Run, path: str) -> list[dict[str, Any]]:
+        """Return the events that were found to have the key of a step's wait, oldest first."""
+        return [stored_event_view(row) for row in await self.looks.hits(run.tenant_id, run.id, path)]
+
     async def call(
         self, run: Run, path: str, attempt: int, slug: str, inputs: Mapping[str, Any], *, detach: bool
     ) -> ExecutionId:

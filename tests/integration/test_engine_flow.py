@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
+from unittest.mock import AsyncMock
 from uuid import UUID
 
 import pytest
@@ -54,15 +55,21 @@ PAID = """  - id: paid
   - {id: told, set: {sum: "${{ steps.paid.output.data.sum }}"}}"""
 
 
-async def test_an_event_wakes_only_those_whose_key_it_has(hark: EngineUnderTest) -> None:
+async def test_an_event_wakes_only_those_whose_key_it_has(
+    hark: EngineUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await hark.apply(flow(PAID, inputs="{order: {type: integer}}", output='"${{ vars.sum }}"'))
     executions = [(await hark.emit("GO", {"order": order})).executions[0] for order in (1, 2, 3)]
     for execution in executions:
         await waiting(hark, execution)
     claimed = "SELECT count(*) FROM hark.event_waits WHERE scanned_until IS NOT NULL"
     assert await hark.database.pool.fetchval(claimed) == 3
+    scans = AsyncMock(side_effect=hark.engine.services.scan_events)
+    monkeypatch.setattr(hark.engine.services, "scan_events", scans)
     await hark.emit("PAID", {"order": 2.0, "sum": 7})
     done = await hark.ended(executions[1])
+    assert not scans.called, "it was told which event to look at"
+    assert await hark.database.pool.fetchval("SELECT count(*) FROM hark.event_hits") == 0
     assert (done["status"], done["output"]) == ("completed", 7)
     assert done["steps"]["paid"]["output"]["type"] == "PAID"
     rest = await hark.database.pool.fetch(

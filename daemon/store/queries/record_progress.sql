@@ -55,6 +55,10 @@ WITH licence AS MATERIALIZED (
     SELECT u.tenant_id, u.execution_id, u.path, u.route, u.key_path, u.key, u.scanned_until
     FROM licence, unnest($7::hark.progress_wait[]) AS u
     ON CONFLICT (tenant_id, execution_id, path) DO UPDATE SET scanned_until = excluded.scanned_until
+), hits AS (
+    DELETE FROM hark.event_hits AS h
+    USING licence, unnest($8::hark.progress_waited[]) AS u
+    WHERE h.tenant_id = u.tenant_id AND h.execution_id = u.execution_id AND h.path = u.path
 ), waited AS (
     DELETE FROM hark.event_waits AS w
     USING licence, unnest($8::hark.progress_waited[]) AS u
