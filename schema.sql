@@ -731,9 +731,10 @@ CREATE TYPE progress_note AS (
 COMMENT ON TYPE progress_note IS 'record_progress.sql: entries for the timeline';
 
 CREATE TYPE progress_memory AS (
-    tenant_id uuid, execution_id uuid, key text, value text, path text
+    tenant_id uuid, execution_id uuid, key text, value text, step_execution_id uuid, path text
 );
-COMMENT ON TYPE progress_memory IS 'record_progress.sql: what steps remember';
+COMMENT ON TYPE progress_memory IS
+    'record_progress.sql: what steps remember; a step of a part is on record in the part, and what it remembers in the whole';
 
 -- ---------------------------------------------------------------------------------------------- limits
 

@@ -110,8 +110,11 @@ class Progress:
         self.timeline.append((self.tenant_id, self.execution_id, note_id, kind, path, detail))
 
     def remember(self, whole_id: UUID, key: str, value: str, path: str) -> None:
-        """Set a key of an execution's context; `path` is the step that does, on record in this same piece."""
-        self.context[key] = (self.tenant_id, whole_id, key, value, path)
+        """Set a key of the context of an execution, of which this may be a part.
+
+        `path` is the step that does it, on record in this same piece.
+        """
+        self.context[key] = (self.tenant_id, whole_id, key, value, self.execution_id, path)
 
     def wait(self, path: str, route: str, key: tuple[Sequence[str], str], scanned_until: datetime | None) -> None:
         """Note for which events a step waits, and how far it has looked; `key` is a place in their data, and a text."""
@@ -129,14 +132,15 @@ def _arguments(instance: UUID, parts: Sequence[Progress]) -> list[Any]:
     changes: list[Row] = []
     logs: list[Row] = []
     timeline: list[Row] = []
-    context: list[Row] = []
+    context: dict[tuple[UUID, str], Row] = {}
     waits: list[Row] = []
     waited: list[Row] = []
     for part in _merged(parts):
         steps.extend(record.row(part.tenant_id, part.execution_id) for record in part.steps.values())
         logs.extend(part.logs)
         timeline.extend(part.timeline)
-        context.extend(part.context.values())
+        # Parts of one execution write to one context; one statement may not touch a row twice.
+        context.update(((row[1], key), row) for key, row in part.context.items())
         waits.extend(part.waits.values())
         waited.extend((part.tenant_id, part.execution_id, path) for path in part.waited)
         change = part.change
@@ -145,7 +149,9 @@ def _arguments(instance: UUID, parts: Sequence[Progress]) -> list[Any]:
                 part.tenant_id, part.execution_id, change.status, change.output, change.error, change.due_at,
                 change.pending_reason, change.completed_at,
             ))  # fmt: skip
-    return [instance, steps, changes, logs, timeline, context, waits, waited]
+    # In one order on all instances, so that two flushes wait for each other and do not lock each other out.
+    remembered = [context[key] for key in sorted(context)]
+    return [instance, steps, changes, logs, timeline, remembered, waits, waited]
 
 
 def _merged(parts: Sequence[Progress]) -> Sequence[Progress]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from support.engine import EngineUnderTest, running_engine
 from hark.client import ApiError
 from hark.daemon.engine import instance as instance_module
 from hark.daemon.engine.records import Progress, Recorder, StepRecord
-from hark.workflows.ids import DEFAULT_TENANT
+from hark.workflows.ids import DEFAULT_TENANT, derived_id
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ async def test_a_flush_that_is_written_twice_does_not_undo_what_came_in_between(
         made = Progress(DEFAULT_TENANT, identifier, services.licence)
         now = services.now()
         made.steps["a"] = StepRecord("a", 7, "remember", "completed", started_at=now, completed_at=now)
-        made.remember("k", "1", "a")
+        made.remember(identifier, "k", "1", "a")
         return made
 
     await recorder.submit(progress())
@@ -181,6 +182,49 @@ async def test_what_is_remembered_is_on_record_with_its_step_or_not_at_all(
     assert (done["status"], done["output"]) == ("completed", 3)
     assert [step for step, _, _ in hark.probe.calls] == ["hold", "hold"]
     assert await remembered(hark, identifier) == {"n": (3, "step:c")}
+
+
+async def test_parts_of_a_distributed_step_share_the_context_of_the_whole(hark: EngineUnderTest) -> None:
+    """Two parts that remembered one key in one flush once failed the flush: it may not touch a row twice."""
+    steps = """
+  - id: each
+    for_each: [1, 2, 3, 4, 5, 6, 7, 8]
+    parallel: 8
+    distribute: true
+    do: [{id: note, remember: {last: "${{ item }}", own: here}}]
+  - {id: seen, set: {last: "${{ context.last }}"}}
+"""
+    await hark.apply(workflow(steps))
+    done = await hark.run("GO")
+    assert done["status"] == "completed", done["error"]
+    assert done["steps"]["seen"]["output"]["last"] in range(1, 9)
+    context = await remembered(hark, done["id"])
+    assert context["own"][0] == "here"
+    assert context.keys() == {"last", "own"}
+
+
+async def test_parts_that_remember_one_key_in_one_flush_and_again_undo_nothing(hark: EngineUnderTest) -> None:
+    await hark.apply(workflow("  - {id: hold, action: probe, with: {hold: true}}"))
+    whole = (await hark.emit("GO")).executions[0]
+    services = hark.engine.services
+
+    def flush() -> list[Any]:
+        """Submit what two parts remember, for one flush."""
+        return [services._recorder.submit(part(identifier)) for identifier in parts]
+
+    def part(identifier: UUID) -> Progress:
+        made = Progress(DEFAULT_TENANT, identifier, services.licence)
+        now = services.now()
+        made.steps["a"] = StepRecord("a", 0, "remember", "completed", started_at=now, completed_at=now)
+        made.remember(whole, "k", "1", "a")
+        return made
+
+    parts = [derived_id(whole, "part", n) for n in range(2)]
+    async with asyncio.timeout(5):
+        await asyncio.gather(*flush())
+        await hark.database.execute("set_context", DEFAULT_TENANT, whole, "k", "2", "key:ann", 1000)
+        await asyncio.gather(*flush())
+    assert await remembered(hark, whole) == {"k": (2, "key:ann")}
 
 
 async def test_sql_functions_set_and_get_it_as_long_as_it_runs(hark: EngineUnderTest) -> None:

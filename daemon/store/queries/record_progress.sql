@@ -40,7 +40,7 @@ WITH licence AS MATERIALIZED (
     SELECT u.tenant_id, u.execution_id, u.key, u.value::jsonb, 'step:' || u.path
     FROM licence, unnest($6::hark.progress_memory[]) AS u
     -- Written once with its step: between a COMMIT whose answer was lost and its repetition somebody may have changed it.
-    WHERE NOT hark.step_has_completed(u.tenant_id, u.execution_id, u.path)
+    WHERE NOT hark.step_has_completed(u.tenant_id, u.step_execution_id, u.path)
     ON CONFLICT (tenant_id, execution_id, key) DO UPDATE
         SET value = excluded.value, updated_at = excluded.updated_at, updated_by = excluded.updated_by
 ), shapes AS (
