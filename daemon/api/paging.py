@@ -69,11 +69,18 @@ class HistoryQuery(Query):
 
     def span(self) -> Span:
         """Return the stretch of history that is asked for, one row longer than shown, to know whether more follows."""
-        before = LAST_ID if self.until is None else floor_of(_bounded(self.until))
+        since, before = ids_between(self.since, self.until)
         if self.cursor is not None:
             before = min(before, _id_of(self.cursor))
-        since = FIRST_ID if self.since is None else floor_of(_bounded(self.since))
         return Span(before, since, self.limit + 1)
+
+
+def ids_between(since: datetime | None, until: datetime | None) -> tuple[UUID, UUID]:
+    """Return the ids between which lies what was made from one moment on and before another."""
+    return (
+        FIRST_ID if since is None else floor_of(_bounded(since)),
+        LAST_ID if until is None else floor_of(_bounded(until)),
+    )
 
 
 def page(rows: Sequence[dict[str, Any]], limit: int, *, key: str = "id") -> dict[str, Any]:

@@ -14,6 +14,7 @@ from aiohttp import web
 from hark.daemon.api import (
     approval_page,
     approvals,
+    bulk,
     context,
     definitions,
     events,
@@ -37,6 +38,7 @@ TABLES = (
     definitions.table,
     starting.table,
     executions.table,
+    bulk.table,
     context.table,
     approvals.table,
     events.table,

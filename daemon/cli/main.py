@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hark._version import __version__
-from hark.daemon.cli import approvals, catalogue, context, definitions, executions, process, starting
+from hark.daemon.cli import approvals, catalogue, context, definitions, executions, process, repeating, starting
 from hark.daemon.cli.output import complain, fail
 
 app = typer.Typer(
@@ -44,9 +44,9 @@ for _panel, _commands in (
         (
             starting.emit,
             starting.start,
-            starting.cancel,
-            starting.retry,
-            starting.replay,
+            repeating.cancel,
+            repeating.retry,
+            repeating.replay,
             approvals.approve,
             approvals.reject,
             context.context,

@@ -1,4 +1,4 @@
-"""Commands that make something happen: events, starts, cancellation, retries."""
+"""Commands that make something happen: events and starts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import typer
 from rich.text import Text
 
 from hark.daemon.cli.connection import Json, Url, ask
-from hark.daemon.cli.ids import execution_id
 from hark.daemon.cli.output import compact, duration, fields, hint, print_json, say, short_id, state
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models import ExecutionStatusChange, Received, RetriedExecution, StartedExecution
+    from hark.daemon.api.models import Received, StartedExecution
 
 Id = Annotated[str, typer.Argument(metavar="EXECUTION", help="Its id, the end of it, or `last`.", show_default=False)]
 _FAILED = ("failed", "timeout", "cancelled")
@@ -110,67 +109,3 @@ def _show_started(started: StartedExecution) -> None:
         hint("it was started before, with the same key")
     elif started.execution_id and started.status in ("pending", "running", "waiting"):
         hint(f"`hark execution {short_id(started.execution_id)}` shows how it goes")
-
-
-def cancel(
-    execution: Id,
-    reason: Annotated[str, typer.Option(help="Why; goes on record.")] = "",
-    url: Url = None,
-    as_json: Json = False,
-) -> None:
-    """Cancel an execution."""
-
-    async def put(client: HarkClient) -> ExecutionStatusChange:
-        return await client.cancel(await execution_id(client, execution), reason)
-
-    changed = ask(url, put)
-    if as_json:
-        print_json(changed)
-    elif changed.status == "running":
-        say(f"{changed.execution_id} is being cancelled")
-    else:
-        say(Text.assemble(f"{changed.execution_id} is ", state(changed.status)))
-
-
-def retry(
-    execution: Id,
-    from_start: Annotated[bool, typer.Option("--from-start", help="Run all steps again.")] = False,
-    url: Url = None,
-    as_json: Json = False,
-) -> None:
-    """Run an ended execution again, from the step that failed unless told otherwise."""
-
-    async def put(client: HarkClient) -> RetriedExecution:
-        return await client.retry(await execution_id(client, execution), from_start=from_start)
-
-    retried = ask(url, put)
-    if as_json:
-        print_json(retried)
-    else:
-        say(f"started {retried.execution_id}")
-
-
-def replay(
-    execution: Id,
-    from_step: Annotated[
-        str | None, typer.Option("--from", help="The first step that runs anew: its path, such as each[3].mail.")
-    ] = None,
-    version: Annotated[int | None, typer.Option(min=1, help="Another version of the workflow.")] = None,
-    input: Annotated[str | None, typer.Option("--input", "-i", help="Other inputs: JSON object, @FILE, @-.")] = None,
-    url: Url = None,
-    as_json: Json = False,
-) -> None:
-    """Run an ended execution again, whole or from one of its steps, with another version or input if wanted."""
-    inputs = json_value(input, "--input")
-    if inputs is not None and not isinstance(inputs, dict):
-        raise typer.BadParameter("inputs are an object", param_hint="--input")
-
-    async def put(client: HarkClient) -> RetriedExecution:
-        identifier = await execution_id(client, execution)
-        return await client.replay(identifier, from_step=from_step, version=version, input=inputs)
-
-    replayed = ask(url, put)
-    if as_json:
-        print_json(replayed)
-    else:
-        say(f"started {replayed.execution_id}")

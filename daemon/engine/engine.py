@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from hark.actions.sql import named_connections
 from hark.daemon.engine.approval_links import ApprovalLinks
 from hark.daemon.engine.approvals import Approvals
 from hark.daemon.engine.background import Background
+from hark.daemon.engine.bulk import Bulk
 from hark.daemon.engine.claims import Claimer
 from hark.daemon.engine.clock import DatabaseClock
 from hark.daemon.engine.executor import Executor, Signals
@@ -38,6 +39,7 @@ from hark.daemon.engine.starts import Starts
 from hark.daemon.engine.strandings import Strandings
 from hark.daemon.settings import Settings
 from hark.daemon.store.approvals import ApprovalStore
+from hark.daemon.store.bulk import Batch, Which
 from hark.daemon.store.capture_checks import check_tables
 from hark.daemon.store.database import Database
 from hark.daemon.store.listening import Listening, WakeUps
@@ -127,7 +129,10 @@ class Engine:
             config=handed["config"],
         )
         self.services.starts = self.starts
-        self.repeats = Repeats(database, self.programs, now=self.clock.now, on_queued=self._work_arrived)
+        self.repeats = Repeats(
+            database, self.programs, now=self.clock.now, on_queued=self._work_arrived, on_due=self._due
+        )
+        self.bulk = Bulk(database, self.repeats, self.cancel, now=self.clock.now)
         self.rows = RowCapture(database, self.ingest, lambda: self.registry.generation)
         self.listeners = Listeners(
             catalogue,
@@ -252,6 +257,29 @@ class Engine:
     ) -> ExecutionId:
         """Run an ended execution again from any step; see `Repeats.replay`."""
         return await self.repeats.replay(tenant_id, execution_id, Replay(from_step, version, inputs))
+
+    async def retry_many(
+        self, tenant_id: TenantId, which: Which, *, from_start: bool, spread: timedelta, dry_run: bool
+    ) -> Batch:
+        """Retry many executions; see `Bulk`."""
+        return await self.bulk.retry(tenant_id, which, from_start=from_start, spread=spread, dry_run=dry_run)
+
+    async def replay_many(
+        self,
+        tenant_id: TenantId,
+        which: Which,
+        *,
+        from_step: str | None,
+        version: int | None,
+        spread: timedelta,
+        dry_run: bool,
+    ) -> Batch:
+        """Replay many executions; see `Bulk`."""
+        return await self.bulk.replay(tenant_id, which, Replay(from_step, version), spread=spread, dry_run=dry_run)
+
+    async def cancel_many(self, tenant_id: TenantId, which: Which, *, reason: str, dry_run: bool) -> Batch:
+        """Cancel many executions; see `Bulk`."""
+        return await self.bulk.cancel(tenant_id, which, reason=reason, dry_run=dry_run)
 
     async def cancel(self, tenant_id: TenantId, execution_id: UUID, *, reason: str = "") -> str:
         """Cancel an execution, wherever it runs; returns its status, `running` while its instance still has to hear.

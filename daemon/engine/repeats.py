@@ -44,6 +44,8 @@ class _Following:
     timeout: Any
     inputs: str | None = None
     due_at: datetime | None = None
+    first: bool = False
+    """Whether there must be none yet that follows."""
     detail: dict[str, Any] = field(default_factory=dict)
 
 
@@ -54,19 +56,33 @@ class Repeats:
     """Makes executions that repeat others: the next ordinal of the same event and workflow."""
 
     def __init__(
-        self, database: Database, programs: Programs, *, now: Callable[[], datetime], on_queued: Callable[[], None]
+        self,
+        database: Database,
+        programs: Programs,
+        *,
+        now: Callable[[], datetime],
+        on_queued: Callable[[], None],
+        on_due: Callable[[datetime], None],
     ) -> None:
         self._database = database
         self._programs = programs
         self._now = now
         self._on_queued = on_queued
+        self._on_due = on_due
 
     async def retry(
-        self, tenant_id: TenantId, identifier: UUID, *, from_start: bool, due_at: datetime | None = None
+        self,
+        tenant_id: TenantId,
+        identifier: UUID,
+        *,
+        from_start: bool,
+        due_at: datetime | None = None,
+        first: bool = False,
     ) -> ExecutionId:
-        """Run an ended execution again, from the step that failed or from its start.
+        """Run an ended execution again, from the step that failed or from its start, not before `due_at`.
 
-        Raises NotFoundError, ConflictError when it has not ended, or when it completed and is not run from its start.
+        Raises NotFoundError, ConflictError when it has not ended, when it completed and is not run from its start, or,
+        with `first`, when it has been repeated already.
         """
         state = await self._ended(tenant_id, identifier)
         if state["status"] not in _RETRIED and not from_start:
@@ -81,15 +97,22 @@ class Repeats:
                 await connection.execute(sql("copy_context"), tenant_id, identifier, following, None)
 
         return await self._insert(
-            tenant_id, _Following(state, "retry", state["version"], program.timeout, due_at=due_at), carry
+            tenant_id, _Following(state, "retry", state["version"], program.timeout, due_at=due_at, first=first), carry
         )
 
     async def replay(
-        self, tenant_id: TenantId, identifier: UUID, wanted: Replay, *, due_at: datetime | None = None
+        self,
+        tenant_id: TenantId,
+        identifier: UUID,
+        wanted: Replay,
+        *,
+        due_at: datetime | None = None,
+        first: bool = False,
     ) -> ExecutionId:
         """Run an ended execution again from any of its steps, with the same or another version or input.
 
-        Raises NotFoundError, ConflictError when it has not ended, UnprocessableError when it cannot be run so.
+        Raises NotFoundError, ConflictError when it has not ended or, with `first`, has been repeated already,
+        UnprocessableError when it cannot be run so.
         """
         state = await self._ended(tenant_id, identifier)
         if wanted.from_step is not None and wanted.inputs is not None:
@@ -110,7 +133,7 @@ class Repeats:
                 await connection.execute(sql("copy_context"), tenant_id, identifier, following, plan.kept)
 
         detail = {"from_step": wanted.from_step, "version": version}
-        following = _Following(state, "replay", version, program.timeout, inputs, due_at, detail)
+        following = _Following(state, "replay", version, program.timeout, inputs, due_at, first, detail)
         return await self._insert(tenant_id, following, carry)
 
     async def _ended(self, tenant_id: TenantId, identifier: UUID) -> Record:
@@ -174,6 +197,8 @@ class Repeats:
                 last = await connection.fetchval(
                     sql("last_ordinal"), tenant_id, workflow_id, event_id, *same_millisecond(event_id)
                 )
+                if following.first and last != origin["ordinal"]:
+                    raise ConflictError(f"execution {origin['id']} has been repeated already")
                 made = execution_id(event_id, workflow_id, last + 1)
                 taken = await connection.fetchval(
                     sql("insert_retry"), tenant_id, origin["id"], made, last + 1, following.timeout, following.version,
@@ -184,7 +209,10 @@ class Repeats:
                 await connection.execute(sql("copy_batch"), tenant_id, origin["id"], made)
                 await carry(connection, made)
                 await self._note(connection, tenant_id, following, made)
-            self._on_queued()
+            if following.due_at is None:
+                self._on_queued()
+            else:
+                self._on_due(following.due_at)
             return made
 
     async def _note(

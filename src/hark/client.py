@@ -171,6 +171,18 @@ class HarkClient:
         body = {"from_step": from_step, "version": version, "input": input}
         return await self._post(path, models.RetriedExecution, body)
 
+    async def retry_many(self, **body: Any) -> models.BulkAnswer:
+        """Retry many executions; `body` as in POST /api/executions/retry."""
+        return await self._post("/api/executions/retry", models.BulkAnswer, body)
+
+    async def replay_many(self, **body: Any) -> models.BulkAnswer:
+        """Replay many executions; `body` as in POST /api/executions/replay."""
+        return await self._post("/api/executions/replay", models.BulkAnswer, body)
+
+    async def cancel_many(self, **body: Any) -> models.BulkAnswer:
+        """Cancel many executions; `body` as in POST /api/executions/cancel."""
+        return await self._post("/api/executions/cancel", models.BulkAnswer, body)
+
     async def approvals(self, **filters: Any) -> models.Page[models.ApprovalRow]:
         """List what waits for an answer of people; `filters` are the parameters of GET /api/approvals."""
         return await self._get("/api/approvals", models.Page[models.ApprovalRow], filters)
