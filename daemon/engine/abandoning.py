@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from hark.daemon.engine.program import Block, Node, blocks_in
+from hark.daemon.engine.records import StepRecord
 from hark.daemon.engine.run import Frame, Run
 
 WITH_CHILDREN = frozenset({"call", "part"})
@@ -23,6 +24,11 @@ async def abandon_blocks(run: Run, frame: Frame, blocks: Sequence[Block], parts:
     await _abandon(run, frame, {*_ids(blocks)}, parts=frozenset(parts))
 
 
+async def abandon_all(run: Run) -> None:
+    """Leave nothing open: the execution stops while some of it only waits."""
+    await _close(run, list(run.unended.values()))
+
+
 async def _abandon(
     run: Run, frame: Frame, names: set[str], *, but: str = "", parts: frozenset[str] = frozenset()
 ) -> None:
@@ -31,6 +37,10 @@ async def _abandon(
         for path, record in run.unended.items()
         if path != but and (path in parts or _first_step(path, frame.prefix) in names)
     ]
+    await _close(run, left)
+
+
+async def _close(run: Run, left: Sequence[StepRecord]) -> None:
     children = [record.path for record in left if record.verb in WITH_CHILDREN]
     if children:
         # Before it is on record that nobody waits for them: a crash in between does both again.

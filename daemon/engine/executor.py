@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 
+from hark.daemon.engine.abandoning import abandon_all
 from hark.daemon.engine.claims import Claimed
 from hark.daemon.engine.interpreter import run_part, run_program
 from hark.daemon.engine.job import Job, claimed_job, started_job
@@ -217,6 +218,8 @@ class Executor:
         alarm = self._arm(run, job.deadline_at)
         try:
             outcome = await (run_program(run) if run.part is None else run_part(run, run.part))
+            if isinstance(outcome, Stopped):
+                await abandon_all(run)
             if outcome is None and run.program.output_reads_context:
                 await run.refresh_context(run.root.scope)
             change = self._change(run, outcome, job.deadline_at)

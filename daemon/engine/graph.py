@@ -27,8 +27,10 @@ async def run_graph(run: Run, block: Block, frame: Frame, run_step: StepRunner) 
         names: dict[object, str] = {}
         while True:
             await _replay_ready(run, nodes, needs, ended, outcomes, frame, run_step)
-            if not any(isinstance(outcome, Failed | Stopped) for outcome in outcomes):
-                for name in _ready(needs, ended):
+            over = any(isinstance(outcome, Failed | Stopped) for outcome in outcomes)
+            for name in _ready(needs, ended):
+                # What an earlier walk has begun goes on all the same.
+                if not over or frame.path(nodes[name]) in run.known:
                     del needs[name]
                     names[branches.start(run_step(run, nodes[name], frame), f"step {name}")] = name
             if not branches.running:

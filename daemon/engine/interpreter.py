@@ -261,7 +261,7 @@ async def _run_for_each(run: Run, node: Node, known: StepRecord | None, path: st
             outputs[index] = last_output(work.do, inner)
             return outcome
 
-        return await run_bounded(run.parking, iterate, len(items), work.parallel), outputs
+        return await run_bounded(run.parking, iterate, len(items), work.parallel, run.begun_turns(path)), outputs
 
     return await _container(run, node, known, path, frame, decide, body)
 
@@ -310,7 +310,7 @@ async def _run_parallel(run: Run, node: Node, known: StepRecord | None, path: st
 
         names = [name for name, _ in work.branches]
         if not work.race:
-            outcome = await run_bounded(run.parking, branch, len(names), len(names))
+            outcome = await run_bounded(run.parking, branch, len(names), len(names), range(len(names)))
             return outcome, {name: outputs.get(name) for name, do in work.branches if do.nodes}
         outcome, winner = await run_race(run.parking, branch, names)
         if winner is None:

@@ -76,11 +76,15 @@ def failure(error: BaseException, step: str, attempt: int = 1) -> Failed:
 
 
 def merged(outcomes: list[Outcome]) -> Outcome:
-    """Return the outcome of branches that ran side by side: a failure first, then a stop, then the earliest wait."""
-    for kind in (Failed, Stopped):
-        for outcome in outcomes:
-            if isinstance(outcome, kind):
-                return outcome
+    """Return the outcome of branches that ran side by side.
+
+    A stop does not wait for what waits. A failure counts once all that had begun has ended, and then before a stop.
+    """
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+    stops = [outcome for outcome in outcomes if isinstance(outcome, Stopped)]
     waits = [outcome for outcome in outcomes if isinstance(outcome, Suspended)]
-    moments = [wait.due_at for wait in waits if wait.due_at is not None]
-    return Suspended(min(moments, default=None)) if waits else None
+    if stops and not failures:
+        return stops[0]
+    if waits:
+        return Suspended(min((wait.due_at for wait in waits if wait.due_at is not None), default=None))
+    return failures[0] if failures else None

@@ -275,6 +275,11 @@ class Run:
                 found.setdefault(prefix + dot, {})[name] = step_view(record)
         return found
 
+    def begun_turns(self, path: str) -> frozenset[int]:
+        """Return the turns of a loop of which something is on record from an earlier walk."""
+        start = f"{path}["
+        return frozenset(int(known[len(start) :].partition("]")[0]) for known in self.known if known.startswith(start))
+
     def has_ended(self, path: str) -> bool:
         """Tell whether a step is on record as ended."""
         record = self.known.get(path)

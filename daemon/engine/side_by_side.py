@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Container, Coroutine, Sequence
 from typing import Any
 
 from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended, merged
@@ -15,8 +15,13 @@ YIELD_EVERY = 50
 Piece = Callable[[int], Coroutine[Any, Any, Outcome]]
 
 
-async def run_bounded(parking: Parking, one: Piece, count: int, width: int) -> Outcome:
-    """Run `count` pieces, at most `width` at a time; after a failure or a stop no further one begins."""
+async def run_bounded(
+    parking: Parking, one: Piece, count: int, width: int, begun: Container[int] = frozenset()
+) -> Outcome:
+    """Run `count` pieces, at most `width` at a time; after a failure or a stop no further one begins.
+
+    Those that an earlier walk has `begun` go on all the same.
+    """
     if width == 1:
         return await _one_by_one(one, count)
     outcomes: list[Outcome] = []
@@ -24,11 +29,12 @@ async def run_bounded(parking: Parking, one: Piece, count: int, width: int) -> O
 
     async def work() -> None:
         for index in remaining:
+            if index not in begun and any(isinstance(each, Failed | Stopped) for each in outcomes):
+                continue
             outcome = await one(index)
             outcomes.append(outcome)
-            # One that waits keeps its place: another one in it would be one too many.
-            if isinstance(outcome, Suspended) or any(isinstance(each, Failed | Stopped) for each in outcomes):
-                return
+            if isinstance(outcome, Suspended):
+                return  # it keeps its place: another one in it would be one too many
             if index % YIELD_EVERY == YIELD_EVERY - 1:
                 await asyncio.sleep(0)
 

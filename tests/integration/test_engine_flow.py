@@ -410,6 +410,51 @@ on_error: [{id: handled, set: {b: 1}}]""")
     assert [row["parent_path"] for row in made if row["parent_id"] == following] == ["e[1]"]
 
 
+@pytest.mark.parametrize("distribute", ["true", "false"])
+async def test_a_failure_counts_when_all_that_had_begun_has_ended(hark: EngineUnderTest, distribute: str) -> None:
+    """It used to end the loop at once when the others were only waiting, and left them waiting for ever."""
+    await hark.apply(
+        flow(
+            """  - id: e
+    for_each: [1, 2, 3]
+    distribute: DISTRIBUTE
+    parallel: 2
+    continue_on_error: true
+    do:
+      - {id: w, if: item == 1, wait: 1500ms}
+      - {id: p, if: item != 1, action: probe, with: {fail: broken}}
+      - {id: s, set: {a: "${{ item }}"}}""".replace("DISTRIBUTE", distribute)
+        )
+    )
+    done = await hark.run("GO")
+    assert (done["status"], done["steps"]["e"]["error"]["step"]) == ("completed", "e[1].p")
+    first = done["steps"]["e[0]" if distribute == "true" else "e[0].s"]
+    assert (first["status"], first["output"]) == ("completed", {"a": 1})
+    assert not any(path.startswith("e[2]") for path in done["steps"]), "no further one begins"
+
+
+async def test_a_failure_in_a_graph_counts_when_what_waits_has_ended(hark: EngineUnderTest) -> None:
+    await hark.apply(
+        flow("""  - {id: w, needs: [], wait: 1500ms}
+  - {id: p, needs: [], action: probe, with: {fail: broken}}
+  - {id: s, needs: [w], set: {a: 1}}""")
+    )
+    done = await hark.run("GO")
+    assert (done["status"], done["error"]["step"]) == ("failed", "p")
+    assert {path: step["status"] for path, step in done["steps"].items()} == {"w": "completed", "p": "failed"}
+
+
+async def test_a_stop_does_not_wait_for_what_waits(hark: EngineUnderTest) -> None:
+    await hark.apply("id: child\nname: C\nsteps: [{id: w, wait: 1h}]")
+    branches = "{a: [{id: w, wait_for: {event: A}}], b: [{id: c, call: child}], d: [{id: s, wait: 1200ms}, STOP]}"
+    await hark.apply(flow(f"  - {{id: p, parallel: {branches}}}".replace("STOP", "{id: e, stop: completed}")))
+    done = await hark.run("GO")
+    assert done["status"] == "completed"
+    assert [done["steps"][path]["status"] for path in ("w", "c")] == ["cancelled", "cancelled"]
+    assert await hark.database.pool.fetchval("SELECT count(*) FROM hark.event_waits") == 0
+    assert [row["status"] for row in await children(hark)] == ["cancelled"]
+
+
 async def test_a_stop_in_a_part_stops_the_whole(hark: EngineUnderTest) -> None:
     await hark.apply(
         flow("""  - {id: e, for_each: [1, 2], distribute: true, do: [{id: s, stop: completed, output: "${{ item }}"}]}
