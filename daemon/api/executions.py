@@ -119,6 +119,7 @@ async def get_execution(call: Call[Query, NoBody]) -> Row:
     return {
         **row, "steps": steps, "timeline": timeline, "logs": logs[::-1], "artifacts": [], "truncated": truncated,
         "context": {entry["key"]: entry["value"] for entry in context},
+        "held_back": await listing.get_hold(call.tenant_id, execution_id) if row["status"] == "pending" else None,
         "repeated_by": await listing.list_repeats(call.tenant_id, row),
     }  # fmt: skip
 

@@ -264,6 +264,25 @@ class Answered(Answer):
     by: str
 
 
+class HeldBack(Answer):
+    """Which limit of its workflow an execution waits for."""
+
+    reason: str | None
+    """queued, throttled, debounced, batched; or retry and replay when it was asked for later."""
+    until: datetime | None
+    """When it may start, unless something else comes before."""
+    key: str | None
+    """Of a queued one: the key of the lane in which it waits."""
+    limit: int | None
+    behind: list[UUID]
+    """Up to five of those that have a slot there."""
+    place: int | None
+    """Its place in the queue, from 1."""
+    collected: int | None
+    """Of a batch: how many events there are so far, of `size`."""
+    size: int | None
+
+
 class ExecutionDetail(ExecutionSummary):
     """An execution with all that is on record of it."""
 
@@ -284,8 +303,18 @@ class ExecutionDetail(ExecutionSummary):
     """What it remembers."""
     repeated_by: list[UUID]
     """The executions that retried or replayed it; `origin_id` is the other direction."""
+    held_back: HeldBack | None = None
+    """Which limit it waits for, while it does."""
     truncated: bool = False
     """There is more than is shown here."""
+
+
+class RefusedStart(Answer):
+    """Which limit of the workflow refused a start."""
+
+    reason: str
+    """idempotent, rate_limited or overlap."""
+    detail: str | None
 
 
 class StartedExecution(Answer):
@@ -301,6 +330,8 @@ class StartedExecution(Answer):
     error: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
     duplicate: bool = False
+    refused: RefusedStart | None = None
+    """Why there is no execution."""
 
 
 class ExecutionStatusChange(Answer):

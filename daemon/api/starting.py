@@ -40,6 +40,10 @@ async def execute_workflow(call: Call[Query, ExecuteBody]) -> web.Response:
         if wait_s > 0:
             await engine.wait_for_end(call.tenant_id, execution_id, wait_s)
         row = await call.services.listing.get_execution(call.tenant_id, ExecutionId(execution_id))
+    refused = None
+    if not receipt.executions:
+        decisions = await call.services.listing.list_decisions(call.tenant_id, receipt.event_id)
+        refused = {name: decisions[0][name] for name in ("reason", "detail")} if decisions else None
     answer: dict[str, Any] = {
         "execution_id": row and row["id"],
         "event_id": receipt.event_id,
@@ -51,8 +55,9 @@ async def execute_workflow(call: Call[Query, ExecuteBody]) -> web.Response:
         "error": row and row["error"],
         "metadata": row and row["metadata"],
         "duplicate": receipt.duplicate,
+        "refused": refused,
     }
-    status = 200 if row is not None and row["status"] in ENDED_EXECUTION else 202
+    status = 200 if row is None or row["status"] in ENDED_EXECUTION else 202
     headers: LooseHeaders = {"Location": f"/api/executions/{row['id']}"} if row else {}
     return web.Response(body=encode(answer), status=status, content_type="application/json", headers=headers)
 

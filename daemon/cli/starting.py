@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from hark.daemon.cli.connection import Json, Url, ask
-from hark.daemon.cli.output import compact, duration, fields, hint, print_json, say, short_id, state
+from hark.daemon.cli.output import compact, duration, fields, hint, print_json, say, short_id, state, visible
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
@@ -99,12 +99,14 @@ def _show_started(started: StartedExecution) -> None:
     fields(
         {
             "execution": str(started.execution_id or ""),
-            "status": state(started.status or "unknown"),
+            "status": state(started.status) if started.status else None,
             "duration": duration(started.execution_time_ms),
             "output": None if started.output is None else compact(started.output, 1000),
             "error": Text(compact(started.error["message"], 1000), style="red") if started.error else None,
         }
     )
+    if started.refused:
+        say(f"nothing was started: {started.refused.reason}: {visible(started.refused.detail or '')}")
     if started.duplicate:
         hint("it was started before, with the same key")
     elif started.execution_id and started.status in ("pending", "running", "waiting"):

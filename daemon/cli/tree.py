@@ -8,13 +8,23 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from hark.daemon.api.models import ExecutionDetail, StepExecution
-from hark.daemon.cli.output import STYLES, ago, compact, duration, fields, hint, say, state
+from hark.daemon.api.models import ExecutionDetail, HeldBack, StepExecution
+from hark.daemon.cli.output import STYLES, ago, compact, duration, fields, hint, say, short_id, state, utc, visible
 
 _SIGNS = {
     "completed": "✔", "failed": "✘", "running": "▶", "waiting": "⏸", "retrying": "↻", "skipped": "–",
     "cancelled": "■", "pending": "·",
 }  # fmt: skip
+
+
+def _hold(hold: HeldBack) -> str:
+    """Say in words which limit holds an execution back."""
+    if hold.place is not None:
+        lane = f"{hold.limit} at a time" + (f" of {visible(hold.key)}" if hold.key else "")
+        behind = ", ".join(short_id(one) for one in hold.behind)
+        return f"queued behind {behind or 'nobody'}: number {hold.place} in the queue, {lane}"
+    full = f" {hold.collected} of {hold.size}" if hold.collected is not None else ""
+    return f"{hold.reason}{full}" + (f" until {utc(hold.until)}" if hold.until else "")
 
 
 def show_execution(found: ExecutionDetail) -> None:
@@ -34,7 +44,7 @@ def show_execution(found: ExecutionDetail) -> None:
             "started": ago(found.started_at),
             "ended": ago(found.completed_at),
             "took": duration(found.duration_ms),
-            "waits for": found.pending_reason,
+            "waits for": _hold(found.held_back) if found.held_back else found.pending_reason,
             "goes on": ago(found.due_at),
             "inputs": compact(found.inputs, 300) if found.inputs else None,
             "remembers": compact(found.context, 300) if found.context else None,

@@ -27,6 +27,7 @@ from hark.daemon.doctor.trials import look_at_cascades, look_at_lookups, look_at
 from hark.daemon.doctor.work import (
     look_at_executions,
     look_at_instances,
+    look_at_lanes,
     look_at_outbox,
     look_at_partitions,
     look_at_secrets,
@@ -58,6 +59,7 @@ CONTENT = (
     Check("partitions", look_at_partitions, "the history has partitions for the weeks to come"),
     Check("instances", look_at_instances),
     Check("executions", look_at_executions, "no execution waits in vain"),
+    Check("limits", look_at_lanes, "the slots of limits add up"),
     Check("outbox", look_at_outbox, "row changes become events in time"),
 )
 DEEP = (

@@ -59,6 +59,17 @@ async def look_at_executions(case: Case) -> AsyncIterator[Finding]:
         )
 
 
+async def look_at_lanes(case: Case) -> AsyncIterator[Finding]:
+    """Find limits whose slots do not add up: executions may wait there for a slot that nobody has."""
+    count = await case.connection.fetchval(sql("doctor_count_bad_lanes"))
+    if count:
+        yield warning(
+            f"the slots of {count:,} limits (concurrency, max_running) do not add up",
+            "SELECT hark.sweep_lanes(); the daemon does so every ten minutes",
+            lanes=count,
+        )
+
+
 async def look_at_outbox(case: Case) -> AsyncIterator[Finding]:
     """Find row changes that do not become events."""
     row = await case.connection.fetchrow(sql("doctor_get_outbox"), LONG_IN_OUTBOX)

@@ -161,6 +161,8 @@ class Engine:
             Background("tend", self._tend),
             Background("share work", self._share_work),
         ]
+        self._held_back = {"executions_queued": 0, "executions_delayed": 0}
+        """How many wait for a slot of their limits, and how many for their time; as of the last tending."""
         self._started = False
 
     # ------------------------------------------------------------------ life
@@ -341,6 +343,7 @@ class Engine:
         return {
             "executions_in_flight": self.executor.in_flight,
             "executions_free_places": self.executor.free,
+            **self._held_back,
             "ingest_backlog": self.ingest.backlog,
             "record_flushes_total": self.recorder.flushes,
             "executions_reclaimed_total": self.instance.reclaimed,
@@ -441,6 +444,8 @@ class Engine:
                     self.executor.interrupt(row["id"], "cancelled")
                 for row in await self.database.fetch("find_woken", self.instance.id):
                     self.executor.wake(row["id"])
+                for row in await self.database.fetch("count_held_back"):
+                    self._held_back = {f"executions_{name}": number for name, number in row.items()}
                 if await self._strandings.release(self.instance.id):
                     self.claimer.work_arrived()
             except UnavailableError:

@@ -153,6 +153,11 @@ class Listing:
         row = {**summary[0], **row_of(found, "inputs", "output", "error", "metadata")}
         return {**row, "definition": orjson.loads(found["definition"] or "{}")}
 
+    async def get_hold(self, tenant_id: TenantId, execution_id: ExecutionId) -> Row | None:
+        """Return which limit holds a pending execution back; None when none does."""
+        found = await self._database.fetchrow("get_hold", tenant_id, execution_id)
+        return None if found is None else row_of(found)
+
     async def list_steps(self, tenant_id: TenantId, execution_id: ExecutionId) -> list[Row]:
         """Return the recorded steps of an execution, in order."""
         found = await self._database.fetch("list_steps", tenant_id, execution_id, MOST_STEPS)

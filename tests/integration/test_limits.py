@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -11,8 +14,10 @@ import pytest
 
 from hark.daemon.engine.maintenance import Maintenance
 from hark.daemon.store.database import sql
+from hark.daemon.store.listing import Listing
 from hark.workflows.errors import UnprocessableError
-from hark.workflows.ids import DEFAULT_TENANT
+from hark.workflows.ids import DEFAULT_TENANT, ExecutionId
+from tests.support.database import connected
 from tests.support.engine import EngineUnderTest, Probe, running_engine
 
 HOLD = "steps: [{id: work, action: probe, config: {hold: true}}]"
@@ -315,6 +320,136 @@ async def test_a_batch_collects_until_it_is_full_or_its_time_is_over(engine: Eng
     assert [reason for reason, _ in await decisions(engine)] == ["batched", "batched"]
 
 
+# ---- what people see
+
+
+async def test_what_holds_an_execution_back_is_told(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("concurrency: {key: event.data.who}"))
+    first, *waiting = [await start(engine, {"who": "a"}) for _ in range(3)]
+    listing = Listing(engine.database)
+    assert await listing.get_hold(DEFAULT_TENANT, ExecutionId(first)) is None
+    hold = await listing.get_hold(DEFAULT_TENANT, ExecutionId(waiting[1]))
+    assert hold is not None
+    assert (hold["reason"], hold["key"], hold["limit"], hold["behind"], hold["place"]) == ("queued", "a", 1, [first], 2)
+    await engine.apply(workflow("batch: {max_size: 3, timeout: 1h}"))
+    batch = await start(engine)
+    assert await start(engine) == batch
+    hold = await listing.get_hold(DEFAULT_TENANT, ExecutionId(batch))
+    assert hold is not None
+    assert (hold["reason"], hold["collected"], hold["size"]) == ("batched", 2, 3)
+    assert hold["until"] is not None
+    row = await engine.database.fetchrow("count_held_back")
+    assert dict(row or {}) == {"queued": 2, "delayed": 1}
+
+
+# ---- properties
+
+
+async def test_a_sliding_window_is_that_of_a_plain_list(database_url: str) -> None:
+    """Moments booked in SQL, against a list of all starts: at most `limit` in any `per`, and none too late."""
+    chance = random.Random(20)
+    async with connected(database_url) as connection:
+        for case in range(12):
+            limit, per = chance.randint(1, 4), chance.choice([0.05, 0.2, 1.0])
+            rule = f'{{"id": "{UUID(int=case + 1)}", "limit": {limit}, "per_s": {per}}}'
+            booked: list[float] = []
+            for _ in range(12):
+                before = await connection.fetchval("SELECT clock_timestamp()")
+                moment = await connection.fetchval("SELECT hark.next_start($1, $2::jsonb, true)", DEFAULT_TENANT, rule)
+                after = await connection.fetchval("SELECT clock_timestamp()")
+                earliest = max(booked[-1], booked[-limit] + per if len(booked) >= limit else 0) if booked else 0
+                at = moment.timestamp()
+                assert max(earliest, before.timestamp()) - 1e-4 <= at <= max(earliest, after.timestamp()) + 1e-4
+                booked.append(at)
+                await asyncio.sleep(chance.choice([0, 0, 0.02]))
+            spans = [later - earlier for earlier, later in itertools.pairwise(booked[::limit])]
+            assert all(span >= per - 1e-4 for span in spans)
+            kept = await connection.fetchval(
+                "SELECT count(*) FROM hark.window_starts WHERE window_id = $1", UUID(int=case + 1)
+            )
+            assert kept == min(limit, 12)
+
+
+async def test_lanes_hold_what_a_model_says_after_any_history(database_url: str) -> None:
+    """Starts, ends, cancels, deletions and raised limits in random order, two lanes each, with priorities."""
+    chance = random.Random(7)
+    async with connected(database_url) as connection:
+        for _ in range(6):
+            await connection.execute("DELETE FROM hark.workflow_executions")
+            assert await connection.fetchval("SELECT count(*) FROM hark.lanes") == 0
+            limits = {lane: chance.randint(1, 3) for lane in "abc"}
+            model = _Lanes(limits)
+            for number in range(60):
+                if chance.random() < 0.5 or not model.open:
+                    lanes = chance.sample("abc", chance.randint(1, 2))
+                    one = (-chance.randint(0, 2), number)
+                    await connection.execute(_START, _id(number), -one[0], _rules(lanes, limits))
+                    model.start(one, lanes)
+                else:
+                    one = chance.choice(sorted(model.open))
+                    await connection.execute(chance.choice([_END, _DELETE]), _id(one[1]))
+                    model.end(one)
+                rows = await connection.fetch(_STATE)
+                assert {row["id"]: row["held"] for row in rows} == {
+                    _id(number): len(held) for (_, number), (_, held) in model.open.items()
+                }
+                assert await connection.fetchval("SELECT count(*) FROM hark.find_bad_lanes()") == 0
+
+
+def _id(number: int) -> UUID:
+    return UUID(int=(1 << 90) + number)
+
+
+def _rules(lanes: list[str], limits: dict[str, int]) -> str:
+    rules = [{"id": str(UUID(int=ord(lane))), "key": lane, "limit": limits[lane], "scope": "tenant"} for lane in lanes]
+    return json.dumps({"lanes": rules})
+
+
+_START = """
+    INSERT INTO hark.workflow_executions (tenant_id, id, workflow_id, version, event_id, trigger_type, status, priority,
+                                          limits)
+    VALUES ('00000000-0000-7000-8000-000000000001', $1, $1, 1, $1, 'manual', 'pending', $2, $3::jsonb)
+"""
+_END = "UPDATE hark.workflow_executions SET status = 'completed', completed_at = now() WHERE id = $1"
+_DELETE = "DELETE FROM hark.workflow_executions WHERE id = $1"
+_STATE = "SELECT id, held FROM hark.workflow_executions WHERE completed_at IS NULL"
+
+_One = tuple[int, int]
+
+
+class _Lanes:
+    """The model: who holds which lanes; the next in a lane is the most urgent, then the oldest."""
+
+    def __init__(self, limits: dict[str, int]) -> None:
+        self.limits = limits
+        self.open: dict[_One, tuple[list[str], list[str]]] = {}
+        self.leaving: list[str] = []
+
+    def _take(self, one: _One) -> None:
+        lanes, held = self.open[one]
+        while len(held) < len(lanes) and self._room(lanes[len(held)]) > 0:
+            held.append(lanes[len(held)])
+
+    def _room(self, lane: str) -> int:
+        taken = sum(lane in held for _, held in self.open.values()) + self.leaving.count(lane)
+        return self.limits[lane] - taken
+
+    def start(self, one: _One, lanes: list[str]) -> None:
+        self.open[one] = (lanes, [])
+        self._take(one)
+
+    def end(self, one: _One) -> None:
+        _, held = self.open.pop(one)
+        self.leaving = sorted(held)
+        for lane in sorted(held):
+            self.leaving.remove(lane)
+            queued = sorted(
+                other for other, (lanes, has) in self.open.items() if len(has) < len(lanes) and lanes[len(has)] == lane
+            )
+            if queued and self._room(lane) > 0:
+                self._take(queued[0])
+
+
 # ---- order among tenants, and care
 
 
@@ -367,6 +502,7 @@ async def test_what_is_wrong_with_lanes_is_swept(engine: EngineUnderTest) -> Non
     await pool.execute(
         "INSERT INTO hark.slots (tenant_id, execution_id, lane_id) SELECT tenant_id, hark.new_id(), id FROM hark.lanes"
     )
+    assert await pool.fetchval("SELECT count(*) FROM hark.find_bad_lanes()") == 1
     maintenance: Maintenance = engine.engine.maintenance
     await maintenance.once()
     assert (await engine.ended(waiting))["status"] == "completed"
