@@ -137,10 +137,16 @@ class Branches(Generic[ResultT]):
     ) -> None:
         for task in self.running:
             task.cancel()
-        if self.running:
-            await asyncio.wait(self.running)
-            self._parking.give(len(self.running))
-            self.running = set()
+        cancelled = None
+        while left := [task for task in self.running if not task.done()]:
+            try:
+                await asyncio.wait(left)
+            except asyncio.CancelledError as error:
+                cancelled = error  # they are ending already: going away before would lose their tokens
+        self._parking.give(len(self.running))
+        self.running = set()
+        if cancelled is not None:
+            raise cancelled
 
     def start(self, work: Coroutine[Any, Any, ResultT], name: str) -> asyncio.Task[ResultT]:
         """Start a task."""

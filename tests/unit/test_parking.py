@@ -132,6 +132,14 @@ def test_a_tree_takes_as_long_as_it_would_without_ever_being_given_back(tree: Tr
     assert loop.time() <= length(tree) + 0.01 or "all" in str(tree)
 
 
+def test_a_race_that_is_cancelled_while_it_cancels_the_others_loses_no_token() -> None:
+    loop = WarpLoop()
+    inner = ("race", [("work", 0.0), ("work", 0.3)])
+    parking = Parking(loop.now)
+    assert loop.run(Walker(loop).walk(parking, ("race", [("race", [("work", 0.0)]), inner]), ())) is None
+    assert parking._taken == 1
+
+
 def test_a_branch_goes_on_while_another_one_works() -> None:
     loop = WarpLoop()
     walker = Walker(loop)
