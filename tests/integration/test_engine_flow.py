@@ -324,6 +324,25 @@ async def test_cancelling_a_waiting_parent_cancels_what_it_called_down_to_the_la
     assert len(await children(hark)) == 2
 
 
+async def test_what_another_instance_runs_is_cancelled_with_its_caller(database_url: str) -> None:
+    async with running_engine(database_url, max_running=1) as one, running_engine(database_url) as two:
+        await one.apply(CHILD)
+        await one.apply(
+            flow(
+                "  - {id: p, parallel: {a: [{id: h, action: probe, with: {hold: true}}], b: [CALL]}}".replace(
+                    "CALL", "{id: c, call: child, with: {n: 1}}"
+                )
+            )
+        )
+        (execution,) = (await one.emit("GO")).executions
+        await one.probe.called.wait()
+        await two.until(lambda: two.probe.called.is_set() or len(one.probe.calls) == 2)
+        await one.engine.cancel(DEFAULT_TENANT, execution)
+        (child,) = await children(one)
+        assert (await two.ended(child["id"]))["status"] == "cancelled"
+        assert two.probe.calls, "one had no place for it"
+
+
 # ---------------------------------------------------------------------- distribute
 
 HOLD = "{id: p, action: probe, with: {hold: true}}"
