@@ -708,6 +708,23 @@ COMMENT ON TYPE awaited_event IS 'scan_events.sql: what steps look for';
 CREATE TYPE progress_waited AS (tenant_id uuid, execution_id uuid, path text);
 COMMENT ON TYPE progress_waited IS 'record_progress.sql: waits that are over';
 
+CREATE FUNCTION record_waits(begun progress_wait[], ended progress_waited[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+BEGIN
+    -- Locked, or changed when it is old: what prunes old ones does not take it away meanwhile.
+    INSERT INTO wait_shapes AS s (tenant_id, route, key_path)
+    SELECT DISTINCT u.tenant_id, u.route, u.key_path FROM unnest(begun) AS u ORDER BY 1, 2, 3
+    ON CONFLICT (tenant_id, route, key_path) DO UPDATE SET used_at = now() WHERE s.used_at < now() - interval '1 hour';
+    INSERT INTO event_waits (tenant_id, execution_id, path, route, key_path, key, scanned_until)
+    SELECT u.tenant_id, u.execution_id, u.path, u.route, u.key_path, u.key, u.scanned_until FROM unnest(begun) AS u
+    ON CONFLICT (tenant_id, execution_id, path) DO UPDATE SET scanned_until = excluded.scanned_until;
+    DELETE FROM event_waits AS w USING unnest(ended) AS u
+    WHERE w.tenant_id = u.tenant_id AND w.execution_id = u.execution_id AND w.path = u.path;
+    DELETE FROM event_hits AS h USING unnest(ended) AS u
+    WHERE h.tenant_id = u.tenant_id AND h.execution_id = u.execution_id AND h.path = u.path;
+END $$;
+COMMENT ON FUNCTION record_waits IS 'The part of record_progress.sql for steps that wait for events: those that begin to, and those whose wait is over.';
+
 CREATE TYPE progress_step AS (
     tenant_id uuid, execution_id uuid, path text, seq integer, verb text, action_type text, status text, attempt integer,
     input text, output text, error text, due_at timestamptz, started_at timestamptz, completed_at timestamptz
