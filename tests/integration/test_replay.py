@@ -172,3 +172,37 @@ async def test_what_steps_remembered_that_run_anew_is_forgotten(hark: EngineUnde
         "SELECT key FROM hark.workflow_context WHERE execution_id = $1 ORDER BY key", done["id"]
     )
     assert [row["key"] for row in keys] == ["one", "two"]
+
+
+async def test_what_holds_the_step_is_entered_again_with_its_decision(hark: EngineUnderTest) -> None:
+    branch = "  - id: pick\n    if: 'HOLDS'\n    then:\n" + probe("x", indent=6) + "    else:\n" + probe("y", indent=6)
+    await hark.apply(flow(branch.replace("HOLDS", "true")))
+    first = await hark.run("GO")
+    await hark.apply(flow(branch.replace("HOLDS", "false")))
+    calls, done = await replayed(hark, first["id"], from_step="x", version=2)
+    assert (calls, done["steps"]["pick"]["output"]) == (["x"], {"branch": "then"})
+    calls, _ = await replayed(hark, first["id"], from_step="pick", version=2)
+    assert calls == ["y"]
+
+
+HELD = "  - {id: a, action: probe, with: {hold: true}}\n"
+
+
+@pytest.mark.parametrize("change", ["publish", "pause", "archive"])
+async def test_what_runs_ends_with_its_version_whatever_becomes_of_the_workflow(
+    hark: EngineUnderTest, change: str
+) -> None:
+    await hark.apply(flow(HELD + probe("b", "1")))
+    receipt = await hark.emit("GO")
+    await hark.probe.called.wait()
+    if change == "publish":
+        await hark.apply(flow(probe("c", "2")))
+    else:
+        state = {"pause": "paused_at = now()", "archive": "status = 'archived'"}[change]
+        await hark.database.pool.execute(f"UPDATE hark.workflows SET {state}")
+        assert not (await hark.emit("GO")).executions
+    hark.probe.release.set()
+    done = await hark.ended(receipt.executions[0])
+    assert (done["status"], done["version"], done["steps"]["b"]["output"]) == ("completed", 1, 1)
+    again = await hark.ended(await hark.engine.retry(DEFAULT_TENANT, done["id"], from_start=True))
+    assert (again["status"], again["version"], again["ordinal"]) == ("completed", 1, 1)
