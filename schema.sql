@@ -92,9 +92,14 @@ CREATE TABLE tenants (
     id          uuid PRIMARY KEY,
     slug        text NOT NULL UNIQUE CHECK (slug ~ '^[a-z0-9][a-z0-9_-]{0,99}$'),
     name        text NOT NULL,
-    created_at  timestamptz NOT NULL DEFAULT now()
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    retention         interval CHECK (retention >= '1 day'),
+    failed_retention  interval CHECK (failed_retention >= '1 day')
 );
 COMMENT ON TABLE tenants IS 'Owners of workflows, events, executions and secrets.';
+COMMENT ON COLUMN tenants.retention IS 'How long its executions stay after their end; NULL: as the settings say.';
+COMMENT ON COLUMN tenants.failed_retention IS
+    'The same for those that failed or timed out; NULL: as the settings say. The longer of the two holds.';
 INSERT INTO tenants (id, slug, name) VALUES ('00000000-0000-7000-8000-000000000001', 'default', 'Default');
 
 CREATE TABLE api_keys (
@@ -840,6 +845,8 @@ CREATE TABLE execution_events (
     position      integer NOT NULL,
     PRIMARY KEY (tenant_id, execution_id, event_id)
 ) PARTITION BY RANGE (execution_id);
+CREATE INDEX execution_events_by_event ON execution_events (tenant_id, event_id);
+COMMENT ON INDEX execution_events_by_event IS 'erase_past_executions: whether a batch still names an event';
 COMMENT ON TABLE execution_events IS 'The events of a batch, in the order in which they came; others have the one that their row names.';
 
 CREATE FUNCTION seconds_of(rule jsonb, name text) RETURNS interval
@@ -1825,6 +1832,161 @@ BEGIN
 END $$;
 CREATE TRIGGER workflows_erase_history BEFORE DELETE ON workflows
     FOR EACH ROW EXECUTE FUNCTION erase_workflow_history();
+
+-- ---------------------------------------------------------------------------------------------- retention
+
+CREATE FUNCTION retention_of(usual interval, failed interval)
+    RETURNS TABLE (tenant_id uuid, kept_since timestamptz, failed_since timestamptz)
+    LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+BEGIN ATOMIC
+    SELECT t.id, now() - coalesce(t.retention, usual),
+           now() - greatest(coalesce(t.retention, usual), coalesce(t.failed_retention, failed))
+    FROM tenants AS t;
+END;
+COMMENT ON FUNCTION retention_of IS
+    'Each tenant''s policy, given that of the settings: what has ended since then stays. Of failures the longer one holds.';
+
+CREATE FUNCTION is_past(status text, completed_at timestamptz, kept_since timestamptz, failed_since timestamptz)
+    RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE  -- without a search_path of its own it is inlined
+    RETURN coalesce(completed_at < CASE WHEN status IN ('failed', 'timeout') THEN failed_since ELSE kept_since END, false);
+COMMENT ON FUNCTION is_past IS 'Whether an execution ended so long ago that its policy lets it go; never while it is open.';
+
+CREATE FUNCTION week_start(week text) RETURNS timestamptz
+    LANGUAGE sql STABLE STRICT SET search_path = pg_catalog
+    RETURN to_date(week, 'IYYY"w"IW')::timestamp AT TIME ZONE 'UTC';
+COMMENT ON FUNCTION week_start IS 'The first moment of a week as partitions are named by it, such as 2026w07.';
+
+CREATE FUNCTION oldest_week() RETURNS text LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+BEGIN ATOMIC
+    SELECT min(right(c.relname::text, 7)) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'hark.workflow_executions'::regclass AND c.relname ~ '_[0-9]{4}w[0-9]{2}$';
+END;
+COMMENT ON FUNCTION oldest_week IS 'The oldest week with partitions of its own; what is older lies in the open-ended ones.';
+
+CREATE FUNCTION past_week(usual interval) RETURNS text LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+    RETURN (SELECT w.week FROM oldest_week() AS w (week)
+            WHERE week_start(w.week) + interval '7 days'
+                  <= (SELECT min(r.kept_since) FROM retention_of(usual, usual) AS r));
+COMMENT ON FUNCTION past_week IS 'The oldest week, once it is past for every tenant; failures and what is open move out of it.';
+
+CREATE FUNCTION move_staying(week text, usual interval, failed interval) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    part text;
+    moved bigint;
+BEGIN
+    EXECUTE format(
+        'INSERT INTO workflow_executions_oldest SELECT e.* FROM %I AS e '
+        'LEFT JOIN retention_of($1, $2) AS r ON r.tenant_id = e.tenant_id '
+        'WHERE is_past(e.status, e.completed_at, r.kept_since, r.failed_since) IS NOT TRUE '
+        'OR (e.parent_id IS NOT NULL AND EXISTS (SELECT FROM workflow_executions_oldest AS p '
+        'WHERE p.tenant_id = e.tenant_id AND p.id = e.parent_id AND p.completed_at IS NULL)) '
+        'OR (e.parent_id IS NOT NULL AND EXISTS (SELECT FROM %1$I AS p '
+        'WHERE p.tenant_id = e.tenant_id AND p.id = e.parent_id AND p.completed_at IS NULL))',
+        'workflow_executions_' || week) USING usual, failed;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    FOREACH part IN ARRAY ARRAY['workflow_steps', 'workflow_timeline', 'workflow_logs', 'workflow_context', 'waits',
+                                'execution_events'] LOOP
+        EXECUTE format('INSERT INTO %I SELECT p.* FROM workflow_executions_oldest AS e JOIN %I AS p '
+                       'ON p.tenant_id = e.tenant_id AND p.execution_id = e.id WHERE e.id >= $1',
+                       part || '_oldest', part || '_' || week) USING id_floor(week_start(week));
+    END LOOP;
+    -- A batch is older than most of its events: one of an earlier week may name some of this.
+    EXECUTE format('INSERT INTO events_oldest SELECT v.* FROM %I AS v JOIN '
+                   '(SELECT e.tenant_id, e.event_id FROM workflow_executions_oldest AS e UNION '
+                   'SELECT b.tenant_id, b.event_id FROM execution_events_oldest AS b) AS named '
+                   'ON named.tenant_id = v.tenant_id AND named.event_id = v.id', 'events_' || week);
+    EXECUTE format('INSERT INTO event_decisions_oldest SELECT d.* FROM events_oldest AS v JOIN %I AS d '
+                   'ON d.tenant_id = v.tenant_id AND d.event_id = v.id WHERE v.id >= $1', 'event_decisions_' || week)
+        USING id_floor(week_start(week));
+    RETURN moved;
+END $$;
+COMMENT ON FUNCTION move_staying IS
+    'Copies what has to stay of a week, with everything of it, to the oldest partitions; how many executions. Rows go whole, '
+    'whatever columns they have: partitions are made LIKE their table.';
+
+CREATE FUNCTION retire_week(usual interval, failed interval, OUT week text, OUT moved bigint)
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog SET lock_timeout = '200ms' AS $$
+DECLARE
+    parents CONSTANT text[] := ARRAY['events', 'event_decisions', 'workflow_executions', 'workflow_steps',
+        'workflow_timeline', 'workflow_logs', 'workflow_context', 'waits', 'execution_events'];
+    parent text;
+BEGIN
+    IF past_week(usual) IS NULL OR NOT pg_try_advisory_xact_lock(7020852) THEN
+        RETURN;
+    END IF;
+    -- All of them before anything is read: nobody sees an execution without its steps, and no late retry slips in.
+    FOREACH parent IN ARRAY parents LOOP
+        EXECUTE format('LOCK TABLE ONLY %I IN ACCESS EXCLUSIVE MODE', parent);
+    END LOOP;
+    week := past_week(usual);  -- another instance may have been quicker
+    IF week IS NULL THEN
+        RETURN;
+    END IF;
+    FOREACH parent IN ARRAY parents LOOP
+        EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', parent, parent || '_oldest');
+        EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', parent, parent || '_' || week);
+    END LOOP;
+    moved := move_staying(week, usual, failed);
+    FOREACH parent IN ARRAY parents LOOP
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (MINVALUE) TO (%L)', parent,
+                       parent || '_oldest', id_floor(week_start(week) + interval '7 days'));
+        EXECUTE format('DROP TABLE %I', parent || '_' || week);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION retire_week IS
+    'Drops the oldest week of all history tables, if it is past, in one transaction; what has to stay moves to the oldest '
+    'partitions. week is NULL when there was nothing to do or another instance is at it. Fails after 200 ms without its locks.';
+
+CREATE FUNCTION erase_unnamed_events(tenant uuid, ids uuid[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    gone uuid[];
+BEGIN
+    -- The executions of an event carry its millisecond in their ids.
+    gone := ARRAY(SELECT v.id FROM unnest(ids) AS v (id)
+                  WHERE NOT EXISTS (SELECT FROM workflow_executions AS e WHERE e.tenant_id = tenant AND e.event_id = v.id
+                                    AND e.id >= id_floor(id_time(v.id))
+                                    AND e.id < id_floor(id_time(v.id) + interval '1 millisecond'))
+                    AND NOT EXISTS (SELECT FROM execution_events AS b WHERE b.tenant_id = tenant AND b.event_id = v.id));
+    DELETE FROM event_decisions AS d WHERE d.tenant_id = tenant AND d.event_id = ANY (gone);
+    DELETE FROM events AS v WHERE v.tenant_id = tenant AND v.id = ANY (gone);
+END $$;
+COMMENT ON FUNCTION erase_unnamed_events IS 'Deletes those of some events that no execution names any more, with their decisions.';
+
+CREATE FUNCTION erase_past_executions(usual interval, failed interval, most integer) RETURNS integer
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    common timestamptz := (SELECT min(kept_since) FROM retention_of(usual, failed));
+    open_end uuid := id_floor(week_start(oldest_week()));
+    policy record;
+    ids uuid[];
+    named uuid[];
+BEGIN
+    FOR policy IN SELECT r.tenant_id, r.kept_since, r.failed_since,
+                         -- What goes with its week is not deleted row by row; only who keeps less than others has to.
+                         CASE WHEN r.kept_since > common THEN id_floor(r.kept_since) ELSE open_end END AS until
+                  FROM retention_of(usual, failed) AS r LOOP
+        SELECT array_agg(p.id), array_agg(p.event_id) INTO ids, named
+        FROM (SELECT e.id, e.event_id FROM workflow_executions AS e
+              WHERE e.tenant_id = policy.tenant_id AND e.id < policy.until
+                AND is_past(e.status, e.completed_at, policy.kept_since, policy.failed_since)
+                AND (e.parent_id IS NULL OR NOT EXISTS (
+                     SELECT FROM workflow_executions AS p WHERE p.tenant_id = e.tenant_id AND p.id = e.parent_id
+                     AND p.completed_at IS NULL))
+              LIMIT most FOR UPDATE OF e SKIP LOCKED) AS p;
+        CONTINUE WHEN ids IS NULL;
+        named := named || ARRAY(SELECT b.event_id FROM execution_events AS b
+                                WHERE b.tenant_id = policy.tenant_id AND b.execution_id = ANY (ids));
+        PERFORM erase_executions(policy.tenant_id, ids);
+        PERFORM erase_unnamed_events(policy.tenant_id, named);
+        RETURN cardinality(ids);
+    END LOOP;
+    RETURN 0;
+END $$;
+COMMENT ON FUNCTION erase_past_executions IS
+    'Deletes a batch of executions that are past and do not go with their week, and the events that nothing else names: what '
+    'had stayed in the oldest partitions, and what tenants keep for a shorter time than others. Returns how many.';
 
 INSERT INTO schema_migrations (version, description) VALUES (1, 'first schema');
 

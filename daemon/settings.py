@@ -40,8 +40,15 @@ def _web(value: str) -> str:
     return value.rstrip("/")
 
 
+def _a_day(value: timedelta) -> timedelta:
+    if value < timedelta(days=1):
+        raise ValueError("write a day (1d) or more")
+    return value
+
+
 Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_split)]
 Word = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+Days = Annotated[Duration, AfterValidator(_a_day)]
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
@@ -88,6 +95,8 @@ class Settings(BaseSettings):
     setup: Folder | None = Field(None, description="a file of repeatable SQL, run at start before the workflows")
     max_running: int = Field(1000, ge=1, le=100_000, description="executions in flight in one instance")
     drain_timeout: Duration = Field(timedelta(seconds=30), description="how long a stop waits for steps that run")
+    retention: Days = Field(timedelta(days=90), description="how long executions stay after their end")
+    failed_retention: Days = Field(timedelta(days=180), description="the same for those that failed or timed out")
     unmatched_retention: Duration = Field(timedelta(days=7), description="how long events that started nothing stay")
 
     http_allow_networks: Networks = Field((), description="private networks that actions may call, such as 10.0.0.0/8")

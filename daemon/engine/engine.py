@@ -149,7 +149,13 @@ class Engine:
             refresh=self._follow,
             cancel=self.cancel,
         )
-        self.maintenance = Maintenance(database, now=self.clock.now, unmatched_retention=settings.unmatched_retention)
+        self.maintenance = Maintenance(
+            database,
+            now=self.clock.now,
+            retention=settings.retention,
+            failed_retention=settings.failed_retention,
+            unmatched_retention=settings.unmatched_retention,
+        )
         self._waiting: dict[UUID, list[asyncio.Future[str]]] = {}
         self._refresh_wanted = asyncio.Event()
         self._attaching = asyncio.Lock()
