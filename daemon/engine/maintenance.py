@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from hark.daemon.engine.background import Background
-from hark.daemon.store.database import Database, Record
+from hark.daemon.store.database import Database, Record, lock_was_refused
 from hark.workflows.errors import UnavailableError
 from hark.workflows.ids import floor_of
 
@@ -91,6 +91,8 @@ class Maintenance:
             try:
                 row = await self._database.fetchrow("retire_week", *self._kept)
             except UnavailableError as error:
+                if not lock_was_refused(error):
+                    raise
                 # Whoever waits behind a lock that is asked for waits as well: ask briefly, and let them go first.
                 log.info("maintenance.week_put_off", error=str(error))
                 await asyncio.sleep(LOCK_PAUSE_S)

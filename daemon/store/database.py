@@ -72,6 +72,11 @@ def translated(*also: type[BaseException]) -> Iterator[None]:
         raise UnavailableError(f"the database is not available: {str(error) or type(error).__name__}") from error
 
 
+def lock_was_refused(error: UnavailableError) -> bool:
+    """Tell whether a statement gave up because it did not get a lock in time, and has changed nothing."""
+    return isinstance(error.__cause__, pg.LockNotAvailableError)
+
+
 class Database:
     """Connections to the home database. Owned by the application, which starts and stops it."""
 
