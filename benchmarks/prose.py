@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.environments import N8N_VERSION, NODE_WHEEL, PYTHON_PEERS
 
-_PACKAGES = ", ".join(" ".join(packages) for packages in PYTHON_PEERS.values())
+_PACKAGES = "\n".join(f"- {', '.join(packages)}" for packages in PYTHON_PEERS.values())
 
 RERUN = f"""## How to rerun
 
@@ -19,10 +19,13 @@ under `.hark/bench/results`, and this page and its plot are written from them. A
 anything else: compare ratios of one run, never figures of two.
 
 The benchmark starts an embedded PostgreSQL of its own and gives each contestant a database on it. It installs the peers
-by itself, each into an environment of its own under `.hark/bench` (or `HARK_BENCH_HOME`): {_PACKAGES},
-n8n {N8N_VERSION} (with npm; where there is no Node.js ≥ 24, {NODE_WHEEL} serves). What cannot be installed is left out,
-and named above. Servers listen on loopback only, every process is ended when its part is over, also after an error or
-Ctrl-C, and its words are in `.hark/bench/logs`.
+by itself, each into an environment of its own under `.hark/bench` (or `HARK_BENCH_HOME`):
+
+{_PACKAGES}
+- n8n {N8N_VERSION}, with npm; where there is no Node.js ≥ 24, {NODE_WHEEL} serves
+
+What cannot be installed is left out, and named above. Servers listen on loopback only, every process is ended when its
+part is over, also after an error or Ctrl-C, and its words are in `.hark/bench/logs`.
 """
 
 WHAT_DIFFERS = """All on the same server, one database each, over the same socket; whoever is not in turn is stopped.

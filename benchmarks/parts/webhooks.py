@@ -25,6 +25,8 @@ from hark._version import __version__
 
 CONNECTIONS = 64
 STEADY = 20.0
+WARM_UPS = {"n8n": 3.0}
+"""JavaScript is compiled while it runs, and n8n is a lot of it: it gets a longer warm-up."""
 HARK_SETTINGS = "one daemon as `hark run` starts it, all settings the defaults; three `set` steps"
 
 _TRIGGER = "triggers: [{type: webhook, path: %s, methods: [POST], auth: {type: none}%s}]"
@@ -68,7 +70,7 @@ async def measure(bench: Bench) -> Webhooks:
             bench.say(f"n8n is left out: {error}")
         lanes.append(await _bare(stack))
         for lane in lanes:
-            await _load(lane, bench.scale.hooks_s)
+            await _load(lane, bench.scale.hooks_s * WARM_UPS.get(lane.who, 1.0))
         for number in range(bench.scale.rounds):
             for lane in lanes if number % 2 == 0 else reversed(lanes):
                 await _turn(bench, lane)
