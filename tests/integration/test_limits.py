@@ -479,17 +479,6 @@ _PLANT = """
 """
 
 
-async def test_new_events_do_not_overtake_what_waits_for_a_place(database_url: str) -> None:
-    async with running_engine(database_url, max_running=1) as engine:
-        await engine.apply(workflow("", HOLD))
-        await start(engine)
-        waiting = [await start(engine) for _ in range(3)]
-        engine.probe.release.set()
-        waiting.append(await start(engine))
-        begun = [(await engine.ended(identifier))["started_at"] for identifier in waiting]
-        assert begun == sorted(begun)
-
-
 async def test_what_is_wrong_with_lanes_is_swept(engine: EngineUnderTest) -> None:
     await engine.apply(workflow("overlap: queue"))
     await start(engine)

@@ -63,3 +63,8 @@ async def test_nobody_waits_for_an_executor_that_stops() -> None:
     full.reserve(1)
     await full.drain(0)
     assert await asyncio.wait_for(full.room(5, now()), HOLD_S / 2) == 5
+
+
+def test_new_ones_take_no_place_while_others_wait_for_one_in_the_database() -> None:
+    assert executor(places=3, backlogged=True).reserve(2) == 0
+    assert executor(places=3).reserve(2) == 2
