@@ -57,7 +57,7 @@ def subscription(
     kind: TriggerKind[Any], config: Any, when: str | None, conditions: tuple[str, ...], publishes: str | None
 ) -> Subscription:
     workflow = ActiveWorkflow(
-        DEFAULT_TENANT, WorkflowId(uuid4()), "w", 1, conditions, InputRules({}), priority=0, timeout=None
+        DEFAULT_TENANT, WorkflowId(uuid4()), "w", 1, conditions, InputRules({}), priority=0, timeout=None, limits=None
     )
     active = ActiveTrigger(
         tenant_id=DEFAULT_TENANT, workflow_id=workflow.id, workflow="w", version=1, id="t", kind=kind.spec.kind,
@@ -152,7 +152,7 @@ def test_what_is_read_without_the_library_means_the_same(source: str) -> None:
             node = compile_expression(source, ROOTS).node
         except ExpressionError:
             return  # it never holds
-        assert plain == tuple(one for part in reading._conjuncts(node) if (one := reading._requirement(part)))
+        assert plain == tuple(one for part in reading.conjuncts(node) if (one := reading._requirement(part)))
 
 
 def test_requirements_are_what_must_hold() -> None:
