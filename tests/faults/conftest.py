@@ -6,13 +6,10 @@ import os
 import random
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 
 import pytest
-import pytest_asyncio
 from support.database import fresh_database, make_template
 from support.faults.processes import Nursery
-from support.faults.site import Site, site
 
 from hark.daemon.store.schema import schema_text
 

@@ -67,7 +67,7 @@ async def test_random_kills_under_load(
 
 
 async def settled(instance: Instance, memory_mib: float, descriptors: int) -> None:
-    """Wait until a daemon has about as much memory and as many files as before; idle connections close after a while."""
+    """Wait until a daemon has about as much memory and as many files as before; idle connections close later."""
     async with asyncio.timeout(60):
         while instance.descriptors() > descriptors + MORE_DESCRIPTORS:
             await asyncio.sleep(0.2)

@@ -1,4 +1,4 @@
-"""The kinds of work that the suite does: for each its workflow, and what it has to have done to the world at its end."""
+"""The kinds of work that the suite does: for each its workflow, and what it has to have done to the world."""
 
 from __future__ import annotations
 

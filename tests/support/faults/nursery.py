@@ -3,8 +3,8 @@
 To load it takes two to three seconds of a core, which this suite would spend a hundred times over; a fork takes
 some milliseconds. What runs is the same: `hark run`, in a process of its own, with its own environment and output.
 
-A request is a line of JSON on a connection: `{environment, arguments, log}`. Answered is the pid, in a line of its own, and
-once that process has ended its status as `os.waitstatus_to_exitcode` gives it.
+A request is a line of JSON on a connection: `{environment, arguments, log}`. Answered is the pid, in a line of its own,
+and once that process has ended its status as `os.waitstatus_to_exitcode` gives it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import selectors
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -24,7 +25,7 @@ def main() -> None:
     import hark.daemon.app
     import hark.daemon.cli.main  # noqa: F401 - to have them loaded is what this is for
 
-    assert len(os.listdir("/proc/self/task")) == 1, "a process with threads must not be forked"
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "a process with threads must not be forked"
     gc.freeze()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(sys.argv[1])

@@ -10,10 +10,10 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from support.faults.kinds import KINDS, LIMIT, Kind
-from support.faults.receivers import Receivers
 
 from hark.workflows.states import ENDED_EXECUTION, ENDED_STEP
+from support.faults.kinds import KINDS, LIMIT, Kind
+from support.faults.receivers import Receivers
 
 DRAIN_S = 60.0
 
@@ -49,8 +49,8 @@ class Oracle:
 
     async def _open(self, acknowledged: Sequence[UUID]) -> Sequence[Any]:
         return await self._pool.fetch(
-            "SELECT id, status, pending_reason, instance_id, due_at, claims, queued, error FROM hark.workflow_executions"
-            " WHERE completed_at IS NULL UNION ALL"
+            "SELECT id, status, pending_reason, instance_id, due_at, claims, queued, error"
+            " FROM hark.workflow_executions WHERE completed_at IS NULL UNION ALL"
             " SELECT id, 'missing', NULL, NULL, NULL, NULL, NULL, NULL FROM unnest($1::uuid[]) AS u (id)"
             " WHERE NOT EXISTS (SELECT FROM hark.workflow_executions AS e WHERE e.id = u.id)",
             acknowledged,
@@ -106,7 +106,9 @@ class Oracle:
                 wrong.append(f"{slug} {number} ended as {row['status']}: {row['error']}")
             if (kind := KINDS.get(slug)) is not None:
                 wrong += self._of_one(kind, number, marks[number])
-                wrong += [f"{slug} {number} has not called {name}" for name in kind.calls if (name, number) not in ended]
+                wrong += [
+                    f"{slug} {number} has not called {name}" for name in kind.calls if (name, number) not in ended
+                ]
         strange = marks.keys() - {number for _, number in ended}
         return [*wrong, *(f"effects of an event that is not stored: {number}" for number in sorted(strange))]
 
@@ -143,7 +145,8 @@ class Oracle:
             "lanes that count wrongly": "SELECT count(*) FROM hark.lanes WHERE taken <> 0",
             "waits for events that nobody waits for": "SELECT count(*) FROM hark.event_waits",
             "hits that nobody fetched": "SELECT count(*) FROM hark.event_hits",
-            "open questions to people": "SELECT count(*) FROM hark.waits WHERE answered_at IS NULL AND closed_at IS NULL",
+            "open questions to people": "SELECT count(*) FROM hark.waits"
+            " WHERE answered_at IS NULL AND closed_at IS NULL",
             "steps of no execution": "SELECT count(*) FROM hark.workflow_steps AS s WHERE NOT EXISTS"
             " (SELECT FROM hark.workflow_executions AS e WHERE e.id = s.execution_id)",
             "steps without an end": "SELECT count(*) FROM hark.workflow_steps AS s WHERE s.completed_at IS NULL",

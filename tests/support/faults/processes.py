@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
+
 from support.daemon import PATIENCE_S, free_port
 from support.faults.proxy import Point, Proxy, Trap, Verdict
 
@@ -191,7 +192,7 @@ class Instance:
 
     def descriptors(self) -> int:
         """Return how many files it has open."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
 
 @asynccontextmanager

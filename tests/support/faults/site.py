@@ -12,12 +12,12 @@ from uuid import UUID
 
 import aiohttp
 import asyncpg
+
+from hark.daemon.engine.executor import MOST_CLAIMS
 from support.faults.kinds import KINDS
 from support.faults.oracle import Oracle, Sent
 from support.faults.processes import Instance, Nursery, instances
 from support.faults.receivers import Receivers
-
-from hark.daemon.engine.executor import MOST_CLAIMS
 
 PATIENCE_S = 60.0
 
@@ -191,7 +191,7 @@ class Load:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.enough.wait(), self._choice.expovariate(self._rate))
 
-    async def _one(self, kind: str, again: bool) -> None:  # noqa: FBT001 - a throw of the dice
+    async def _one(self, kind: str, again: bool) -> None:
         sent = await self._site.send(kind)
         self.taken += 1
         if kind == "asks":
