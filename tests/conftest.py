@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 from hypothesis import settings
 from support.database import FAST, connected, fresh_database, make_template
+from support.faults import length
 
 from hark.daemon.postgres.server import EmbeddedPostgres
 
@@ -38,6 +39,11 @@ def pytest_configure(config: pytest.Config) -> None:
     data_dir.chmod(0o711)  # as root the server runs under another account, which has to pass
     os.environ[_DATA_DIR] = str(data_dir)
     config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_DATA_DIR), ignore_errors=True))
+
+
+def pytest_report_header() -> str:
+    """Print by which seed the fault suite goes. Here, because the workers of pytest-xdist have to inherit it."""
+    return f"faults: HARK_FAULTS_SEED={length.SEED}"
 
 
 @pytest.fixture(autouse=True)

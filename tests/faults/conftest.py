@@ -1,45 +1,43 @@
-"""Fixtures of the fault suite: how long it is, its seed, and the sites on which things go wrong."""
+"""Fixtures of the fault suite: its dice, its figures, and what the sites are made of on which things go wrong."""
 
 from __future__ import annotations
 
-import os
+import asyncio
 import random
-import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from support.database import fresh_database, make_template
+from support.faults import length
 from support.faults.processes import Nursery
 
 from hark.daemon.store.schema import schema_text
 
-# Read here: the tests themselves run without the settings of whoever runs them.
-LONG = os.environ.get("HARK_FAULTS") == "long"
-SEED = os.environ.get("HARK_FAULTS_SEED") or str(random.SystemRandom().randrange(10**9))
-
-
-def pytest_report_header() -> str:
-    """Print how to have the same again."""
-    return f"faults: {'long' if LONG else 'short'}, HARK_FAULTS_SEED={SEED}"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Let the workers of pytest-xdist have the same seed."""
-    os.environ["HARK_FAULTS_SEED"] = SEED
-
-
-@pytest.fixture
-def long() -> bool:
-    """Whether there is time."""
-    return LONG
-
 
 @pytest.fixture
 def choice(request: pytest.FixtureRequest) -> random.Random:
-    """Throw the dice: the same for each test, whichever others run; the seed stands in a failure's report."""
-    seed = f"{SEED}/{request.node.name}"
-    print(f"HARK_FAULTS_SEED={SEED}")  # noqa: T201 - pytest shows it with a failure
-    return random.Random(zlib.crc32(seed.encode()))
+    """Throw the dice: the same for each test, whichever others run."""
+    print(f"HARK_FAULTS_SEED={length.SEED}")  # noqa: T201 - pytest shows it with a failure
+    return length.dice(request.node.name)
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Put a figure into the summary."""
+    return lambda text: request.node.user_properties.append(("faults", text))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how to have the same again, and what was measured."""
+    terminalreporter.section("faults")
+    terminalreporter.line(f"{'long' if length.LONG else 'short'} form, HARK_FAULTS_SEED={length.SEED}")
+    for reports in [*terminalreporter.stats.values()]:
+        for report in reports:
+            if getattr(report, "when", "") == "teardown":
+                continue
+            for name, text in getattr(report, "user_properties", ()):
+                if name == "faults":
+                    terminalreporter.line(f"{report.nodeid.rpartition('::')[2]}: {text}")
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +51,6 @@ def nursery() -> Iterator[Nursery]:
 @pytest.fixture(scope="session")
 def faults_template(server_url: str) -> str:
     """Make a template from the schema of the package that is tried, which need not be the one in this tree."""
-    import asyncio
-
     return asyncio.run(make_template(server_url, schema_text()))
 
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 from support.database import fresh_database
+from support.faults.length import sides, some
 from support.faults.processes import Nursery
 from support.faults.proxy import Point
 from support.faults.site import Site, site
 from support.faults.wire import Unit
 
 PATIENCE_S = 30.0
+SIDES = {False: "before", True: "after"}
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -117,8 +119,14 @@ MOMENTS = [
 ]
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.name.replace(" ", "_"))
+@pytest.mark.parametrize(
+    "moment, after",
+    [
+        pytest.param(moment, after, id=f"{moment.name}-{SIDES[after]}".replace(" ", "_"))
+        for moment in MOMENTS
+        for after in sides(moment.name)
+    ],
+)
 async def test_a_daemon_killed_at_a_commit_loses_nothing_and_repeats_nothing(
     place: Site, moment: Moment, after: bool
 ) -> None:
@@ -139,7 +147,7 @@ async def test_a_daemon_killed_at_a_commit_loses_nothing_and_repeats_nothing(
     place.spoiled = False
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("after", sides("claim"), ids=SIDES.get)
 async def test_a_daemon_killed_at_the_commit_of_a_claim(place: Site, after: bool) -> None:
     """Claims come by all the time; this is one that takes something."""
     sent = await place.send("pause")
@@ -162,21 +170,22 @@ async def test_a_daemon_killed_at_the_commit_of_a_claim(place: Site, after: bool
     place.spoiled = False
 
 
-@pytest.mark.parametrize(
-    "kind, step",
-    [
-        ("chain", "b"),
-        ("loop", "ask-1"),
-        ("branches", "r"),
-        ("branches", "last"),
-        ("mail", "letter"),
-        ("once", "order"),
-        ("call", "outside"),
-        ("parts", "part-1"),
-        ("limited", "work"),
-        ("news", "first"),
-    ],
-)
+HELD = [
+    ("chain", "b"),
+    ("loop", "ask-1"),
+    ("branches", "r"),
+    ("branches", "last"),
+    ("mail", "letter"),
+    ("once", "order"),
+    ("call", "outside"),
+    ("parts", "part-1"),
+    ("limited", "work"),
+    ("news", "first"),
+]
+"""Steps in which the daemon waits for the answer of a receiving end."""
+
+
+@pytest.mark.parametrize("kind, step", some("held", HELD, 4))
 async def test_a_daemon_killed_while_somebody_has_its_request_in_hand(place: Site, kind: str, step: str) -> None:
     held = place.receivers.hold(step, most=1)
     sending = asyncio.create_task(place.send(kind))
@@ -204,7 +213,7 @@ async def test_a_daemon_killed_inside_of_a_statement(place: Site) -> None:
     place.spoiled = False
 
 
-@pytest.mark.parametrize("kind", ["pause", "asks"])
+@pytest.mark.parametrize("kind", some("waiting", ["pause", "asks"], 1))
 async def test_a_daemon_killed_while_executions_wait(place: Site, kind: str) -> None:
     sent = await place.send(kind)
     await place.until("SELECT status = 'waiting' FROM hark.workflow_executions WHERE id = $1", sent.executions[0])
@@ -216,8 +225,14 @@ async def test_a_daemon_killed_while_executions_wait(place: Site, kind: str) -> 
     place.spoiled = False
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("query", ["register_instance", "remove_instance", "reclaim_executions"])
+@pytest.mark.parametrize(
+    "query, after",
+    [
+        pytest.param(query, after, id=f"{query}-{SIDES[after]}")
+        for query in ("register_instance", "remove_instance", "reclaim_executions")
+        for after in sides(query)
+    ],
+)
 async def test_a_daemon_killed_while_it_takes_over(place: Site, query: str, after: bool) -> None:
     """The next one finds two dead, and the work of the first at whatever point the second had brought it to."""
     held = place.receivers.hold("b", most=1)

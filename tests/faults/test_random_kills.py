@@ -6,6 +6,7 @@ import asyncio
 import random
 
 import pytest
+from support.faults.length import LONG
 from support.faults.processes import Instance, Nursery
 from support.faults.site import Site, site
 
@@ -45,10 +46,10 @@ async def start_later(instance: Instance, pause_s: float) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("count", [1, 2, 4])
 async def test_random_kills_under_load(
-    nursery: Nursery, empty_database: str, choice: random.Random, long: bool, count: int
+    nursery: Nursery, empty_database: str, choice: random.Random, count: int
 ) -> None:
     """With four instances one is spared: it has to be as it was before."""
-    kills = 100 if long else 6
+    kills = 100 if LONG else 3
     names = ("one", "two", "three", "four")[:count]
     async with site(nursery, empty_database, names) as place:
         spared = place.one if count == 4 else None

@@ -11,11 +11,15 @@ from uuid import UUID
 
 import asyncpg
 
-from hark.workflows.states import ENDED_EXECUTION, ENDED_STEP
 from support.faults.kinds import KINDS, LIMIT, Kind
 from support.faults.receivers import Receivers
 
 DRAIN_S = 60.0
+SOURCE = "faults"
+"""The source of what the suite sends; a call and an emitted event have others."""
+ENDED_EXECUTION = {"completed", "failed", "cancelled", "timeout", "skipped"}
+ENDED_STEP = {"completed", "failed", "skipped", "cancelled"}
+"""As docs/architecture.md has them. Not the daemon's own: the oracle shares nothing with what it judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,33 +40,27 @@ class Oracle:
         self._pool = pool
         self._receivers = receivers
 
-    async def drained(self, sent: Sequence[Sent]) -> None:
-        """Wait until all that was acknowledged has ended; raises AssertionError with what is stuck."""
-        acknowledged = [execution for one in sent for execution in one.executions]
+    async def drained(self) -> None:
+        """Wait until everything that is stored has ended; raises AssertionError with what is stuck."""
         rows: Sequence[Any] = ()
         try:
             async with asyncio.timeout(DRAIN_S):
-                while rows := await self._open(acknowledged):
+                while rows := await self._pool.fetch(
+                    "SELECT id, status, pending_reason, instance_id, due_at, claims, queued, error"
+                    " FROM hark.workflow_executions WHERE completed_at IS NULL"
+                ):
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise AssertionError(f"stuck after {DRAIN_S} s: {[dict(row) for row in rows[:5]]}") from None
 
-    async def _open(self, acknowledged: Sequence[UUID]) -> Sequence[Any]:
-        return await self._pool.fetch(
-            "SELECT id, status, pending_reason, instance_id, due_at, claims, queued, error"
-            " FROM hark.workflow_executions WHERE completed_at IS NULL UNION ALL"
-            " SELECT id, 'missing', NULL, NULL, NULL, NULL, NULL, NULL FROM unnest($1::uuid[]) AS u (id)"
-            " WHERE NOT EXISTS (SELECT FROM hark.workflow_executions AS e WHERE e.id = u.id)",
-            acknowledged,
-        )
-
-    async def judge(self, sent: Sequence[Sent]) -> None:
-        """Wait for the end and raise AssertionError with everything that is wrong."""
-        await self.drained(sent)
+    async def judge(self, sent: Sequence[Sent], living: int) -> None:
+        """Wait for the end and raise AssertionError with everything that is wrong; so many instances live."""
+        await self.drained()
         wrong = [
             *await self._stored(sent),
-            *await self._effects(sent),
+            *await self._effects(),
             *await self._remains(),
+            *await self._licences(living),
             *await self._history(),
         ]
         assert not wrong, f"{len(wrong)} findings:\n" + "\n".join(wrong[:30])
@@ -71,25 +69,42 @@ class Oracle:
 
     async def _stored(self, sent: Sequence[Sent]) -> list[str]:
         """Check that what was acknowledged is stored, each event once, with one execution for each workflow."""
-        wrong = []
-        events = await self._pool.fetch("SELECT id, type, source, dedupe_key FROM hark.events")
+        events = await self._pool.fetch("SELECT id, type, source, dedupe_key, data ->> 'n' AS number FROM hark.events")
         ids = {row["id"] for row in events}
-        wrong += [f"acknowledged and not stored: {one}" for one in sent if one.event_id and one.event_id not in ids]
         keys = Counter((row["source"], row["dedupe_key"]) for row in events if row["dedupe_key"] is not None)
-        wrong += [f"stored {count} times: the event with the key {key}" for key, count in keys.items() if count > 1]
-        rows = await self._pool.fetch(
-            "SELECT e.workflow_id, e.event_id, count(*) FROM hark.workflow_executions AS e WHERE e.part IS NULL"
-            " GROUP BY 1, 2 HAVING count(*) > 1"
+        started = await self._pool.fetch(
+            "SELECT e.id, e.event_id, w.slug FROM hark.workflow_executions AS e"
+            " JOIN hark.workflows AS w ON w.id = e.workflow_id WHERE e.part IS NULL"
         )
-        wrong += [f"{row['count']} executions of workflow {row[0]} for event {row[1]}" for row in rows]
+        known, starts = {row["id"] for row in started}, Counter((row["event_id"], row["slug"]) for row in started)
+        return [
+            *(f"acknowledged and not stored: {one}" for one in sent if one.event_id and one.event_id not in ids),
+            *(f"acknowledged and without its execution: {one}" for one in sent if not known.issuperset(one.executions)),
+            *(f"stored {count} times: the event with the key {key}" for key, count in keys.items() if count > 1),
+            *(
+                f"{starts[row['id'], row['type']]} executions for {row['type']} {row['number']}"
+                for row in events
+                if row["source"] == SOURCE and starts[row["id"], row["type"]] != 1
+            ),
+            *await self._doubles(),
+        ]
+
+    async def _doubles(self) -> list[str]:
         rows = await self._pool.fetch(
+            "SELECT e.workflow_id, e.event_id, e.ordinal, count(*) FROM hark.workflow_executions AS e"
+            " WHERE e.part IS NULL GROUP BY 1, 2, 3 HAVING count(*) > 1"
+        )
+        again = await self._pool.fetch(
             "SELECT id, count(*) FROM hark.workflow_executions GROUP BY 1 HAVING count(*) > 1"
         )
-        return wrong + [f"execution {row['id']} is there {row['count']} times" for row in rows]
+        return [
+            *(f"{row['count']} executions of workflow {row[0]} for event {row[1]}, {row[2]}" for row in rows),
+            *(f"execution {row['id']} is there {row['count']} times" for row in again),
+        ]
 
     # ------------------------------------------------------------------ what was done
 
-    async def _effects(self, sent: Sequence[Sent]) -> list[str]:
+    async def _effects(self) -> list[str]:
         """Check that each execution did all that its kind does, as often as it may."""
         rows = await self._pool.fetch(
             "SELECT w.slug, e.status, e.error::text, v.data ->> 'n' AS number FROM hark.workflow_executions AS e"
@@ -110,7 +125,8 @@ class Oracle:
                     f"{slug} {number} has not called {name}" for name in kind.calls if (name, number) not in ended
                 ]
         strange = marks.keys() - {number for _, number in ended}
-        return [*wrong, *(f"effects of an event that is not stored: {number}" for number in sorted(strange))]
+        wrong += [f"effects of an event that is not stored: {number}" for number in sorted(strange)]
+        return [*wrong, *_shared(self._receivers.http), *_shared(self._receivers.mail)]
 
     def _of_one(self, kind: Kind, number: str, marks: Sequence[str]) -> Iterator[str]:
         name = f"{kind.name} {number}"
@@ -160,6 +176,16 @@ class Oracle:
         wrong += await self._parts()
         return wrong + await self._crowded()
 
+    async def _licences(self, living: int) -> list[str]:
+        """Check that the dead have no licence any more, and the living one each; they may just be taking care of it."""
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                while (count := await self._pool.fetchval("SELECT count(*) FROM hark.instances")) != living:
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            return [f"{count} licences for {living} instances"]
+        return []
+
     async def _parts(self) -> list[str]:
         rows = await self._pool.fetch(
             "SELECT w.slug, e.id, (SELECT count(*) FROM hark.workflow_executions AS p"
@@ -197,6 +223,15 @@ class Oracle:
             for row in sorted(transaction, key=lambda row: row["what"] == "execution"):
                 book.enter(row)
         return book.findings()
+
+
+def _shared(came: Mapping[tuple[str, str], list[str]]) -> list[str]:
+    """Check that no key stands for two different effects: a receiver would take the second for a repetition."""
+    places: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for place, keys in came.items():
+        for key in keys:
+            places[key].add(place)
+    return [f"the key {key} came to several places: {sorted(of)}" for key, of in places.items() if len(of) > 1]
 
 
 def _transactions(rows: Sequence[Any]) -> list[list[Any]]:

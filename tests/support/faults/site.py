@@ -15,7 +15,7 @@ import asyncpg
 
 from hark.daemon.engine.executor import MOST_CLAIMS
 from support.faults.kinds import KINDS
-from support.faults.oracle import Oracle, Sent
+from support.faults.oracle import SOURCE, Oracle, Sent
 from support.faults.processes import Instance, Nursery, instances
 from support.faults.receivers import Receivers
 
@@ -106,7 +106,7 @@ class Site:
             await asyncio.sleep(0.05)
             return None
         assert self._session is not None
-        body = {"type": kind, "data": {"n": number}, "source": "faults", "key": key}
+        body = {"type": kind, "data": {"n": number}, "source": SOURCE, "key": key}
         try:
             async with self._session.post(f"{to.url}/api/events", json=body, headers=self._headers) as answer:
                 if answer.status == 202:
@@ -169,7 +169,7 @@ class Site:
 
     async def judge(self) -> None:
         """Have the oracle judge all that was sent here."""
-        await self.oracle.judge(self.sent)
+        await self.oracle.judge(self.sent, sum(one.runs for one in self.instances))
 
 
 class Load:
