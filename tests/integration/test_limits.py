@@ -410,7 +410,7 @@ _START = """
                                           limits)
     VALUES ('00000000-0000-7000-8000-000000000001', $1, $1, 1, $1, 'manual', 'pending', $2, $3::jsonb)
 """
-_END = "UPDATE hark.workflow_executions SET status = 'completed', completed_at = now() WHERE id = $1"
+_END = "UPDATE hark.workflow_executions SET status = 'cancelled', completed_at = now() WHERE id = $1"
 _DELETE = "DELETE FROM hark.workflow_executions WHERE id = $1"
 _STATE = "SELECT id, held FROM hark.workflow_executions WHERE completed_at IS NULL"
 

@@ -127,10 +127,10 @@ def test_json_is_refused_with_its_place(text: str, line: int, column: int, messa
 
 def test_ten_megabytes_are_refused_without_being_parsed() -> None:
     text = b"a: &x [1]\n" * 1_000_000
-    start = time.perf_counter()
+    start = time.process_time()
     problem = refused(text)
     assert "10,000,000 bytes" in problem.message
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 def test_all_duplicates_are_told_at_once() -> None:
@@ -179,6 +179,6 @@ def test_a_file_of_two_hundred_lines_is_read_in_milliseconds() -> None:
 
 
 def _seconds(text: str) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     read_source(text)
-    return time.perf_counter() - start
+    return time.process_time() - start
