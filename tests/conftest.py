@@ -16,7 +16,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from hypothesis import settings
-from support.database import FAST, connected, fresh_database, make_template
+from support.database import FAST, connected, fresh_database, make_template, quick_place
 from support.faults import length
 
 from hark.daemon.postgres.server import EmbeddedPostgres
@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Name the server's directory once; the workers of pytest-xdist inherit it and so share the server."""
     if _OTHER_SERVER in os.environ or _DATA_DIR in os.environ:
         return
-    data_dir = Path(tempfile.mkdtemp(prefix="hark-tests-"))
+    data_dir = Path(tempfile.mkdtemp(prefix="hark-tests-", dir=quick_place()))
     data_dir.chmod(0o711)  # as root the server runs under another account, which has to pass
     os.environ[_DATA_DIR] = str(data_dir)
     config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_DATA_DIR), ignore_errors=True))

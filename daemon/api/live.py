@@ -119,7 +119,7 @@ async def follow(call: Call[LiveQuery, NoBody]) -> web.StreamResponse:
     await response.write(b"retry: 1000\n: following\n\n")
     services.listeners += 1
     try:
-        await _tell(services, tail, frozenset(query.types), response)
+        await _tell(services, tail, frozenset(query.types), response, call.request)
     except ConnectionError:
         pass  # whoever listened has gone
     finally:
@@ -127,9 +127,11 @@ async def follow(call: Call[LiveQuery, NoBody]) -> web.StreamResponse:
     return response
 
 
-async def _tell(services: Services, tail: Tail, types: frozenset[str], response: web.StreamResponse) -> None:
+async def _tell(
+    services: Services, tail: Tail, types: frozenset[str], response: web.StreamResponse, request: web.Request
+) -> None:
     quiet = 0
-    while not services.stopping:
+    while not services.stopping and (transport := request.transport) is not None and not transport.is_closing():
         await asyncio.sleep(POLL_S)
         try:
             logs, executions = await tail.look()
@@ -143,7 +145,7 @@ async def _tell(services: Services, tail: Tail, types: frozenset[str], response:
         )
         quiet = 0 if text else quiet + 1
         if text or quiet % _PING_EVERY == 0:
-            # A write is also how a listener that has gone is noticed.
+            # A write is also how a listener is noticed that has gone without saying so.
             await response.write(text or b": still here\n\n")
 
 
