@@ -138,7 +138,7 @@ CREATE TABLE workflows (
     is_active          boolean GENERATED ALWAYS AS (status = 'active' AND paused_at IS NULL) STORED,
     changed_in         bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, id),
-    UNIQUE (tenant_id, slug),
+    UNIQUE (slug, tenant_id),  -- led by the tenant, it would be taken for the primary key while there are no workflows
     CONSTRAINT active_is_published CHECK (status <> 'active' OR published_version IS NOT NULL),
     CONSTRAINT template_never_starts CHECK (NOT (is_template AND status = 'active'))
 );
@@ -149,8 +149,6 @@ COMMENT ON COLUMN workflows.active_since IS 'When it was last switched on (publi
 COMMENT ON COLUMN workflows.changed_in IS 'The generation of the registry that brought this row as it is.';
 CREATE INDEX workflows_by_change ON workflows (changed_in);
 COMMENT ON INDEX workflows_by_change IS 'list_changed_workflows.sql';
-CREATE INDEX workflows_by_created ON workflows (tenant_id, created_at, id);
-COMMENT ON INDEX workflows_by_created IS 'list_workflows.sql';
 CREATE INDEX workflows_by_tag ON workflows USING gin (tags);
 COMMENT ON INDEX workflows_by_tag IS 'list_workflows.sql with tags';
 
@@ -192,7 +190,7 @@ COMMENT ON TABLE workflow_triggers IS 'The triggers of each workflow''s publishe
 COMMENT ON COLUMN workflow_triggers.route IS 'The key under which events find it, such as row:public.clients or event:CLIENT_CREATED.';
 COMMENT ON COLUMN workflow_triggers.event_type IS 'The event type that it publishes (`as`).';
 CREATE INDEX workflow_triggers_by_route ON workflow_triggers (tenant_id, route);
-COMMENT ON INDEX workflow_triggers_by_route IS 'find_workflows_by_route.sql: which workflows an event can start';
+COMMENT ON INDEX workflow_triggers_by_route IS 'which workflows an event can start: doctor_look_up_workflows.sql, and whoever asks with SQL';
 
 CREATE FUNCTION announce_workflows() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = hark, pg_catalog AS $$
 BEGIN

@@ -15,7 +15,7 @@ import structlog
 
 from hark.daemon.engine.background import Background
 from hark.daemon.engine.instance import Instance
-from hark.daemon.engine.records import ENGINE_PLANNER, StepRecord, step_view
+from hark.daemon.engine.records import JOINING_PLANNER, StepRecord, step_view
 from hark.daemon.store.database import Database, Lane, Record
 from hark.workflows.errors import UnavailableError
 
@@ -57,7 +57,7 @@ class Claimer:
     """Takes what can run, as soon as it can: when a time comes, a place frees, or somebody says that there is work."""
 
     def __init__(self, database: Database, instance: Instance, places: Places, *, now: Callable[[], datetime]) -> None:
-        self._lane = Lane(database, "claim", {**ENGINE_PLANNER, "enable_hashjoin": "on"})
+        self._lane = Lane(database, "claim", JOINING_PLANNER)
         self._instance = instance
         self._places = places
         self._now = now

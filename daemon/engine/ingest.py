@@ -17,6 +17,7 @@ from hark.daemon.engine.group_commit import GroupCommit
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.matcher import Match, Matcher, Start
 from hark.daemon.engine.payload import encode
+from hark.daemon.engine.records import ENGINE_PLANNER
 from hark.daemon.engine.registry import Registry
 from hark.daemon.store.database import Connection, Database, Lane, sql
 from hark.daemon.store.ids import driver_id
@@ -147,7 +148,7 @@ class Ingest:
         self._capacity = capacity
         self._now = now
         self._waiting_bytes = 0
-        self._lane = Lane(database, "ingest")
+        self._lane = Lane(database, "ingest", ENGINE_PLANNER)
         self._group: GroupCommit[Arrival, Receipt] = GroupCommit(
             "ingest", self._write, limit=limit, patience_s=ANSWER_S, admit=capacity.room
         )

@@ -30,6 +30,8 @@ ENGINE_PLANNER = {
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
 }
+JOINING_PLANNER = {**ENGINE_PLANNER, "enable_hashjoin": "on"}
+"""For statements that join two sets of rows which came with them: as nested loops that would be quadratic."""
 
 
 @dataclass(slots=True)

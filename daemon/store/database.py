@@ -54,6 +54,11 @@ _SERVER_SETTINGS = {
     "jit": "off",
 }
 
+POOL_PLANNER = {
+    # A plan that was made while a table was empty would be kept: a list then took half a minute.
+    "plan_cache_mode": "force_custom_plan",
+}
+
 
 @cache
 def sql(name: str) -> str:
@@ -102,7 +107,7 @@ class Database:
                 max_size=self._pool_size,
                 timeout=self._connect_timeout_s,
                 command_timeout=15,
-                server_settings={**_SERVER_SETTINGS, "application_name": "hark"},
+                server_settings={**_SERVER_SETTINGS, **POOL_PLANNER, "application_name": "hark"},
             )
 
     async def stop(self) -> None:

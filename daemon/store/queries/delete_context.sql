@@ -7,7 +7,7 @@ WITH execution AS (
 ), gone AS (
     DELETE FROM hark.workflow_context AS c
     USING execution AS e
-    WHERE NOT e.ended AND c.tenant_id = $1 AND c.execution_id = e.id AND c.key = $3
+    WHERE NOT e.ended AND c.tenant_id = $1 AND c.execution_id = $2 AND c.key = $3
     RETURNING c.key
 )
 SELECT e.status, e.ended, (SELECT g.key FROM gone AS g) AS key

@@ -36,8 +36,9 @@ WITH licence AS MATERIALIZED (
            u.deadline_at, u.depth, u.origin_id, u.parent_id, u.parent_path, u.subject_kind, u.subject_id, u.inputs::jsonb,
            u.metadata::jsonb, u.limits::jsonb, CASE u.status WHEN 'running' THEN now() END
     FROM licence, unnest($7::hark.arrived_execution[]) AS u
-    JOIN parents AS p ON p.tenant_id = u.tenant_id AND p.id = u.workflow_id
-    WHERE u.gate IS NULL OR u.gate IN (SELECT event_id FROM keys)
+    -- IS TRUE keeps it a look into a hash. As a join it is planned for one parent, and compares every start with every one.
+    WHERE ((u.tenant_id, u.workflow_id) IN (SELECT p.tenant_id, p.id FROM parents AS p)) IS TRUE
+      AND (u.gate IS NULL OR u.gate IN (SELECT event_id FROM keys))
     ON CONFLICT (tenant_id, id) DO NOTHING
     RETURNING id, status, due_at
 ), decided AS (
