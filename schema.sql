@@ -423,7 +423,7 @@ CREATE TRIGGER steps_keep_to_their_states BEFORE UPDATE OF status ON workflow_st
     FOR EACH ROW WHEN (OLD.status <> NEW.status AND NOT CASE OLD.status
         WHEN 'pending' THEN true
         WHEN 'running' THEN NEW.status NOT IN ('pending', 'skipped')
-        WHEN 'waiting' THEN NEW.status NOT IN ('pending', 'skipped')
+        WHEN 'waiting' THEN NEW.status <> 'pending'
         WHEN 'retrying' THEN NEW.status NOT IN ('pending', 'skipped')
         ELSE false END)
     EXECUTE FUNCTION refuse_transition('workflow_steps');
@@ -653,6 +653,9 @@ COMMENT ON FUNCTION cancel_children IS
 CREATE FUNCTION leave_nothing_open() RETURNS trigger LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
 BEGIN
     PERFORM cancel_children(NEW.tenant_id, NEW.id);
+    UPDATE workflow_steps AS s
+    SET status = 'cancelled', due_at = NULL, completed_at = now()
+    WHERE s.tenant_id = NEW.tenant_id AND s.execution_id = NEW.id AND s.status IN ('pending', 'running', 'waiting', 'retrying');
     DELETE FROM event_waits AS w WHERE w.tenant_id = NEW.tenant_id AND w.execution_id = NEW.id;
     DELETE FROM event_hits AS h WHERE h.tenant_id = NEW.tenant_id AND h.execution_id = NEW.id;
     RETURN NULL;

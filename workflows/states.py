@@ -30,7 +30,8 @@ EXECUTION: Final[Mapping[str, frozenset[str]]] = {
 STEP: Final[Mapping[str, frozenset[str]]] = {
     "pending": frozenset({"running", "waiting", "retrying", "completed", "failed", "skipped", "cancelled"}),
     "running": frozenset({"waiting", "retrying", "completed", "failed", "cancelled"}),
-    "waiting": frozenset({"running", "retrying", "completed", "failed", "cancelled"}),
+    # Skipped is a part in which a `stop` was reached: what comes after it is.
+    "waiting": frozenset({"running", "retrying", "completed", "failed", "skipped", "cancelled"}),
     "retrying": frozenset({"running", "waiting", "completed", "failed", "cancelled"}),
     "completed": _NONE,
     "failed": _NONE,

@@ -46,7 +46,14 @@ from hark.daemon.engine.side_by_side import run_bounded, run_race
 from hark.daemon.engine.step_record import begin_step, end_step, holds
 from hark.daemon.engine.typed_steps import checked_output
 from hark.workflows.catalogue import NewEvent
-from hark.workflows.errors import ExpressionError, FencedError, HarkError, MissingFieldError, UnavailableError
+from hark.workflows.errors import (
+    ActionError,
+    ExpressionError,
+    FencedError,
+    HarkError,
+    MissingFieldError,
+    UnavailableError,
+)
 from hark.workflows.expressions import Expression
 from hark.workflows.states import ENDED_STEP
 from hark.workflows.templates import Template
@@ -131,7 +138,7 @@ def _replayed(known: StepRecord, frame: Frame, node: Node) -> Outcome:
     frame.steps[node.id] = view
     if known.status in {"failed", "cancelled"}:
         return Failed.from_view(view["error"] or {"class": "cancelled", "message": "cancelled", "step": known.path})
-    if known.verb == "stop":
+    if known.verb == "stop" and known.status == "completed":
         stop = view["output"]
         return Stopped(stop["status"], stop["reason"], stop["output"])
     return None
@@ -175,8 +182,9 @@ async def _container(
     return outcome if outcome is not None else ended
 
 
-class _BadValueError(HarkError):
-    """A verb was given a value that it cannot work with."""
+def _refused(kind: str, message: str) -> ActionError:
+    """Say that a loop was given what it cannot work with; another attempt would be given the same."""
+    return ActionError(message, error_class=kind, retryable=False)
 
 
 async def _within_timeout(
@@ -240,9 +248,10 @@ async def _run_for_each(run: Run, node: Node, known: StepRecord | None, path: st
         if isinstance(items, dict):
             items = [{"key": key, "value": value} for key, value in items.items()]
         if not isinstance(items, list):
-            raise _BadValueError(f"for_each needs a list, not {type(items).__name__}")
+            raise _refused("no_list", f"for_each needs a list, not {type(items).__name__}")
         if len(items) > work.max_items:
-            raise _BadValueError(f"for_each got {len(items)} items, more than its max_items of {work.max_items}")
+            message = f"for_each got {len(items)} items, more than its max_items of {work.max_items}"
+            raise _refused("too_many_items", message)
         return {"items": items}
 
     async def body(decision: Any) -> tuple[Outcome, Any]:
@@ -288,7 +297,8 @@ async def _run_while(run: Run, node: Node, known: StepRecord | None, path: str, 
             outcome = await run_block(run, work.do, inner)
             if outcome is not None:
                 return outcome, {"iterations": index}
-        raise _BadValueError(f"`while` still holds after its max_iterations of {work.max_iterations}")
+        message = f"`while` still holds after its max_iterations of {work.max_iterations}"
+        raise _refused("too_many_iterations", message)
 
     return await _container(run, node, known, path, frame, lambda: None, body)
 

@@ -521,3 +521,57 @@ async def test_an_item_that_fails_and_goes_on_gives_null(hark: EngineUnderTest) 
         await hark.apply(flow(f"  - {{id: e, for_each: [1, 2, 3], {how}, do: [{step}]}}"))
         done = await hark.run("GO")
         assert (done["status"], done["steps"]["e"]["output"]) == ("completed", [1, None, 3]), how
+
+
+# ---------------------------------------------------------------------- what random workflows have found
+
+
+async def test_a_stop_that_was_skipped_does_not_stop_what_is_taken_up_again(hark: EngineUnderTest) -> None:
+    """The walk over the record took a skipped `stop` for one that was reached, and broke on its missing output."""
+    await hark.apply(
+        flow("""  - {id: early, if: event.data.n == 1, stop: failed}
+  - {id: absent, if: event.data.absent, stop: failed}
+  - {id: asked, wait_for: {event: GO_ON}}
+  - {id: after, action: probe}""")
+    )
+    receipt = await hark.emit("GO", {"n": 2})
+    await waiting(hark, receipt.executions[0])
+    await hark.emit("GO_ON")
+    done = await hark.ended(receipt.executions[0])
+    assert (done["status"], [call[0] for call in hark.probe.calls]) == ("completed", ["after"])
+    assert [done["steps"][path]["status"] for path in ("early", "absent")] == ["skipped", "skipped"]
+
+
+@pytest.mark.parametrize(
+    "step, kind",
+    [
+        ("for_each: event.data.n, do: [{id: a, set: {x: 1}}]", "no_list"),
+        ("for_each: [1, 2], max_items: 1, do: [{id: a, set: {x: 1}}]", "too_many_items"),
+        ("while: 'true', max_iterations: 2, do: [{id: a, set: {x: 1}}]", "too_many_iterations"),
+    ],
+)
+async def test_a_loop_that_cannot_go_on_says_why_in_its_class(hark: EngineUnderTest, step: str, kind: str) -> None:
+    await hark.apply(flow(f"  - {{id: loop, {step}}}"))
+    done = await hark.run("GO", {"n": 2})
+    assert (done["status"], done["error"]["class"], done["error"]["step"]) == ("failed", kind, "loop")
+
+
+@pytest.mark.parametrize("ending", ["timeout", "cancelled"])
+async def test_nothing_stays_open_in_an_execution_that_was_ended_while_it_waited(
+    hark: EngineUnderTest, ending: str
+) -> None:
+    await hark.apply(flow("  - {id: each, for_each: [1], do: [{id: long, wait: 1h}]}", timeout="1h"))
+    receipt = await hark.emit("GO")
+    await waiting(hark, receipt.executions[0])
+    if ending == "cancelled":
+        await hark.engine.cancel(DEFAULT_TENANT, receipt.executions[0])
+    else:
+        await hark.database.pool.execute("UPDATE hark.workflow_executions SET deadline_at = now(), due_at = now()")
+        hark.engine.claimer.work_arrived()
+    done = await hark.ended(receipt.executions[0])
+    assert done["status"] == ending
+    assert {path: step["status"] for path, step in done["steps"].items()} == {
+        "each": "cancelled",
+        "each[0].long": "cancelled",
+    }
+    assert all(step["completed_at"] for step in done["steps"].values())
