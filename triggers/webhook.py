@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
+from itertools import chain
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, ConfigDict, Field, StringConstraints
@@ -110,7 +112,7 @@ class WebhookTrigger(TriggerKind[WebhookConfig]):
         return ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hook:
     """All triggers on one path of a tenant: they take a request in together."""
 
@@ -118,19 +120,33 @@ class Hook:
     template: str
     triggers: tuple[ActiveTrigger, ...]
 
-    @property
+    @cached_property
     def config(self) -> WebhookConfig:
         """The config for what all triggers have in common: `auth`, `dedupe`, `max_body`."""
         config: WebhookConfig = self.triggers[0].config
         return config
 
+    @cached_property
+    def route(self) -> str:
+        """The route of its events."""
+        return route_of(self.template)
+
+    @cached_property
+    def hidden(self) -> frozenset[str]:
+        """The headers that are not stored as they come."""
+        return _ALWAYS_SECRET | secret_headers(self.config.auth)
+
+    @cached_property
+    def _methods(self) -> frozenset[str]:
+        return frozenset(method for trigger in self.triggers for method in trigger.config.methods)
+
     def takes(self, method: str) -> bool:
         """Say whether any trigger is concerned; else the answer is 405."""
-        return any(trigger.config.takes(method) for trigger in self.triggers)
+        return method in self._methods or "*" in self._methods
 
     def methods(self) -> list[str]:
         """Return the methods for the Allow header of a 405."""
-        return sorted({method for trigger in self.triggers for method in trigger.config.methods})
+        return sorted(self._methods)
 
 
 def route_of(template: str) -> str:
@@ -170,22 +186,21 @@ def event_for(
 ) -> NewEvent:
     """Make the event of an authenticated request. Raises UnprocessableError when path or query cannot be stored."""
     key = delivery_key(hook.config, request.headers, body)
-    hidden = _ALWAYS_SECRET | secret_headers(hook.config.auth)
+    headers = dict(_storable(request.headers.items(), "headers"))
+    for name in hook.hidden & headers.keys():
+        headers[name] = _MASK
     return NewEvent(
         tenant_id=hook.tenant_id,
         kind="webhook",
         type="webhook.received",
-        source=route_of(hook.template),
-        route=route_of(hook.template),
+        source=hook.route,
+        route=hook.route,
         data={
             "method": request.method,
             "path": _whole(request.path),
-            "params": grouped(_storable(params.items(), "params")),
-            "query": grouped(_storable(request.query, "query")),
-            "headers": {
-                name: _MASK if name in hidden else value
-                for name, value in _storable(request.headers.items(), "headers")
-            },
+            "params": dict(_storable(params.items(), "params")) if params else {},
+            "query": grouped(_storable(request.query, "query")) if request.query else {},
+            "headers": headers,
             "body": body,
             "encoding": encoding,
         },
@@ -247,15 +262,12 @@ def _fingerprint(request: WebhookRequest) -> bytes:
     return digest.digest()
 
 
-def _storable(pairs: Collection[tuple[str, str]], where: str) -> list[tuple[str, str]]:
-    if not pairs:
-        return []
-    clean = [(_whole(name), _whole(value)) for name, value in pairs]
-    for name, value in clean:
-        if "\0" in name or "\0" in value:
-            detail = f"{where} holds the character U+0000, which cannot be stored"
-            raise UnprocessableError(detail, [Problem(detail, path=(where,))])
-    return clean
+def _storable(pairs: Collection[tuple[str, str]], where: str) -> Collection[tuple[str, str]]:
+    text = "".join(chain.from_iterable(pairs))
+    if "\0" in text:
+        detail = f"{where} holds the character U+0000, which cannot be stored"
+        raise UnprocessableError(detail, [Problem(detail, path=(where,))])
+    return pairs if text.isascii() else [(_whole(name), _whole(value)) for name, value in pairs]
 
 
 def _whole(text: str) -> str:

@@ -7,7 +7,7 @@ import errno
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -26,6 +26,7 @@ from hark.daemon.api import (
     surroundings,
     watches,
 )
+from hark.daemon.api.front import Front
 from hark.daemon.api.openapi import openapi_document
 from hark.daemon.api.problems import MethodNotAllowedError, problem_response, response_for
 from hark.daemon.api.services import Services
@@ -89,41 +90,53 @@ class Server:
         self._services = services
         self._sockets = sockets
         self._runner: web.AppRunner | None = None
+        self._front: Front | None = None
+        self._listening: list[asyncio.Server] = []
 
     async def start(self) -> str:
         """Begin to serve; returns the URL. Raises ConfigurationError when the address cannot be had."""
         settings = self._services.settings
+        idle_s = settings.header_timeout.total_seconds()
+        application = build_application(self._services)
         self._runner = web.AppRunner(
-            build_application(self._services),
+            application,
             access_log=None,
             handle_signals=False,
             # Also the deadline for headers: a connection that has not sent them whole by then is closed.
-            keepalive_timeout=settings.header_timeout.total_seconds(),
+            keepalive_timeout=idle_s,
             lingering_time=_LINGERING_S,
             shutdown_timeout=_SHUTDOWN_S,
             # Inflating has no bound there: a few bytes would become all of the memory.
             auto_decompress=False,
         )
         await self._runner.setup()
+        server = cast("web.Server", self._runner.server)  # there is one from here on
+        self._front = Front(self._services, application[hooks.HOOKS], server, idle_s=idle_s)
         try:
-            for site in self._sites(self._runner):
-                await site.start()
+            await self._listen(self._front)
         except OSError as error:
             raise ConfigurationError(_no_address(settings.host, settings.port, error)) from error
-        return _url(self._runner.addresses[0])
+        return _url(self._listening[0].sockets[0].getsockname())
+
+    async def _listen(self, front: Front) -> None:
+        loop, settings = asyncio.get_running_loop(), self._services.settings
+        for sock in self._sockets:
+            self._listening.append(await loop.create_server(front, sock=sock, backlog=BACKLOG))
+        if not self._sockets:
+            self._listening.append(await loop.create_server(front, settings.host, settings.port, backlog=BACKLOG))
 
     async def stop(self) -> None:
         """Take no more requests and finish those in flight; idempotent, safe before start."""
         self._services.stopping = True
+        for listening in self._listening:
+            listening.close()
+        self._listening.clear()
+        front, self._front = self._front, None
+        if front is not None:
+            await front.stop(_SHUTDOWN_S)
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
-
-    def _sites(self, runner: web.AppRunner) -> list[web.BaseSite]:
-        if self._sockets:
-            return [web.SockSite(runner, sock, backlog=BACKLOG) for sock in self._sockets]
-        settings = self._services.settings
-        return [web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)]
 
 
 def _no_address(host: str, port: int, error: OSError) -> str:

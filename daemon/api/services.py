@@ -11,6 +11,7 @@ from uuid import UUID
 from hark.daemon.api.auth import KeyRing
 from hark.daemon.api.bodies import BodyReader
 from hark.daemon.engine.approvals import Approvals
+from hark.daemon.engine.group_commit import Waiter
 from hark.daemon.settings import Settings
 from hark.daemon.store.bulk import Batch, Which
 from hark.daemon.store.database import Database
@@ -51,6 +52,10 @@ class EnginePort(Protocol):
 
     async def emit(self, event: NewEvent) -> Receipt:
         """Store an event and start what matches; returns after the commit."""
+        ...
+
+    def submit(self, event: NewEvent, waiter: Waiter[Receipt]) -> None:
+        """Store an event for somebody who is told of it after the commit; raises, and tells, what `emit` raises."""
         ...
 
     async def start_workflow(

@@ -21,6 +21,7 @@ from hark.daemon.engine.bulk import Bulk
 from hark.daemon.engine.claims import Claimer
 from hark.daemon.engine.clock import DatabaseClock
 from hark.daemon.engine.executor import Executor, Signals
+from hark.daemon.engine.group_commit import Waiter
 from hark.daemon.engine.hook_conflicts import HookConflicts
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
@@ -232,7 +233,13 @@ class Engine:
 
     async def emit(self, event: NewEvent) -> Receipt:
         """Store an event and start what matches; returns after the commit."""
-        return await self.ingest.take(event)
+        receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.submit(event, receipt)
+        return await receipt
+
+    def submit(self, event: NewEvent, waiter: Waiter[Receipt]) -> None:
+        """Store an event for somebody who is told of it after the commit; raises, and tells, what `emit` raises."""
+        self.ingest.submit(event, waiter)
 
     async def start_workflow(
         self,

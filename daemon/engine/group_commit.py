@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
@@ -17,6 +17,27 @@ _STALLED = "the database does not answer"
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
+AnswerT_contra = TypeVar("AnswerT_contra", contravariant=True)
+
+
+class Waiter(Protocol[AnswerT_contra]):
+    """Who waits for an item to be written: a future, or anything else that can be told once."""
+
+    def done(self) -> bool:
+        """Say whether it has been told, or wants to hear no more."""
+        ...
+
+    def set_result(self, result: AnswerT_contra, /) -> None:
+        """Tell the result; called after the commit."""
+        ...
+
+    def set_exception(self, error: Exception, /) -> None:
+        """Tell that it was not written, or that nobody knows."""
+        ...
+
+    def cancel(self) -> object:
+        """Tell that the writer is being cancelled."""
+        ...
 
 
 class GroupCommit(Generic[ItemT, ResultT]):
@@ -27,6 +48,8 @@ class GroupCommit(Generic[ItemT, ResultT]):
 
     With `patience_s`, nobody waits longer: when a flush does not return, all that wait get UnavailableError, what is
     not being written is dropped, and newcomers are refused until it has returned. One timer per flush, none per item.
+
+    `weigh` says what an item holds in memory: once all that wait hold `most_weight`, no more are let in.
 
     `admit` may hold a flush back: it is given how many could go and since when the first of them waits, by the loop's
     clock, and returns how many do.
@@ -40,6 +63,8 @@ class GroupCommit(Generic[ItemT, ResultT]):
         most: int = 500,
         limit: int = 20_000,
         patience_s: float | None = None,
+        weigh: Callable[[ItemT], int] | None = None,
+        most_weight: int = 0,
         admit: Callable[[int, float], Awaitable[int]] | None = None,
     ) -> None:
         self._name = name
@@ -47,12 +72,16 @@ class GroupCommit(Generic[ItemT, ResultT]):
         self._most = most
         self._limit = limit
         self._patience_s = patience_s
+        self._weigh = weigh
+        self._most_weight = most_weight
+        self._weight = 0
+        """What the items hold together that wait or are being written."""
         self._admit = admit
         self._since = 0.0
         """When the first item of the next flush came."""
         self._stalled = False
         self._items: list[ItemT] = []
-        self._waiting: list[asyncio.Future[ResultT]] = []
+        self._waiting: list[Waiter[ResultT]] = []
         self._filled = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -76,20 +105,29 @@ class GroupCommit(Generic[ItemT, ResultT]):
 
     def submit(self, item: ItemT) -> asyncio.Future[ResultT]:
         """Queue an item; the future is done after its commit. Raises UnavailableError when too much is waiting."""
+        future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        self.submit_for(item, future)
+        return future
+
+    def submit_for(self, item: ItemT, waiter: Waiter[ResultT]) -> None:
+        """Queue an item for somebody who is told after its commit. Raises UnavailableError when too much is waiting."""
         if len(self._items) >= self._limit:
             raise UnavailableError(f"too much is waiting to be written ({self._name})", overloaded=True)
         if self._stopping:
             raise UnavailableError("this instance is shutting down")
         if self._stalled:
             raise UnavailableError(_STALLED)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[ResultT] = loop.create_future()
+        if self._weigh is not None:
+            if self._weight >= self._most_weight:
+                raise UnavailableError(
+                    f"what waits to be written holds too much memory ({self._name})", overloaded=True
+                )
+            self._weight += self._weigh(item)
         if not self._items:
-            self._since = loop.time()
+            self._since = asyncio.get_running_loop().time()
+            self._filled.set()
         self._items.append(item)
-        self._waiting.append(future)
-        self._filled.set()
-        return future
+        self._waiting.append(waiter)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -112,15 +150,16 @@ class GroupCommit(Generic[ItemT, ResultT]):
                 await self._flush(items, waiting)
             finally:
                 self._stalled = False
+                self._lighten(items)
                 if alarm is not None:
                     alarm.cancel()
 
-    def _arm(self, waiting: list[asyncio.Future[ResultT]]) -> asyncio.TimerHandle | None:
+    def _arm(self, waiting: list[Waiter[ResultT]]) -> asyncio.TimerHandle | None:
         if self._patience_s is None:
             return None
         return asyncio.get_running_loop().call_at(self._since + self._patience_s, self._give_up, waiting)
 
-    def _give_up(self, waiting: list[asyncio.Future[ResultT]]) -> None:
+    def _give_up(self, waiting: list[Waiter[ResultT]]) -> None:
         """Answer for a flush that does not return. It may still get through: only its own result can tell."""
         log.warning("group_commit.stalled", lane=self._name, waiting=len(waiting) + len(self._items))
         self._stalled = True
@@ -129,16 +168,22 @@ class GroupCommit(Generic[ItemT, ResultT]):
 
     def discard(self, error: Exception) -> None:
         """Give up what is not being written yet; its callers get the error."""
-        waiting = self._waiting
+        items, waiting = self._items, self._waiting
         self._items, self._waiting = [], []
+        self._lighten(items)
         _fail(waiting, error)
 
-    async def _flush(self, items: list[ItemT], waiting: list[asyncio.Future[ResultT]]) -> None:
+    def _lighten(self, items: Sequence[ItemT]) -> None:
+        """Note that items are held no more."""
+        if self._weigh is not None:
+            self._weight -= sum(map(self._weigh, items))
+
+    async def _flush(self, items: list[ItemT], waiting: list[Waiter[ResultT]]) -> None:
         try:
             results = await self._write(items)
         except asyncio.CancelledError:
-            for future in waiting:
-                future.cancel()
+            for waiter in waiting:
+                waiter.cancel()
             raise
         except (UnavailableError, FencedError) as error:
             _fail(waiting, error)
@@ -155,16 +200,16 @@ class GroupCommit(Generic[ItemT, ResultT]):
             return
         self.flushes += 1
         self.written += len(items)
-        for future, result in zip(waiting, results, strict=True):
-            if future.done():
+        for waiter, result in zip(waiting, results, strict=True):
+            if waiter.done():
                 continue
             if isinstance(result, Exception):
-                future.set_exception(result)
+                waiter.set_exception(result)
             else:
-                future.set_result(result)
+                waiter.set_result(result)
 
 
-def _fail(waiting: Sequence[asyncio.Future[ResultT]], error: Exception) -> None:
-    for future in waiting:
-        if not future.done():
-            future.set_exception(error)
+def _fail(waiting: Sequence[Waiter[ResultT]], error: Exception) -> None:
+    for waiter in waiting:
+        if not waiter.done():
+            waiter.set_exception(error)

@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 import structlog
 
-from hark.daemon.engine.group_commit import GroupCommit
+from hark.daemon.engine.group_commit import GroupCommit, Waiter
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.matcher import Match, Matcher, Start
 from hark.daemon.engine.payload import encode
@@ -147,10 +147,15 @@ class Ingest:
         self._instance = instance
         self._capacity = capacity
         self._now = now
-        self._waiting_bytes = 0
         self._lane = Lane(database, "ingest", ENGINE_PLANNER)
         self._group: GroupCommit[Arrival, Receipt] = GroupCommit(
-            "ingest", self._write, limit=limit, patience_s=ANSWER_S, admit=capacity.room
+            "ingest",
+            self._write,
+            limit=limit,
+            patience_s=ANSWER_S,
+            weigh=lambda arrival: len(arrival.data),
+            most_weight=MOST_WAITING_BYTES,
+            admit=capacity.room,
         )
 
     def start(self) -> None:
@@ -179,15 +184,11 @@ class Ingest:
         UnavailableError when the database is away or too much is waiting. After that it may still be stored: a sender
         with a delivery id that repeats it is answered with what became of it.
         """
-        if self._waiting_bytes >= MOST_WAITING_BYTES:
-            raise UnavailableError("the events that wait to be stored hold too much memory", overloaded=True)
-        arrival = self.arrival(event, explicit=explicit)
-        size = len(arrival.data)
-        self._waiting_bytes += size
-        try:
-            return await self._group.submit(arrival)
-        finally:
-            self._waiting_bytes -= size
+        return await self._group.submit(self.arrival(event, explicit=explicit))
+
+    def submit(self, event: NewEvent, waiter: Waiter[Receipt]) -> None:
+        """Take an event in for somebody who is told after the commit; raises, and tells, what `take` raises."""
+        self._group.submit_for(self.arrival(event), waiter)
 
     def arrival(self, event: NewEvent, *, explicit: Callable[[EventId], Start] | None = None) -> Arrival:
         """Prepare an event for the flush."""

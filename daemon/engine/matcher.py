@@ -51,7 +51,7 @@ class Start:
     """Another version than the published one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Refusal:
     """Why a workflow did not start: a stable word, and the detail for people."""
 
@@ -88,8 +88,14 @@ def event_view(event: NewEvent, event_id: EventId, now: datetime) -> dict[str, A
         "source": event.source,
         "data": event.data,
         "subject": {"kind": event.subject[0], "id": event.subject[1]} if event.subject else None,
-        "occurred_at": (event.occurred_at or now).isoformat(),
+        "occurred_at": _written(event.occurred_at or now),
     }
+
+
+@lru_cache(maxsize=16)
+def _written(moment: datetime) -> str:
+    """Write a time; those that came in one flush have the same."""
+    return moment.isoformat()
 
 
 class _Names:

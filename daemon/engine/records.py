@@ -138,17 +138,20 @@ def _arguments(instance: UUID, parts: Sequence[Progress]) -> list[Any]:
     waits: list[Row] = []
     waited: list[Row] = []
     for part in _merged(parts):
-        steps.extend(record.row(part.tenant_id, part.execution_id) for record in part.steps.values())
-        logs.extend(part.logs)
-        timeline.extend(part.timeline)
-        # Parts of one execution write to one context; one statement may not touch a row twice.
-        context.update(((row[1], key), row) for key, row in part.context.items())
-        waits.extend(part.waits.values())
-        waited.extend((part.tenant_id, part.execution_id, path) for path in part.waited)
+        tenant_id, execution_id = part.tenant_id, part.execution_id
+        steps.extend([record.row(tenant_id, execution_id) for record in part.steps.values()])
+        logs += part.logs
+        timeline += part.timeline
+        if part.context:
+            # Parts of one execution write to one context; one statement may not touch a row twice.
+            context.update(((row[1], key), row) for key, row in part.context.items())
+        if part.waits or part.waited:
+            waits.extend(part.waits.values())
+            waited.extend((tenant_id, execution_id, path) for path in part.waited)
         change = part.change
         if change is not None:
             changes.append((
-                part.tenant_id, part.execution_id, change.status, change.output, change.error, change.due_at,
+                tenant_id, execution_id, change.status, change.output, change.error, change.due_at,
                 change.pending_reason, change.completed_at,
             ))  # fmt: skip
     # In one order on all instances, so that two flushes wait for each other and do not lock each other out.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -217,5 +218,28 @@ class Lane:
 
     async def _open(self) -> asyncpg.Connection[asyncpg.Record]:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await self._database.open(self._name, self._settings)
+            connection = await self._database.open(self._name, self._settings)
+            try:
+                # The driver's own way with times takes a microsecond each, as long as all else of a row together.
+                await connection.set_type_codec(
+                    "timestamptz", schema="pg_catalog", format="tuple", encoder=_sent_time, decoder=_read_time
+                )
+            except BaseException:
+                connection.terminate()
+                raise
+            self._connection = connection
         return self._connection
+
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_DAY_US = 24 * 60 * 60 * 1_000_000
+
+
+def _sent_time(moment: datetime) -> tuple[int]:
+    """Write a time as PostgreSQL does: in microseconds since 2000."""
+    since = moment - _EPOCH
+    return (since.days * _DAY_US + since.seconds * 1_000_000 + since.microseconds,)
+
+
+def _read_time(sent: tuple[int]) -> datetime:
+    return _EPOCH + timedelta(microseconds=sent[0])

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from support.api import ApiUnderTest, running_api
 
+from hark.daemon.engine.group_commit import Waiter
 from hark.workflows.catalogue import NewEvent, Receipt
 from hark.workflows.errors import UnavailableError
 
@@ -147,6 +148,86 @@ async def raw(api: ApiUnderTest, *parts: bytes, every_s: float = 0.0, patience_s
         writer.close()
 
 
+ONE = b'POST /hooks/open?a=1&a=2 HTTP/1.1\r\nHost: x\r\nX-N: \xc3\xa4\r\nContent-Length: 8\r\n\r\n{"n": 1}'
+LAST = ONE.replace(b"Host: x", b"Host: x\r\nConnection: close")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param([ONE, ONE, LAST], id="one by one"),
+        pytest.param([ONE + ONE + LAST], id="all at once"),
+        pytest.param([ONE, ONE[:50], ONE[50:], LAST], id="in pieces"),
+        pytest.param([ONE + ONE[:50], ONE[50:] + LAST], id="across pieces"),
+        pytest.param([b"\r\n\r\n" + ONE, ONE.replace(b"HTTP/1.1", b"HTTP/1.1 ") + LAST], id="with a bad one"),
+    ],
+)
+@pytest.mark.parametrize("every_s", [0.0, 0.05])
+async def test_however_a_request_arrives_it_is_the_same_event(
+    api: ApiUnderTest, parts: list[bytes], every_s: float
+) -> None:
+    answer = await raw(api, *parts, every_s=every_s)
+    stored = [await api.client.event(str(item.id)) for item in (await api.client.events()).items]
+    assert len(stored) == answer.count(b"HTTP/1.1 202 Accepted\r\n")
+    assert b" 400 Bad Request" in answer or len(stored) == 3
+    for event in stored:
+        del event.data["headers"]["host"]
+        assert event.data["headers"].pop("connection", "close") == "close"
+        assert event.data == {
+            "method": "POST",
+            "path": "open",
+            "params": {},
+            "query": {"a": ["1", "2"]},
+            "headers": {"x-n": "ä", "content-length": "8"},
+            "body": {"n": 1},
+            "encoding": "json",
+        }
+        assert str(event.id).encode() in answer
+
+
+async def test_what_follows_a_request_waits_for_its_answer(api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[tuple[NewEvent, Waiter[Receipt]]] = []
+    submit = api.hark.engine.submit
+    monkeypatch.setattr(api.hark.engine, "submit", lambda event, waiter: held.append((event, waiter)))
+    sending = asyncio.create_task(raw(api, ONE, LAST))
+    await api.hark.until(lambda: len(held) == 1)
+    await asyncio.sleep(0.05)
+    assert len(held) == 1
+    monkeypatch.undo()
+    submit(*held[0])
+    assert (await sending).count(b" 202 ") == 2
+    assert api.services.in_flight == 0
+
+
+async def test_a_sender_that_goes_away_leaves_nothing_behind(
+    api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[tuple[NewEvent, Waiter[Receipt]]] = []
+    submit = api.hark.engine.submit
+    monkeypatch.setattr(api.hark.engine, "submit", lambda event, waiter: held.append((event, waiter)))
+    sending = asyncio.create_task(raw(api, ONE))
+    await api.hark.until(lambda: len(held) == 1)
+    sending.cancel()
+    await asyncio.wait([sending])
+    submit(*held[0])
+    await api.hark.until(lambda: api.services.in_flight == 0)
+    assert await events(api) == 1
+
+
+async def test_a_stop_lets_those_hear_who_have_asked(api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[tuple[NewEvent, Waiter[Receipt]]] = []
+    submit = api.hark.engine.submit
+    monkeypatch.setattr(api.hark.engine, "submit", lambda event, waiter: held.append((event, waiter)))
+    asking, silent = asyncio.create_task(raw(api, ONE)), asyncio.create_task(raw(api))
+    await api.hark.until(lambda: len(held) == 1)
+    stopping = asyncio.create_task(api.server.stop())
+    assert await silent == b""
+    assert not stopping.done()
+    submit(*held[0])
+    assert b" 202 Accepted" in await asking
+    await stopping
+
+
 async def test_a_dripped_body_is_closed_at_the_deadline(api: ApiUnderTest) -> None:
     head = b"POST /hooks/open HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
     answer = await raw(api, head, *[b"x"] * 30, every_s=0.1)
@@ -171,39 +252,35 @@ async def test_bodies_together_are_bounded(api: ApiUnderTest) -> None:
 async def test_too_many_requests_at_once_are_refused_not_queued(
     api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release = asyncio.Event()
-    emit = api.hark.engine.emit
-
-    async def slow(event: NewEvent) -> Receipt:
-        await release.wait()
-        return await emit(event)
-
-    monkeypatch.setattr(api.hark.engine, "emit", slow)
+    held: list[tuple[NewEvent, Waiter[Receipt]]] = []
+    submit = api.hark.engine.submit
+    monkeypatch.setattr(api.hark.engine, "submit", lambda event, waiter: held.append((event, waiter)))
     api.services.most_in_flight = 2
     waiting = [asyncio.create_task(api.send("POST", "/hooks/open", key="")) for _ in range(2)]
     await api.hark.until(lambda: api.services.in_flight == 2)
     status, problem = await api.send("POST", "/hooks/open", key="")
     assert (status, problem["title"]) == (503, "Unavailable")
-    release.set()
+    for event, waiter in held:
+        submit(event, waiter)
     assert [status for status, _ in await asyncio.gather(*waiting)] == [202, 202]
 
 
 async def test_a_database_that_is_away_is_503_with_retry_after(
     api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(_event: NewEvent) -> Receipt:
+    def away(_event: NewEvent, _waiter: Waiter[Receipt]) -> None:
         raise UnavailableError("the database is not available", retry_after_s=2.2)
 
-    monkeypatch.setattr(api.hark.engine, "emit", away)
+    monkeypatch.setattr(api.hark.engine, "submit", away)
     async with api.http.post(f"{api.url}/hooks/open") as response:
         assert (response.status, response.headers["Retry-After"]) == (503, "3")
 
 
 async def test_a_mistake_of_ours_is_a_500_without_details(api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(_event: NewEvent) -> Receipt:
+    def broken(_event: NewEvent, _waiter: Waiter[Receipt]) -> None:
         raise KeyError("internal detail")
 
-    monkeypatch.setattr(api.hark.engine, "emit", broken)
+    monkeypatch.setattr(api.hark.engine, "submit", broken)
     status, problem = await api.send("POST", "/hooks/open", key="")
     assert status == 500
     assert "internal detail" not in json.dumps(problem)

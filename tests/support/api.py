@@ -28,6 +28,7 @@ class ApiUnderTest:
 
     hark: EngineUnderTest
     services: Services
+    server: Server
     url: str
     key: str
     client: HarkClient
@@ -75,6 +76,6 @@ async def running_api(url: str, data_dir: Path, **settings: Any) -> AsyncIterato
         try:
             address = await server.start()
             async with HarkClient(address, key) as client, aiohttp.ClientSession() as http:
-                yield ApiUnderTest(engine, services, address, key, client, http)
+                yield ApiUnderTest(engine, services, server, address, key, client, http)
         finally:
             await server.stop()
