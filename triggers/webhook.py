@@ -132,6 +132,11 @@ class Hook:
         return route_of(self.template)
 
     @cached_property
+    def is_open(self) -> bool:
+        """Whether anybody may call."""
+        return isinstance(self.config.auth, NoAuth)
+
+    @cached_property
     def hidden(self) -> frozenset[str]:
         """The headers that are not stored as they come."""
         return _ALWAYS_SECRET | secret_headers(self.config.auth)

@@ -100,10 +100,11 @@ class Hooks:
         """
         hook = found.hook
         request = WebhookRequest(method, found.path, tuple(query), joined_headers(headers), raw)
-        try:
-            authenticate(hook.config.auth, request, self._services.engine.now())
-        except ConfigurationError as error:
-            raise UnavailableError(str(error), retry_after_s=60) from error
+        if not hook.is_open:
+            try:
+                authenticate(hook.config.auth, request, self._services.engine.now())
+            except ConfigurationError as error:
+                raise UnavailableError(str(error), retry_after_s=60) from error
         body, encoding = parse_body(request.headers, raw)
         return event_for(hook, request, found.params, body, encoding)
 

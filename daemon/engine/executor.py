@@ -80,6 +80,8 @@ class Executor:
         self._roomier = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
+        self._log = log.bind()
+        """Bound once: what is below the level then costs next to nothing, and there is a word for every execution."""
         self.ended: dict[str, int] = {}
         """How many executions left this instance, by status."""
 
@@ -316,7 +318,7 @@ class Executor:
             self._signals.due(run.now())
         elif change.due_at is not None:
             self._signals.due(change.due_at)
-        log.debug("execution.left", execution=run.id, workflow=run.program.slug, status=change.status)
+        self._log.debug("execution.left", execution=run.id, workflow=run.program.slug, status=change.status)
 
     # ------------------------------------------------------------------ stopping
 

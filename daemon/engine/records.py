@@ -81,6 +81,34 @@ class Change:
 
 
 @dataclass(slots=True)
+class Extras:
+    """What few executions have beside their steps and their end."""
+
+    logs: list[Row] = field(default_factory=list)
+    timeline: list[Row] = field(default_factory=list)
+    context: dict[str, Row] = field(default_factory=dict)
+    """By key; written with the step that says so."""
+    waits: dict[str, Row] = field(default_factory=dict)
+    """By path: events that steps begin to wait for, as `hark.progress_wait`; on record with the step."""
+    waited: set[str] = field(default_factory=set)
+    """Paths of steps whose wait is over."""
+
+    def end_wait(self, path: str) -> None:
+        """Note that a step waits no longer."""
+        self.waits.pop(path, None)
+        self.waited.add(path)
+
+    def add(self, later: Extras) -> None:
+        """Take in what came later."""
+        self.logs += later.logs
+        self.timeline += later.timeline
+        self.context.update(later.context)
+        self.waits.update(later.waits)
+        for path in later.waited:
+            self.end_wait(path)
+
+
+@dataclass(slots=True)
 class Progress:
     """What one execution has to put on record, in one piece: all of it is committed together."""
 
@@ -90,89 +118,99 @@ class Progress:
     """That of the instance as it held the execution; under another one this must not be written."""
     steps: dict[str, StepRecord] = field(default_factory=dict)
     """By path: a later state of a step replaces an earlier one that was not written yet."""
-    logs: list[Row] = field(default_factory=list)
-    timeline: list[Row] = field(default_factory=list)
-    context: dict[str, Row] = field(default_factory=dict)
-    """By key; written with the step that says so."""
-    waits: dict[str, Row] = field(default_factory=dict)
-    """By path: events that steps begin to wait for, as `hark.progress_wait`; on record with the step."""
-    waited: set[str] = field(default_factory=set)
-    """Paths of steps whose wait is over."""
     change: Change | None = None
+    extras: Extras | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.steps or self.logs or self.timeline or self.waits or self.waited or self.change)
+        return bool(self.steps or self.change or self.extras)
 
     def log(self, log_id: UUID, path: str | None, level: str, message: str, data: str | None) -> None:
         """Add a line to the execution's logs."""
-        self.logs.append((self.tenant_id, self.execution_id, log_id, path, level, message, data))
+        self._more().logs.append((self.tenant_id, self.execution_id, log_id, path, level, message, data))
 
     def note(self, note_id: UUID, kind: str, path: str | None, detail: str | None) -> None:
         """Add an entry to the timeline."""
-        self.timeline.append((self.tenant_id, self.execution_id, note_id, kind, path, detail))
+        self._more().timeline.append((self.tenant_id, self.execution_id, note_id, kind, path, detail))
 
     def remember(self, whole_id: UUID, key: str, value: str, path: str) -> None:
         """Set a key of the context of an execution, of which this may be a part.
 
         `path` is the step that does it, on record in this same piece.
         """
-        self.context[key] = (self.tenant_id, whole_id, key, value, self.execution_id, path)
+        self._more().context[key] = (self.tenant_id, whole_id, key, value, self.execution_id, path)
 
     def wait(self, path: str, route: str, key: tuple[Sequence[str], str], scanned_until: datetime | None) -> None:
         """Note for which events a step waits, and how far it has looked; `key` is a place in their data, and a text."""
-        self.waits[path] = (self.tenant_id, self.execution_id, path, route, [*key[0]], key[1], scanned_until)
+        row = (self.tenant_id, self.execution_id, path, route, [*key[0]], key[1], scanned_until)
+        self._more().waits[path] = row
 
     def end_wait(self, path: str) -> None:
         """Note that a step waits no longer."""
-        self.waits.pop(path, None)
-        self.waited.add(path)
+        self._more().end_wait(path)
+
+    def add(self, later: Progress) -> None:
+        """Take in what the same execution noted later: the later state counts."""
+        self.steps.update(later.steps)
+        self.change = later.change or self.change
+        if later.extras is not None:
+            self._more().add(later.extras)
+
+    def _more(self) -> Extras:
+        if self.extras is None:
+            self.extras = Extras()
+        return self.extras
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The parameters of record_progress.sql, in their order."""
+
+    steps: list[Row] = field(default_factory=list)
+    changes: list[Row] = field(default_factory=list)
+    logs: list[Row] = field(default_factory=list)
+    timeline: list[Row] = field(default_factory=list)
+    context: dict[tuple[UUID, str], Row] = field(default_factory=dict)
+    """By execution and key: parts of one execution share a context, and one statement may not touch a row twice."""
+    waits: list[Row] = field(default_factory=list)
+    waited: list[Row] = field(default_factory=list)
+
+    def add(self, part: Progress) -> None:
+        """Add the rows of one execution."""
+        tenant_id, execution_id, change = part.tenant_id, part.execution_id, part.change
+        self.steps += [record.row(tenant_id, execution_id) for record in part.steps.values()]
+        if change is not None:
+            self.changes.append((
+                tenant_id, execution_id, change.status, change.output, change.error, change.due_at,
+                change.pending_reason, change.completed_at,
+            ))  # fmt: skip
+        if part.extras is not None:
+            self._add_extras(tenant_id, execution_id, part.extras)
+
+    def _add_extras(self, tenant_id: UUID, execution_id: UUID, extras: Extras) -> None:
+        self.logs += extras.logs
+        self.timeline += extras.timeline
+        self.context.update(((row[1], key), row) for key, row in extras.context.items())
+        self.waits.extend(extras.waits.values())
+        self.waited.extend((tenant_id, execution_id, path) for path in extras.waited)
 
 
 def _arguments(instance: UUID, parts: Sequence[Progress]) -> list[Any]:
     """Turn progress into the parameters of record_progress.sql."""
-    steps: list[Row] = []
-    changes: list[Row] = []
-    logs: list[Row] = []
-    timeline: list[Row] = []
-    context: dict[tuple[UUID, str], Row] = {}
-    waits: list[Row] = []
-    waited: list[Row] = []
+    rows = _Rows()
     for part in _merged(parts):
-        tenant_id, execution_id = part.tenant_id, part.execution_id
-        steps.extend([record.row(tenant_id, execution_id) for record in part.steps.values()])
-        logs += part.logs
-        timeline += part.timeline
-        if part.context:
-            # Parts of one execution write to one context; one statement may not touch a row twice.
-            context.update(((row[1], key), row) for key, row in part.context.items())
-        if part.waits or part.waited:
-            waits.extend(part.waits.values())
-            waited.extend((tenant_id, execution_id, path) for path in part.waited)
-        change = part.change
-        if change is not None:
-            changes.append((
-                tenant_id, execution_id, change.status, change.output, change.error, change.due_at,
-                change.pending_reason, change.completed_at,
-            ))  # fmt: skip
+        rows.add(part)
     # In one order on all instances, so that two flushes wait for each other and do not lock each other out.
-    remembered = [context[key] for key in sorted(context)]
-    return [instance, steps, changes, logs, timeline, remembered, waits, waited]
+    remembered = [rows.context[key] for key in sorted(rows.context)]
+    return [instance, rows.steps, rows.changes, rows.logs, rows.timeline, remembered, rows.waits, rows.waited]
 
 
 def _merged(parts: Sequence[Progress]) -> Sequence[Progress]:
-    """Join parts of the same execution: one statement may not touch a row twice, the later state counts."""
+    """Join parts of the same execution: one statement may not touch a row twice."""
     merged: dict[UUID, Progress] = {}
     for part in parts:
         first = merged.setdefault(part.execution_id, part)
         if first is not part:
-            first.steps.update(part.steps)
-            first.logs += part.logs
-            first.timeline += part.timeline
-            first.context.update(part.context)
-            first.waits.update(part.waits)
-            for path in part.waited:
-                first.end_wait(path)
-            first.change = part.change or first.change
+            first.add(part)
     return list(merged.values())
 
 
