@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from benchmarks.work import STEP_OUTPUT, Work
-from hark.daemon.engine.records import ENGINE_PLANNER
+from hark.daemon.store.database import ENGINE_PLANNER
 from hark.workflows.ids import DEFAULT_TENANT, new_id
 
 BATCH = 500

@@ -15,8 +15,8 @@ import structlog
 
 from hark.daemon.engine.background import Background
 from hark.daemon.engine.instance import Instance
-from hark.daemon.engine.records import JOINING_PLANNER, StepRecord, step_view
-from hark.daemon.store.database import Database, Lane, Record
+from hark.daemon.engine.records import StepRecord, step_view
+from hark.daemon.store.database import JOINING_PLANNER, Database, Lane, Record
 from hark.workflows.errors import UnavailableError
 
 log = structlog.get_logger(__name__)

@@ -17,9 +17,8 @@ from hark.daemon.engine.group_commit import GroupCommit, Waiter
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.matcher import Match, Matcher, Start
 from hark.daemon.engine.payload import encode
-from hark.daemon.engine.records import ENGINE_PLANNER
 from hark.daemon.engine.registry import Registry
-from hark.daemon.store.database import Connection, Database, Lane, sql
+from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lane, sql
 from hark.daemon.store.ids import driver_id
 from hark.workflows.catalogue import NewEvent, Receipt
 from hark.workflows.errors import ConflictError, UnavailableError

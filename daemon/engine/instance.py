@@ -15,7 +15,7 @@ from hark._version import __version__
 from hark.daemon.engine.background import Background
 from hark.daemon.engine.clock import DatabaseClock
 from hark.daemon.engine.host import ProcessIdentity, this_process
-from hark.daemon.store.database import Database, Lane, sql
+from hark.daemon.store.database import ENGINE_PLANNER, Database, Lane, sql
 from hark.workflows.errors import FencedError, UnavailableError
 from hark.workflows.ids import InstanceId, new_id
 
@@ -54,7 +54,7 @@ class Instance:
         self._database = database
         self._clock = clock
         self._identity = this_process()
-        self._lane = Lane(database, "heartbeat")
+        self._lane = Lane(database, "heartbeat", ENGINE_PLANNER)
         self._on_fenced = on_fenced
         self._on_generation = on_generation
         self._on_reclaimed = on_reclaimed

@@ -15,23 +15,13 @@ import structlog
 
 from hark.daemon.engine.group_commit import GroupCommit
 from hark.daemon.engine.instance import Instance
-from hark.daemon.store.database import Connection, Database, Lane, sql
+from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lane, sql
 from hark.workflows.errors import FencedError, UnavailableError
 
 log = structlog.get_logger(__name__)
 
 Row = tuple[Any, ...]
 STOP_S = 10.0
-
-ENGINE_PLANNER = {
-    # Prepared on an empty table, the update from unnest() keeps a sequential plan for ever without these.
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "plan_cache_mode": "force_generic_plan",
-}
-JOINING_PLANNER = {**ENGINE_PLANNER, "enable_hashjoin": "on"}
-"""For statements that join two sets of rows which came with them: as nested loops that would be quadratic."""
 
 
 @dataclass(slots=True)

@@ -20,10 +20,10 @@ from hark.daemon.engine.claims import stored_event_view
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.looks import AwaitedEvent, Looks
-from hark.daemon.engine.records import ENGINE_PLANNER, Progress, Recorder, StepRecord, record_within
+from hark.daemon.engine.records import Progress, Recorder, StepRecord, record_within
 from hark.daemon.engine.run import Run
 from hark.daemon.engine.starts import Caller, Starts
-from hark.daemon.store.database import IN_THE_WAY, Connection, Database, Record, translated
+from hark.daemon.store.database import ENGINE_PLANNER, IN_THE_WAY, Connection, Database, Record, translated
 from hark.daemon.store.home_connections import HomeConnections
 from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
 from hark.workflows.errors import ActionError, UnavailableError

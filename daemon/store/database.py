@@ -55,6 +55,15 @@ _SERVER_SETTINGS = {
     "jit": "off",
 }
 
+ENGINE_PLANNER = {
+    # Prepared on an empty table, the update from unnest() keeps a sequential plan for ever without these.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+JOINING_PLANNER = {**ENGINE_PLANNER, "enable_hashjoin": "on"}
+"""For statements that join two sets of rows which came with them: as nested loops that would be quadratic."""
 POOL_PLANNER = {
     # A plan that was made while a table was empty would be kept: a list then took half a minute.
     "plan_cache_mode": "force_custom_plan",

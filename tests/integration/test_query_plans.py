@@ -20,8 +20,7 @@ import asyncpg
 import pytest
 
 from hark.daemon.engine.maintenance import HISTORY
-from hark.daemon.engine.records import ENGINE_PLANNER, JOINING_PLANNER
-from hark.daemon.store.database import POOL_PLANNER, sql
+from hark.daemon.store.database import ENGINE_PLANNER, JOINING_PLANNER, POOL_PLANNER, sql
 from tests.support import history
 from tests.support.database import connected, fresh_database
 from tests.support.plans import Prepared, Touched
@@ -62,7 +61,6 @@ ONE = ("@tenant", "@execution")
 PLANNERS: dict[str, Mapping[str, str]] = {
     "record": ENGINE_PLANNER,
     "joining": JOINING_PLANNER,
-    "heartbeat": {"plan_cache_mode": "force_generic_plan"},
     "pool": POOL_PLANNER,
 }
 # One row by its key is some ten pages, a page of fifty rows a few hundred, a flush of 200 executions a few thousand.
@@ -96,7 +94,7 @@ GUARDED: dict[str, Guard] = {
     "find_woken": pool("@instance", pages=600),
     "list_owned": pool("@instance", pages=600),
     "release_stranded": pool("@instance", "@running_ids", pages=4_000),
-    "reclaim_executions": Guard((), 2_500, "heartbeat"),
+    "reclaim_executions": record(pages=2_500),
     "start_part": pool("@instance", "@tenant", "@running", "@new", "each[0]", "@part", pages=200),
     # a step, an approval, the context
     "get_step": pool(*ONE, "first", pages=50),
