@@ -749,6 +749,8 @@ BEGIN
     ON CONFLICT (tenant_id, route, key_path) DO UPDATE SET used_at = now() WHERE s.used_at < now() - interval '1 hour';
     INSERT INTO event_waits (tenant_id, execution_id, path, route, key_path, key, scanned_until)
     SELECT u.tenant_id, u.execution_id, u.path, u.route, u.key_path, u.key, u.scanned_until FROM unnest(begun) AS u
+    -- Between a COMMIT whose answer was lost and its repetition another instance may have got what was waited for.
+    WHERE NOT step_has_completed(u.tenant_id, u.execution_id, u.path)
     ON CONFLICT (tenant_id, execution_id, path) DO UPDATE SET scanned_until = excluded.scanned_until;
     DELETE FROM event_waits AS w USING unnest(ended) AS u
     WHERE w.tenant_id = u.tenant_id AND w.execution_id = u.execution_id AND w.path = u.path;

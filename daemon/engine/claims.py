@@ -16,6 +16,7 @@ import structlog
 from hark.daemon.engine.background import Background
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.records import StepRecord, step_view
+from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.database import JOINING_PLANNER, Database, Lane, Record
 from hark.workflows.errors import UnavailableError
 
@@ -56,10 +57,19 @@ class Places(Protocol):
 class Claimer:
     """Takes what can run, as soon as it can: when a time comes, a place frees, or somebody says that there is work."""
 
-    def __init__(self, database: Database, instance: Instance, places: Places, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        instance: Instance,
+        places: Places,
+        takings: Takings,
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
         self._lane = Lane(database, "claim", JOINING_PLANNER)
         self._instance = instance
         self._places = places
+        self._takings = takings
         self._now = now
         self._wake = asyncio.Event()
         self._due_at: datetime | None = None
@@ -135,10 +145,11 @@ class Claimer:
         while (free := self._places.free) > 0:
             self._queued = False
             wanted = min(free, MOST)
-            rows = await self._lane.fetch("claim_executions", self._instance.id, wanted, self._last_tenant)
-            if rows:
-                self._last_tenant = rows[-1]["tenant_id"]
-                await self._hand_over(rows)
+            with self._takings.under_way():
+                rows = await self._lane.fetch("claim_executions", self._instance.id, wanted, self._last_tenant)
+                if rows:
+                    self._last_tenant = rows[-1]["tenant_id"]
+                    await self._hand_over(rows)
             # Of several tenants one may have used less than its share, and another one have more.
             if len(rows) < wanted and all(row["tenants"] <= 1 for row in rows):
                 return

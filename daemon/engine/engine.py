@@ -37,7 +37,7 @@ from hark.daemon.engine.repeats import Repeats, Replay
 from hark.daemon.engine.row_capture import RowCapture
 from hark.daemon.engine.services import PATIENCE_S, EngineServices
 from hark.daemon.engine.starts import Starts
-from hark.daemon.engine.strandings import Strandings
+from hark.daemon.engine.strandings import Strandings, Takings
 from hark.daemon.settings import Settings
 from hark.daemon.store.approvals import ApprovalStore
 from hark.daemon.store.bulk import Batch, Which
@@ -52,6 +52,7 @@ from hark.workflows.ids import ExecutionId, TenantId, new_id
 log = structlog.get_logger(__name__)
 
 TEND_S = 5.0
+SOON_S = 1.0
 SHARE_S = 0.25
 
 
@@ -112,13 +113,15 @@ class Engine:
                 backlogged=lambda: self.claimer.backlogged,
             ),
         )
-        self.claimer = Claimer(database, self.instance, self.executor, now=self.clock.now)
+        takings = Takings()
+        self.claimer = Claimer(database, self.instance, self.executor, takings, now=self.clock.now)
         self.ingest = Ingest(
             database,
             self.registry,
             Matcher(self.registry, handed={"config": handed["config"]}),
             self.instance,
             self.executor,
+            takings,
             now=self.clock.now,
         )
         self.services.ingest = self.ingest
@@ -134,7 +137,7 @@ class Engine:
             database, self.programs, now=self.clock.now, on_queued=self._work_arrived, on_due=self._due
         )
         self.bulk = Bulk(database, self.repeats, self.cancel, now=self.clock.now)
-        self.rows = RowCapture(database, self.ingest, lambda: self.registry.generation)
+        self.rows = RowCapture(database, self.ingest, takings, lambda: self.registry.generation)
         self.listeners = Listeners(
             catalogue,
             ListenerContext(
@@ -162,7 +165,7 @@ class Engine:
         self._attaching = asyncio.Lock()
         self._unattached = False
         self._work_to_share = asyncio.Event()
-        self._strandings = Strandings(database, self.executor.runs)
+        self._strandings = Strandings(database, takings, self.executor.runs)
         self._tasks = [
             Background("follow registry", self._follow_registry),
             Background("tend", self._tend),
@@ -451,7 +454,7 @@ class Engine:
     async def _tend(self) -> None:
         """Catch up, every few seconds, on what a lost message or answer would have told."""
         while True:
-            await asyncio.sleep(TEND_S)
+            await asyncio.sleep(SOON_S if self._strandings.suspects else TEND_S)
             try:
                 for row in await self.database.fetch("find_cancelled", self.instance.id):
                     self.executor.interrupt(row["id"], "cancelled")

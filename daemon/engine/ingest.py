@@ -18,6 +18,7 @@ from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.matcher import Match, Matcher, Start
 from hark.daemon.engine.payload import encode
 from hark.daemon.engine.registry import Registry
+from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lane, sql
 from hark.daemon.store.ids import driver_id
 from hark.workflows.catalogue import NewEvent, Receipt
@@ -136,6 +137,7 @@ class Ingest:
         matcher: Matcher,
         instance: Instance,
         capacity: Capacity,
+        takings: Takings,
         *,
         now: Callable[[], datetime],
         limit: int = 20_000,
@@ -145,6 +147,7 @@ class Ingest:
         self._matcher = matcher
         self._instance = instance
         self._capacity = capacity
+        self._takings = takings
         self._now = now
         self._lane = Lane(database, "ingest", ENGINE_PLANNER)
         self._group: GroupCommit[Arrival, Receipt] = GroupCommit(
@@ -211,17 +214,18 @@ class Ingest:
             key = arrival.key
             if key is None or first_of.setdefault(key, arrival) is arrival:
                 unique.append(arrival)
-        outcome: dict[EventId, Receipt] = {}
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                outcome = await self._commit(unique, again=attempt > 1)
-                break
-            except UnavailableError:
-                if attempt == _ATTEMPTS:
-                    raise
-                await asyncio.sleep(_PAUSE_S)
+        with self._takings.under_way():
+            outcome = await self._commit_at_last(unique)
         known = await self._known([a for a in arrivals if a.id not in outcome])
         return [outcome.get(arrival.id) or known[arrival.id] for arrival in arrivals]
+
+    async def _commit_at_last(self, arrivals: Sequence[Arrival]) -> dict[EventId, Receipt]:
+        for attempt in range(1, _ATTEMPTS):
+            try:
+                return await self._commit(arrivals, again=attempt > 1)
+            except UnavailableError:
+                await asyncio.sleep(_PAUSE_S)
+        return await self._commit(arrivals, again=True)
 
     async def _commit(self, arrivals: Sequence[Arrival], *, again: bool) -> dict[EventId, Receipt]:
         async with self._lane.connection() as connection:

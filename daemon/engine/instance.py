@@ -78,6 +78,9 @@ class Instance:
         await self._task.stop()
         with suppress(UnavailableError):
             await self._lane.fetch("leave_instance", self.id)
+            # A claim that was cut off by the stop may have come through: nobody else should have to find out.
+            if await self._lane.fetch("give_back", self.id):
+                await self._lane.fetch("notify", "hark_work", "")
         await self._lane.stop()
 
     def fenced(self, licence: UUID) -> FencedError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from hark.daemon.engine.ingest import Ingest, Taken
+from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.capture_triggers import describe_tables, install
 from hark.daemon.store.database import Connection, Database, Lane, sql
 from hark.daemon.store.row_outbox import take_row_changes
@@ -47,9 +48,10 @@ class RowCapture:
     would pass over all that was deleted since the oldest snapshot in the database was taken, a backup's for example.
     """
 
-    def __init__(self, database: Database, ingest: Ingest, generation: Callable[[], int]) -> None:
+    def __init__(self, database: Database, ingest: Ingest, takings: Takings, generation: Callable[[], int]) -> None:
         self._database = database
         self._ingest = ingest
+        self._takings = takings
         self._generation = generation
         self._lane = Lane(database, "row capture", _PLANNER)
         self._session: int | None = None
@@ -124,6 +126,10 @@ class RowCapture:
             self._session = connection.get_server_pid()
 
     async def _drain(self, events_of: EventsOf, limit: int) -> Drained:
+        with self._takings.under_way():
+            return await self._take_in(events_of, limit)
+
+    async def _take_in(self, events_of: EventsOf, limit: int) -> Drained:
         async with self._lane.connection() as connection:
             await self._adopt(connection)
             taken: Taken | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from support.engine import EngineUnderTest, running_engine
@@ -256,16 +257,59 @@ async def test_a_retry_has_the_workflows_timeout_too(hark: EngineUnderTest) -> N
     assert (await hark.ended(following))["deadline_at"] is not None
 
 
-async def test_executions_that_nobody_runs_are_given_back(
-    hark: EngineUnderTest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_executions_that_nobody_runs_are_given_back(hark: EngineUnderTest) -> None:
     """The answer to a claim was lost after its COMMIT: on record as running here, and nobody knew."""
-    monkeypatch.setattr("hark.daemon.engine.strandings.AFTER_S", 0.0)
     await hark.apply(flow("  - {id: a, action: probe, with: {hold: true}}"))
     receipt = await hark.emit("GO")
     await hark.probe.called.wait()
     await hark.engine.executor.abort()
-    assert await hark.engine._strandings.release(hark.engine.instance.id) == 1
+    strandings = hark.engine._strandings
+    with strandings._takings.under_way():
+        assert await strandings.release(hark.engine.instance.id) == 0, "it may be on its way"
+        assert await strandings.release(hark.engine.instance.id) == 0
+    assert await strandings.release(hark.engine.instance.id) == 1
     hark.probe.release.set()
     hark.engine.claimer.work_arrived()
     assert (await hark.ended(receipt.executions[0]))["status"] == "completed"
+
+
+async def test_a_flush_that_is_written_again_late_changes_nothing(
+    hark: EngineUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to its COMMIT was lost, and before it came again another instance was an attempt further.
+
+    It set the attempts back, and left a wait for an event that had come.
+    """
+    pool, lane, old, differences = hark.database.pool, hark.engine.recorder._lane, uuid4(), []
+    await pool.execute("INSERT INTO hark.instances (id, host, pid, version) VALUES ($1, '', 0, '')", old)
+    dump = (
+        "SELECT (SELECT array_agg(s::text ORDER BY path) FROM hark.workflow_steps AS s),"
+        " (SELECT array_agg(w::text ORDER BY path) FROM hark.event_waits AS w)"
+    )
+    flushes: list[Any] = []
+    fetch = lane.fetch
+
+    async def write(query: str, *arguments: Any) -> list[Any]:
+        rows = await fetch(query, *arguments)
+        before = await pool.fetchrow(dump)
+        for late in flushes:
+            await fetch(query, old, *late[1:])
+        differences.append((before, await pool.fetchrow(dump)))
+        if arguments[2]:  # gives executions up: only then may another instance have them before it comes again
+            flushes.append(arguments)
+        return rows
+
+    monkeypatch.setattr("hark.daemon.engine.parking.HELD_S", 0.0)
+    monkeypatch.setattr(lane, "fetch", write)
+    steps = (
+        "  - {id: a, action: probe, with: {fail: broken}, retry: {retries: 2, delay: 50ms}, continue_on_error: true}\n"
+        "  - {id: w, wait_for: {event: NEWS}}\n  - {id: b, action: probe}"
+    )
+    await hark.apply(flow(steps))
+    receipt = await hark.emit("GO")
+    status = "SELECT status = 'waiting' AND EXISTS (SELECT FROM hark.event_waits) FROM hark.workflow_executions"
+    await hark.until(lambda: pool.fetchval(status), "the wait for the event")
+    await hark.emit("NEWS")
+    assert (await hark.ended(receipt.executions[0]))["status"] == "completed"
+    assert len(flushes) >= 4
+    assert all(before == after for before, after in differences)

@@ -17,6 +17,7 @@ from support.engine import EngineUnderTest, Probe, running_engine
 
 from hark.daemon.engine.ingest import Taken
 from hark.daemon.engine.row_capture import RowCapture
+from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.database import Database
 from hark.triggers.row_changes import events_of
 from hark.workflows.catalogue import NewEvent
@@ -320,7 +321,7 @@ async def outbox(clients: asyncpg.Connection, database_url: str) -> AsyncIterato
     async with capturing(clients, database_url) as capture:
         await capture.watched(watch())
         database: Database = capture.database
-        rows = RowCapture(database, Ingest(), lambda: 0)  # type: ignore[arg-type]
+        rows = RowCapture(database, Ingest(), Takings(), lambda: 0)  # type: ignore[arg-type]
         try:
             yield rows
         finally:

@@ -1,2 +1,2 @@
--- What is on record as running on this instance.
-SELECT id FROM hark.workflow_executions WHERE instance_id = $1 AND status = 'running'
+-- What is on record as running on this instance, and which transaction wrote that.
+SELECT id, xmin::text::bigint AS written_by FROM hark.workflow_executions WHERE instance_id = $1 AND status = 'running'

@@ -13,7 +13,9 @@ WITH licence AS MATERIALIZED (
         SET status = excluded.status, attempt = excluded.attempt, input = excluded.input, output = excluded.output,
             error = excluded.error, due_at = excluded.due_at, started_at = excluded.started_at,
             completed_at = excluded.completed_at
+        -- After a COMMIT whose answer was lost this may come again when another instance is an attempt further.
         WHERE s.status IN ('pending', 'running', 'waiting', 'retrying')
+          AND (s.attempt <= excluded.attempt OR excluded.completed_at IS NOT NULL)
 ), executions AS (
     UPDATE hark.workflow_executions AS e
     SET status = u.status, output = u.output::jsonb, error = u.error::jsonb,
