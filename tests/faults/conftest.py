@@ -7,9 +7,12 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+import pytest_asyncio
 from support.database import fresh_database, make_template
 from support.faults import length
 from support.faults.processes import Nursery
+from support.faults.site import Site
+from support.faults.sites import Sites
 
 from hark.daemon.store.schema import schema_text
 
@@ -59,3 +62,22 @@ async def empty_database(server_url: str, faults_template: str) -> AsyncIterator
     """Make a database with the schema."""
     async with fresh_database(server_url, faults_template) as url:
         yield url
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sites(nursery: Nursery, server_url: str, faults_template: str) -> AsyncIterator[Sites]:
+    """Keep a site for this file."""
+    one = Sites(nursery, server_url, faults_template)
+    yield one
+    await one.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def place(sites: Sites) -> AsyncIterator[Site]:
+    """Give a site on which a daemon runs; the test has to leave it so that the oracle is content."""
+    found = await sites.get()
+    found.spoiled = True
+    yield found
+    found.one.proxy.clear()
+    if found.spoiled:
+        found.show_logs()

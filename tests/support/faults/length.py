@@ -14,6 +14,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LONG = os.environ.get("HARK_FAULTS") == "long"
+DRAIN_S = float(os.environ.get("HARK_FAULTS_DRAIN_S", "60"))
+"""How long something may stay open before it counts as stuck."""
 SEED = os.environ.setdefault(
     "HARK_FAULTS_SEED", "1" if "CI" in os.environ else str(random.SystemRandom().randrange(10**9))
 )

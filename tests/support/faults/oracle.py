@@ -12,9 +12,9 @@ from uuid import UUID
 import asyncpg
 
 from support.faults.kinds import KINDS, LIMIT, Kind
+from support.faults.length import DRAIN_S
 from support.faults.receivers import Receivers
 
-DRAIN_S = 60.0
 SOURCE = "faults"
 """The source of what the suite sends; a call and an emitted event have others."""
 ENDED_EXECUTION = {"completed", "failed", "cancelled", "timeout", "skipped"}

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -86,11 +87,39 @@ class Life:
             return await asyncio.shield(self._ending)
 
 
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a process takes."""
+
+    memory_mib: float
+    descriptors: int
+
+    def __str__(self) -> str:
+        return f"{self.memory_mib:.0f} MiB {self.descriptors} files"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How the instances of a site stand to each other."""
+
+    hosts_apart: bool = False
+    """Each takes the others for processes of other hosts, of which it cannot see whether they have ended."""
+    share_home: bool = False
+    """All have one data directory."""
+
+
+BESIDE = Form()
+"""Processes of one host, with a directory each."""
+
+
 class Instance:
     """One daemon at one database, through a proxy. `name` is what its connections are known by to the witness."""
 
-    def __init__(self, nursery: Nursery, name: str, proxy: Proxy, home: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, nursery: Nursery, name: str, proxy: Proxy, home: Path, environment: Mapping[str, str], host: str = ""
+    ) -> None:
         self.name = name
+        self._host = host
         self.proxy = proxy
         self.lives = 0
         self.life: Life | None = None
@@ -135,7 +164,7 @@ class Instance:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HARK_")},
             "HARK_DATA_DIR": str(self.home / "data"),
-            "HARK_DATABASE_URL": self.proxy.url(faults__instance=self.writer),
+            "HARK_DATABASE_URL": self.proxy.url(faults__instance=self.writer, faults__host=self._host),
             "HARK_PORT": str(port),
             "HARK_LOG_FORMAT": "json",
             **self._environment,
@@ -162,6 +191,16 @@ class Instance:
         assert self.life is not None
         await self.life.end(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """Stop it in the middle of whatever it does, as a swapping machine or a paused container does."""
+        assert self.life is not None
+        self.life.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on as if nothing had been."""
+        assert self.life is not None
+        self.life.signal(signal.SIGCONT)
+
     async def stop(self) -> int:
         """Ask it to stop; returns its status."""
         assert self.life is not None
@@ -185,29 +224,28 @@ class Instance:
 
         return self.proxy.lay(point, act, most=most)
 
-    def memory_mib(self) -> float:
-        """Return how much memory it has resident."""
+    def footprint(self) -> Footprint:
+        """Return what it takes now."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGESIZE") / 2**20
-
-    def descriptors(self) -> int:
-        """Return how many files it has open."""
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+        files = len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+        return Footprint(pages * os.sysconf("SC_PAGESIZE") / 2**20, files)
 
 
 @asynccontextmanager
 async def instances(
-    nursery: Nursery, url: str, names: list[str], environment: Mapping[str, str]
+    nursery: Nursery, url: str, names: list[str], environment: Mapping[str, str], form: Form
 ) -> AsyncIterator[list[Instance]]:
     """Prepare daemons, which the caller starts; they are gone afterwards."""
     home = Path(tempfile.mkdtemp(prefix="hark-faults-"))
     made = []
     try:
         for name in names:
-            (home / name).mkdir()
+            place = home / (names[0] if form.share_home else name)
+            place.mkdir(exist_ok=True)
             proxy = Proxy(url)
             await proxy.start()
-            made.append(Instance(nursery, name, proxy, home / name, environment))
+            host = f"host of {name}" if form.hosts_apart else ""
+            made.append(Instance(nursery, name, proxy, place, environment, host))
         yield made
     finally:
         for one in made:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib import resources
 from typing import Any
@@ -16,10 +16,12 @@ import asyncpg
 from hark.daemon.engine.executor import MOST_CLAIMS
 from support.faults.kinds import KINDS
 from support.faults.oracle import SOURCE, Oracle, Sent
-from support.faults.processes import Instance, Nursery, instances
+from support.faults.processes import BESIDE, Footprint, Form, Instance, Nursery, instances
 from support.faults.receivers import Receivers
 
 PATIENCE_S = 60.0
+MORE_MIB = 32
+MORE_DESCRIPTORS = 16
 
 
 class Site:
@@ -171,6 +173,24 @@ class Site:
         """Have the oracle judge all that was sent here."""
         await self.oracle.judge(self.sent, sum(one.runs for one in self.instances))
 
+    async def settled(self, before: Mapping[Instance, Footprint]) -> str:
+        """Wait until daemons have about as many files open as before, and as much memory; returns both, in words."""
+        async with asyncio.timeout(PATIENCE_S):
+            # Idle connections close later.
+            while any(one.footprint().descriptors > was.descriptors + MORE_DESCRIPTORS for one, was in before.items()):
+                await asyncio.sleep(0.2)
+        words = []
+        for one, was in before.items():
+            now = one.footprint()
+            assert now.memory_mib < was.memory_mib + MORE_MIB, f"{one.name}: {was} became {now}"
+            words.append(f"{one.name} {was} → {now}")
+        return ", ".join(words)
+
+    def show_logs(self) -> None:
+        """Print what the daemons said last, for pytest to show."""
+        for one in self.instances:
+            print(f"--- {one.writer}: the end of its log\n{one.log[-3000:]}")  # noqa: T201
+
 
 class Load:
     """A stream of events from senders that do not give up, and sometimes repeat themselves."""
@@ -201,9 +221,7 @@ class Load:
 
 
 @asynccontextmanager
-async def site(
-    nursery: Nursery, url: str, names: Sequence[str] = ("one",), *, start: bool = True, **environment: str
-) -> AsyncIterator[Site]:
+async def site(nursery: Nursery, url: str, names: Sequence[str] = ("one",), form: Form = BESIDE) -> AsyncIterator[Site]:
     """Set a site up on an empty database; the workflows of all kinds are published by its first instance."""
     receivers = Receivers()
     await receivers.start()
@@ -216,10 +234,10 @@ async def site(
             "HARK_SMTP_PORT": str(receivers.mail_port),
             "HARK_SMTP_TLS": "none",
             "HARK_MAIL_FROM": "hark@example.org",
-            **environment,
+            "HARK_DRAIN_TIMEOUT": "500ms",
         }
         async with (
-            instances(nursery, url, list(names), settings) as all_,
+            instances(nursery, url, list(names), settings, form) as all_,
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
         ):
             for one in all_:
@@ -227,15 +245,13 @@ async def site(
                     "\n---\n".join(kind.definition(receivers.url) for kind in KINDS.values()), encoding="utf-8"
                 )
             place = Site(all_, receivers, pool)
-            if start:
-                await place.one.start(HARK_WORKFLOWS=str(place.one.home))
-                await asyncio.gather(*(one.start() for one in all_[1:]))
-                await place.open(session)
+            await place.one.start(HARK_WORKFLOWS=str(place.one.home))
+            await asyncio.gather(*(one.start() for one in all_[1:]))
+            await place.open(session)
             try:
                 yield place
             except BaseException:
-                for one in all_:
-                    print(f"--- {one.writer}: the end of its log\n{one.log[-3000:]}")  # noqa: T201 - for pytest to show
+                place.show_logs()
                 raise
             finally:
                 receivers.release()
