@@ -93,7 +93,8 @@ GUARDED: dict[str, Guard] = {
     "find_cancelled": pool("@instance", pages=600),
     "find_woken": pool("@instance", pages=600),
     "list_owned": pool("@instance", pages=600),
-    "release_stranded": pool("@instance", "@running_ids", pages=4_000),
+    "release_stranded": pool("@instance", "@running_ids", "@running_versions", pages=4_000),
+    "give_back": record("@instance", pages=4_000),
     "reclaim_executions": record(pages=2_500),
     "start_part": pool("@instance", "@tenant", "@running", "@new", "each[0]", "@part", pages=200),
     # a step, an approval, the context

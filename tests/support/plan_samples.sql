@@ -25,7 +25,9 @@ SELECT o.tenant_id::text AS tenant, o.id::text AS execution, o.event_id::text AS
        (SELECT id::text FROM live WHERE n % 100 = 1 LIMIT 1) AS batch,
        (SELECT tenant_id::text FROM live WHERE n % 100 = 1 LIMIT 1) AS batch_tenant,
        (SELECT array_agg(id)::text FROM (SELECT id FROM mine WHERE status = 'completed' ORDER BY n DESC LIMIT 50) AS p) AS page,
-       (SELECT array_agg(id)::text FROM run) AS running_ids,
+       (SELECT array_agg(id ORDER BY id)::text FROM run) AS running_ids,
+       (SELECT array_agg(e.xmin::text::bigint ORDER BY e.id)::text
+        FROM run AS r JOIN hark.workflow_executions AS e ON e.tenant_id = r.tenant_id AND e.id = r.id) AS running_versions,
        (SELECT array_agg(tenant_id)::text FROM live) AS tenants,
        (SELECT array_agg(id)::text FROM live) AS executions,
        (SELECT array_agg(event_id)::text FROM live) AS events_of,
