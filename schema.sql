@@ -160,10 +160,19 @@ CREATE TABLE workflow_versions (
     definition    jsonb NOT NULL CHECK (jsonb_typeof(definition) = 'object'),
     created_by    uuid,
     created_at    timestamptz NOT NULL DEFAULT now(),
+    retention         interval,
+    failed_retention  interval,
+    kept_count        integer,
     PRIMARY KEY (tenant_id, workflow_id, version),
     FOREIGN KEY (tenant_id, workflow_id) REFERENCES workflows (tenant_id, id) ON DELETE CASCADE
 );
 COMMENT ON TABLE workflow_versions IS 'Immutable numbered definitions, in normalised form.';
+COMMENT ON COLUMN workflow_versions.retention IS
+    'What the definition says about retention, taken out of it by a trigger, as are the next two; NULL: nothing. That of the '
+    'published version holds for all executions of the workflow.';
+CREATE INDEX versions_with_retention ON workflow_versions (tenant_id, workflow_id, version)
+    WHERE retention IS NOT NULL OR failed_retention IS NOT NULL OR kept_count IS NOT NULL;
+COMMENT ON INDEX versions_with_retention IS 'own_retention: the few that have a policy of their own';
 ALTER TABLE workflows ADD CONSTRAINT published_version_exists
     FOREIGN KEY (tenant_id, id, published_version) REFERENCES workflow_versions (tenant_id, workflow_id, version)
     DEFERRABLE INITIALLY DEFERRED;
@@ -174,6 +183,16 @@ BEGIN
 END $$;
 CREATE TRIGGER versions_are_immutable BEFORE UPDATE ON workflow_versions
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE FUNCTION read_retention() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    NEW.retention := (NEW.definition #>> '{retention,for}')::interval;
+    NEW.failed_retention := (NEW.definition #>> '{retention,failed}')::interval;
+    NEW.kept_count := (NEW.definition #>> '{retention,count}')::integer;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER versions_read_retention BEFORE INSERT ON workflow_versions
+    FOR EACH ROW WHEN (NEW.definition ? 'retention') EXECUTE FUNCTION read_retention();
 
 CREATE TABLE workflow_triggers (
     tenant_id    uuid NOT NULL,
@@ -256,7 +275,7 @@ COMMENT ON COLUMN events.kind IS 'The trigger kind it came by: row, notify, cron
 COMMENT ON COLUMN events.depth IS 'How many executions stand between this event and the outside world; loops end at a limit.';
 COMMENT ON COLUMN events.caused_by IS 'The execution that published it.';
 COMMENT ON COLUMN events.passed_over IS 'How many triggers on its route did not start their workflows and have no row in event_decisions; NULL for none.';
-COMMENT ON COLUMN events.matched IS 'Whether it started anything; what did not has a short life of its own.';
+COMMENT ON COLUMN events.matched IS 'Whether anything that it started is there; an event without has a short life of its own.';
 -- Not led by the tenant, for the same reason as executions_by_workflow.
 CREATE INDEX events_by_route ON events (route, tenant_id, id);
 COMMENT ON INDEX events_by_route IS 'list_events.sql by type; stored events for a wait or a dry run';
@@ -331,6 +350,7 @@ CREATE TABLE workflow_executions (
     metadata             jsonb,
     started_at           timestamptz,
     completed_at         timestamptz,
+    kept_until           timestamptz,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT ended_has_time CHECK
         ((status IN ('completed', 'failed', 'cancelled', 'timeout', 'skipped')) = (completed_at IS NOT NULL)),
@@ -355,11 +375,12 @@ COMMENT ON COLUMN workflow_executions.queued IS 'While it is pending: whether it
 COMMENT ON COLUMN workflow_executions.woken IS 'There is news that it has not looked for yet; see wake_executions. A claim clears it.';
 COMMENT ON COLUMN workflow_executions.parent_id IS 'The execution that waits for this one: it called it, or this is a part of it.';
 COMMENT ON COLUMN workflow_executions.parent_path IS 'The step of the parent that made it.';
+COMMENT ON COLUMN workflow_executions.kept_until IS 'No policy lets it go before: it was restored from the archive. NULL for nearly all.';
 COMMENT ON COLUMN workflow_executions.part IS
     'Of a part of a distributed step: {step, path, key, names, vars}. A part runs one item or branch and nothing else.';
 -- Not led by the tenant: PostgreSQL 18 would otherwise take it for the primary key while a partition is empty (skip scan).
 CREATE INDEX executions_by_workflow ON workflow_executions (workflow_id, id);
-COMMENT ON INDEX executions_by_workflow IS 'list_executions.sql by workflow';
+COMMENT ON INDEX executions_by_workflow IS 'list_executions.sql by workflow; retention_walks, list_ended_of_workflow.sql';
 CREATE INDEX executions_not_completed ON workflow_executions (tenant_id, status, id) WHERE status <> 'completed';
 COMMENT ON INDEX executions_not_completed IS 'list_executions.sql by status; completed ones are found by id, they are most of all';
 CREATE INDEX executions_by_subject ON workflow_executions (tenant_id, subject_kind, subject_id, id) WHERE subject_id IS NOT NULL;
@@ -376,7 +397,7 @@ COMMENT ON INDEX executions_queued IS 'admit_next: who is next in a lane; get_ho
 CREATE INDEX executions_owned ON workflow_executions (instance_id) WHERE status = 'running';
 COMMENT ON INDEX executions_owned IS 'reclaim_executions.sql, find_cancelled.sql, find_woken.sql: what an instance holds';
 CREATE INDEX executions_by_parent ON workflow_executions (tenant_id, parent_id, id) WHERE parent_id IS NOT NULL;
-COMMENT ON INDEX executions_by_parent IS 'cancel_children: what an execution has called and its parts';
+COMMENT ON INDEX executions_by_parent IS 'cancel_children, choose_past: what an execution has called and its parts';
 
 
 CREATE TABLE workflow_steps (
@@ -875,7 +896,7 @@ CREATE TABLE execution_events (
     PRIMARY KEY (tenant_id, execution_id, event_id)
 ) PARTITION BY RANGE (execution_id);
 CREATE INDEX execution_events_by_event ON execution_events (tenant_id, event_id);
-COMMENT ON INDEX execution_events_by_event IS 'erase_past_executions: whether a batch still names an event';
+COMMENT ON INDEX execution_events_by_event IS 'erase_unnamed_events: whether a batch still names an event';
 COMMENT ON TABLE execution_events IS 'The events of a batch, in the order in which they came; others have the one that their row names.';
 
 CREATE FUNCTION seconds_of(rule jsonb, name text) RETURNS interval
@@ -1866,7 +1887,7 @@ CREATE TRIGGER workflows_erase_history BEFORE DELETE ON workflows
 
 CREATE FUNCTION retention_of(usual interval, failed interval)
     RETURNS TABLE (tenant_id uuid, kept_since timestamptz, failed_since timestamptz)
-    LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+    LANGUAGE sql STABLE  -- without a search_path of its own it is inlined, as is the next
 BEGIN ATOMIC
     SELECT t.id, now() - coalesce(t.retention, usual),
            now() - greatest(coalesce(t.retention, usual), coalesce(t.failed_retention, failed))
@@ -1875,9 +1896,26 @@ END;
 COMMENT ON FUNCTION retention_of IS
     'Each tenant''s policy, given that of the settings: what has ended since then stays. Of failures the longer one holds.';
 
-CREATE FUNCTION is_past(status text, completed_at timestamptz, kept_since timestamptz, failed_since timestamptz)
-    RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE  -- without a search_path of its own it is inlined
-    RETURN coalesce(completed_at < CASE WHEN status IN ('failed', 'timeout') THEN failed_since ELSE kept_since END, false);
+CREATE FUNCTION own_retention(usual interval, failed interval)
+    RETURNS TABLE (tenant_id uuid, workflow_id uuid, kept_since timestamptz, failed_since timestamptz, most integer)
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT w.tenant_id, w.id, now() - coalesce(v.retention, t.retention, usual),
+           now() - greatest(coalesce(v.retention, t.retention, usual), coalesce(v.failed_retention, t.failed_retention, failed)),
+           v.kept_count
+    FROM workflow_versions AS v
+    JOIN workflows AS w ON w.tenant_id = v.tenant_id AND w.id = v.workflow_id AND w.published_version = v.version
+    JOIN tenants AS t ON t.id = v.tenant_id
+    WHERE v.retention IS NOT NULL OR v.failed_retention IS NOT NULL OR v.kept_count IS NOT NULL;
+END;
+COMMENT ON FUNCTION own_retention IS
+    'The policies of workflows that have one of their own; what one does not say is as the tenant or the settings have it.';
+
+CREATE FUNCTION is_past(status text, completed_at timestamptz, kept_until timestamptz, kept_since timestamptz,
+                        failed_since timestamptz)
+    RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE  -- without a search_path of its own it is inlined
+    RETURN coalesce(completed_at < CASE WHEN status IN ('failed', 'timeout') THEN failed_since ELSE kept_since END
+                    AND (kept_until IS NULL OR kept_until < now()), false);
 COMMENT ON FUNCTION is_past IS 'Whether an execution ended so long ago that its policy lets it go; never while it is open.';
 
 CREATE FUNCTION week_start(week text) RETURNS timestamptz
@@ -1896,37 +1934,142 @@ CREATE FUNCTION past_week(usual interval) RETURNS text LANGUAGE sql STABLE SET s
     RETURN (SELECT w.week FROM oldest_week() AS w (week)
             WHERE week_start(w.week) + interval '7 days'
                   <= (SELECT min(r.kept_since) FROM retention_of(usual, usual) AS r));
-COMMENT ON FUNCTION past_week IS 'The oldest week, once it is past for every tenant; failures and what is open move out of it.';
+COMMENT ON FUNCTION past_week IS
+    'The oldest week, once it is past for every tenant; failures, what workflows keep longer and what is open move out of it.';
 
-CREATE FUNCTION move_staying(week text, usual interval, failed interval) RETURNS bigint
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION retention_lag(usual interval) RETURNS double precision
+    LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+    RETURN (SELECT coalesce(greatest(extract(epoch FROM min(r.kept_since) - week_start(oldest_week()) - interval '7 days'), 0), 0)
+            FROM retention_of(usual, usual) AS r);
+COMMENT ON FUNCTION retention_lag IS 'For how many seconds the oldest week could have been dropped; 0 while none is past.';
+
+CREATE FUNCTION history_tables() RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
+    RETURN ARRAY['events', 'event_decisions', 'workflow_executions', 'workflow_steps', 'workflow_timeline',
+                 'workflow_logs', 'workflow_context', 'waits', 'execution_events'];
+COMMENT ON FUNCTION history_tables IS 'The tables that are partitioned by week.';
+
+-- A week goes in three stages. prepare_week marks it; from then on what is stored in it late notes itself. Slice by slice,
+-- note_staying finds what has to stay, while everybody works. retire_week then has to lock everybody out only for as long as
+-- it takes to move that.
+
+CREATE TABLE staying (
+    tenant_id     uuid NOT NULL,
+    execution_id  uuid NOT NULL,
+    PRIMARY KEY (tenant_id, execution_id)
+);
+COMMENT ON TABLE staying IS
+    'What has to stay of the week that is about to go: found slice by slice, and what is stored there meanwhile. Never too '
+    'little: what has ended since it was noted stays all the same.';
+
+CREATE FUNCTION note_late() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = hark, pg_catalog AS $$
+BEGIN
+    INSERT INTO staying (tenant_id, execution_id) VALUES (NEW.tenant_id, NEW.id) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION note_late IS 'Notes what is stored in a week that is about to go: a late retry or part.';
+
+CREATE FUNCTION id_column(parent text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
+    RETURN CASE WHEN parent IN ('events', 'workflow_executions') THEN 'id'
+                WHEN parent = 'event_decisions' THEN 'event_id' ELSE 'execution_id' END;
+COMMENT ON FUNCTION id_column IS 'The column by which a history table is partitioned.';
+
+CREATE FUNCTION prepare_week(usual interval) RETURNS text
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog SET lock_timeout = '200ms' AS $$
 DECLARE
-    part text;
-    moved bigint;
+    week text := past_week(usual);
+    part text := 'workflow_executions_' || week;
+    parent text;
+BEGIN
+    IF week IS NULL THEN
+        RETURN NULL;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = part::regclass AND t.tgname = 'late_ones_stay') THEN
+        EXECUTE format('CREATE TRIGGER late_ones_stay AFTER INSERT ON %I FOR EACH ROW EXECUTE FUNCTION note_late()', part);
+        DELETE FROM staying;
+        -- What is attached with a wider range is read through unless a constraint says that all of it is inside.
+        FOREACH parent IN ARRAY history_tables() LOOP
+            EXECUTE format('ALTER TABLE %I DROP CONSTRAINT IF EXISTS before_next_week', parent || '_oldest');
+            EXECUTE format('ALTER TABLE %I ADD CONSTRAINT before_next_week CHECK (%I < %L) NOT VALID', parent || '_oldest',
+                           id_column(parent), id_floor(week_start(week) + interval '7 days'));
+        END LOOP;
+    END IF;
+    RETURN week;
+END $$;
+COMMENT ON FUNCTION prepare_week IS
+    'Marks the oldest week if it is past, and names it; NULL if none is. Idempotent. Fails after 200 ms without its locks, '
+    'which are on that week and on what is older.';
+
+CREATE FUNCTION validate_oldest(parent text) RETURNS void LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE %I VALIDATE CONSTRAINT before_next_week', parent || '_oldest');
+END $$;
+COMMENT ON FUNCTION validate_oldest IS 'Makes known that the oldest partition fits its coming range; nobody is locked out.';
+
+CREATE FUNCTION note_needed(week text) RETURNS bigint LANGUAGE sql SET search_path = hark, pg_catalog
+BEGIN ATOMIC
+    -- Open ones are few, whatever there is: they have an index of their own.
+    WITH noted AS (
+        INSERT INTO staying (tenant_id, execution_id)
+        SELECT DISTINCT c.tenant_id, c.parent_id
+        FROM tenants AS t
+        JOIN workflow_executions AS c
+            ON c.tenant_id = t.id AND c.status IN ('pending', 'running', 'waiting') AND c.status <> 'completed'
+        WHERE c.parent_id >= id_floor(week_start(week)) AND c.parent_id < id_floor(week_start(week) + interval '7 days')
+        ON CONFLICT DO NOTHING
+        RETURNING 1
+    )
+    SELECT count(*) FROM noted;
+END;
+COMMENT ON FUNCTION note_needed IS 'Notes what open executions are children of.';
+
+CREATE FUNCTION note_staying(week text, usual interval, failed interval, after_tenant uuid, after_id uuid, most integer,
+                             OUT last_tenant uuid, OUT last_id uuid, OUT seen bigint)
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog SET enable_seqscan = off AS $$
 BEGIN
     EXECUTE format(
-        'INSERT INTO workflow_executions_oldest SELECT e.* FROM %I AS e '
-        'LEFT JOIN retention_of($1, $2) AS r ON r.tenant_id = e.tenant_id '
-        'WHERE is_past(e.status, e.completed_at, r.kept_since, r.failed_since) IS NOT TRUE '
-        'OR (e.parent_id IS NOT NULL AND EXISTS (SELECT FROM workflow_executions_oldest AS p '
-        'WHERE p.tenant_id = e.tenant_id AND p.id = e.parent_id AND p.completed_at IS NULL)) '
-        'OR (e.parent_id IS NOT NULL AND EXISTS (SELECT FROM %1$I AS p '
-        'WHERE p.tenant_id = e.tenant_id AND p.id = e.parent_id AND p.completed_at IS NULL))',
-        'workflow_executions_' || week) USING usual, failed;
-    GET DIAGNOSTICS moved = ROW_COUNT;
-    FOREACH part IN ARRAY ARRAY['workflow_steps', 'workflow_timeline', 'workflow_logs', 'workflow_context', 'waits',
-                                'execution_events'] LOOP
-        EXECUTE format('INSERT INTO %I SELECT p.* FROM workflow_executions_oldest AS e JOIN %I AS p '
-                       'ON p.tenant_id = e.tenant_id AND p.execution_id = e.id WHERE e.id >= $1',
-                       part || '_oldest', part || '_' || week) USING id_floor(week_start(week));
+        'WITH slice AS MATERIALIZED ('
+        '    SELECT e.tenant_id, e.id, e.workflow_id, e.status, e.completed_at, e.kept_until, e.parent_id FROM %I AS e '
+        '    WHERE (e.tenant_id, e.id) > ($3, $4) ORDER BY e.tenant_id, e.id LIMIT $5'
+        '), noted AS ('
+        '    INSERT INTO staying (tenant_id, execution_id) SELECT s.tenant_id, s.id FROM slice AS s '
+        '    LEFT JOIN retention_of($1, $2) AS r ON r.tenant_id = s.tenant_id '
+        '    LEFT JOIN own_retention($1, $2) AS o ON o.tenant_id = s.tenant_id AND o.workflow_id = s.workflow_id '
+        '    WHERE NOT is_past(s.status, s.completed_at, s.kept_until, coalesce(o.kept_since, r.kept_since),'
+        '                      coalesce(o.failed_since, r.failed_since)) '
+        '    OR (s.parent_id IS NOT NULL AND EXISTS (SELECT FROM workflow_executions AS p '
+        '        WHERE p.tenant_id = s.tenant_id AND p.id = s.parent_id AND p.completed_at IS NULL)) '
+        '    ON CONFLICT DO NOTHING'
+        ') SELECT s.tenant_id, s.id, (SELECT count(*) FROM slice) FROM slice AS s '
+        'ORDER BY s.tenant_id DESC, s.id DESC LIMIT 1', 'workflow_executions_' || week)
+    INTO last_tenant, last_id, seen USING usual, failed, after_tenant, after_id, most;
+END $$;
+COMMENT ON FUNCTION note_staying IS
+    'Notes what has to stay of a slice of a week, and returns where the slice ends; NULL when it was the last.';
+
+CREATE FUNCTION move_staying(week text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog
+    -- From the few to the many: statistics may say otherwise, or nothing.
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    parent text;
+    moved bigint;
+BEGIN
+    FOREACH parent IN ARRAY history_tables() LOOP
+        CONTINUE WHEN parent IN ('events', 'event_decisions');
+        EXECUTE format('INSERT INTO %I SELECT p.* FROM staying AS s JOIN %I AS p ON p.tenant_id = s.tenant_id AND p.%I = '
+                       's.execution_id', parent || '_oldest', parent || '_' || week, id_column(parent));
+        IF parent = 'workflow_executions' THEN
+            GET DIAGNOSTICS moved = ROW_COUNT;
+        END IF;
     END LOOP;
     -- A batch is older than most of its events: one of an earlier week may name some of this.
-    EXECUTE format('INSERT INTO events_oldest SELECT v.* FROM %I AS v JOIN '
-                   '(SELECT e.tenant_id, e.event_id FROM workflow_executions_oldest AS e UNION '
-                   'SELECT b.tenant_id, b.event_id FROM execution_events_oldest AS b) AS named '
-                   'ON named.tenant_id = v.tenant_id AND named.event_id = v.id', 'events_' || week);
-    EXECUTE format('INSERT INTO event_decisions_oldest SELECT d.* FROM events_oldest AS v JOIN %I AS d '
-                   'ON d.tenant_id = v.tenant_id AND d.event_id = v.id WHERE v.id >= $1', 'event_decisions_' || week)
+    EXECUTE format('WITH kept AS (INSERT INTO events_oldest SELECT v.* FROM ('
+                   'SELECT e.tenant_id, e.event_id FROM staying AS s JOIN workflow_executions_oldest AS e '
+                   'ON e.tenant_id = s.tenant_id AND e.id = s.execution_id UNION '
+                   'SELECT b.tenant_id, b.event_id FROM execution_events_oldest AS b WHERE b.event_id >= $1) AS named '
+                   'JOIN %I AS v ON v.tenant_id = named.tenant_id AND v.id = named.event_id RETURNING tenant_id, id) '
+                   'INSERT INTO event_decisions_oldest SELECT d.* FROM kept AS k JOIN %I AS d '
+                   'ON d.tenant_id = k.tenant_id AND d.event_id = k.id', 'events_' || week, 'event_decisions_' || week)
         USING id_floor(week_start(week));
     RETURN moved;
 END $$;
@@ -1934,40 +2077,39 @@ COMMENT ON FUNCTION move_staying IS
     'Copies what has to stay of a week, with everything of it, to the oldest partitions; how many executions. Rows go whole, '
     'whatever columns they have: partitions are made LIKE their table.';
 
-CREATE FUNCTION retire_week(usual interval, failed interval, OUT week text, OUT moved bigint)
+CREATE FUNCTION retire_week(wanted text, usual interval, OUT moved bigint)
     LANGUAGE plpgsql SET search_path = hark, pg_catalog SET lock_timeout = '200ms' AS $$
 DECLARE
-    parents CONSTANT text[] := ARRAY['events', 'event_decisions', 'workflow_executions', 'workflow_steps',
-        'workflow_timeline', 'workflow_logs', 'workflow_context', 'waits', 'execution_events'];
     parent text;
 BEGIN
-    IF past_week(usual) IS NULL OR NOT pg_try_advisory_xact_lock(7020852) THEN
+    IF NOT pg_try_advisory_xact_lock(7020852) THEN
         RETURN;
     END IF;
     -- All of them before anything is read: nobody sees an execution without its steps, and no late retry slips in.
-    FOREACH parent IN ARRAY parents LOOP
+    FOREACH parent IN ARRAY history_tables() LOOP
         EXECUTE format('LOCK TABLE ONLY %I IN ACCESS EXCLUSIVE MODE', parent);
     END LOOP;
-    week := past_week(usual);  -- another instance may have been quicker
-    IF week IS NULL THEN
+    IF past_week(usual) IS DISTINCT FROM wanted THEN  -- somebody keeps it longer now, or was quicker
         RETURN;
     END IF;
-    FOREACH parent IN ARRAY parents LOOP
+    FOREACH parent IN ARRAY history_tables() LOOP
         EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', parent, parent || '_oldest');
-        EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', parent, parent || '_' || week);
+        EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', parent, parent || '_' || wanted);
     END LOOP;
-    moved := move_staying(week, usual, failed);
-    FOREACH parent IN ARRAY parents LOOP
+    moved := move_staying(wanted);
+    FOREACH parent IN ARRAY history_tables() LOOP
         EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (MINVALUE) TO (%L)', parent,
-                       parent || '_oldest', id_floor(week_start(week) + interval '7 days'));
-        EXECUTE format('DROP TABLE %I', parent || '_' || week);
+                       parent || '_oldest', id_floor(week_start(wanted) + interval '7 days'));
+        EXECUTE format('ALTER TABLE %I DROP CONSTRAINT before_next_week', parent || '_oldest');
+        EXECUTE format('DROP TABLE %I', parent || '_' || wanted);
     END LOOP;
+    DELETE FROM staying;
 END $$;
 COMMENT ON FUNCTION retire_week IS
-    'Drops the oldest week of all history tables, if it is past, in one transaction; what has to stay moves to the oldest '
-    'partitions. week is NULL when there was nothing to do or another instance is at it. Fails after 200 ms without its locks.';
+    'Drops a week of all history tables that was prepared, in one transaction; what was noted moves to the oldest partitions. '
+    'NULL when it is not to go any more or another instance is at it. Fails after 200 ms without its locks.';
 
-CREATE FUNCTION erase_unnamed_events(tenant uuid, ids uuid[]) RETURNS void
+CREATE FUNCTION erase_unnamed_events(tenant uuid, ids uuid[], unmatched interval) RETURNS void
     LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
 DECLARE
     gone uuid[];
@@ -1978,44 +2120,87 @@ BEGIN
                                     AND e.id >= id_floor(id_time(v.id))
                                     AND e.id < id_floor(id_time(v.id) + interval '1 millisecond'))
                     AND NOT EXISTS (SELECT FROM execution_events AS b WHERE b.tenant_id = tenant AND b.event_id = v.id));
-    DELETE FROM event_decisions AS d WHERE d.tenant_id = tenant AND d.event_id = ANY (gone);
-    DELETE FROM events AS v WHERE v.tenant_id = tenant AND v.id = ANY (gone);
+    -- A step that waits may look back for it: as long as for an event that never started anything.
+    UPDATE events AS v SET matched = false
+    WHERE v.tenant_id = tenant AND v.id = ANY (gone) AND v.id >= id_floor(now() - unmatched);
+    DELETE FROM event_decisions AS d
+    WHERE d.tenant_id = tenant AND d.event_id = ANY (gone) AND d.event_id < id_floor(now() - unmatched);
+    DELETE FROM events AS v WHERE v.tenant_id = tenant AND v.id = ANY (gone) AND v.id < id_floor(now() - unmatched);
 END $$;
-COMMENT ON FUNCTION erase_unnamed_events IS 'Deletes those of some events that no execution names any more, with their decisions.';
+COMMENT ON FUNCTION erase_unnamed_events IS
+    'Deletes those of some events that no execution names any more, with their decisions; recent ones only count as unmatched.';
 
-CREATE FUNCTION erase_past_executions(usual interval, failed interval, most integer) RETURNS integer
+CREATE FUNCTION retention_walks(usual interval, failed interval, crowded boolean)
+    RETURNS TABLE (tenant_id uuid, workflow_id uuid, until uuid, whatever_age boolean)
+    LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+BEGIN ATOMIC
+    WITH tenant AS MATERIALIZED (
+        SELECT r.tenant_id,
+               -- What goes with its week is not deleted row by row; only who keeps less than others has to.
+               CASE WHEN crowded OR r.kept_since > min(r.kept_since) OVER () THEN id_floor(r.kept_since)
+                    ELSE id_floor(week_start(oldest_week())) END AS until
+        FROM retention_of(usual, failed) AS r
+    ), own AS MATERIALIZED (SELECT * FROM own_retention(usual, failed))
+    SELECT t.tenant_id, NULL::uuid, t.until, false FROM tenant AS t
+    UNION ALL
+    SELECT o.tenant_id, o.workflow_id, id_floor(o.kept_since), false
+    FROM own AS o JOIN tenant AS t ON t.tenant_id = o.tenant_id WHERE id_floor(o.kept_since) > t.until
+    UNION ALL
+    SELECT o.tenant_id, o.workflow_id, cut.id, true
+    FROM own AS o CROSS JOIN LATERAL (
+        SELECT e.id FROM workflow_executions AS e
+        WHERE e.workflow_id = o.workflow_id AND e.tenant_id = o.tenant_id AND e.completed_at IS NOT NULL
+        ORDER BY e.id DESC OFFSET o.most - 1 LIMIT 1) AS cut
+    WHERE o.most IS NOT NULL;
+END;
+COMMENT ON FUNCTION retention_walks IS
+    'Where executions are past that do not go with their week: all of a tenant, or of a workflow with a policy of its own, that '
+    'came before an event. whatever_age: all that have ended there, because only the newest ones stay.';
+
+CREATE FUNCTION choose_past(tenant uuid, ids uuid[], usual interval, failed interval, whatever_age boolean)
+    RETURNS uuid[] LANGUAGE sql STABLE
+    -- From the few that are asked for, whatever statistics say.
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+BEGIN ATOMIC
+    SELECT coalesce(array_agg(e.id ORDER BY e.id), '{}')
+    FROM workflow_executions AS e
+    LEFT JOIN retention_of(usual, failed) AS r ON r.tenant_id = e.tenant_id
+    LEFT JOIN own_retention(usual, failed) AS o ON o.tenant_id = e.tenant_id AND o.workflow_id = e.workflow_id
+    WHERE e.tenant_id = tenant AND e.id = ANY (ids)
+      AND is_past(e.status, e.completed_at, e.kept_until,
+                  CASE WHEN whatever_age THEN 'infinity' ELSE coalesce(o.kept_since, r.kept_since) END,
+                  CASE WHEN whatever_age THEN 'infinity' ELSE coalesce(o.failed_since, r.failed_since) END)
+      AND (e.parent_id IS NULL OR NOT EXISTS (
+           SELECT FROM workflow_executions AS p
+           WHERE p.tenant_id = e.tenant_id AND p.id = e.parent_id AND p.completed_at IS NULL))
+      AND NOT EXISTS (
+           SELECT FROM workflow_executions AS c
+           WHERE c.tenant_id = e.tenant_id AND c.parent_id = e.id AND c.completed_at IS NULL);
+END;
+COMMENT ON FUNCTION choose_past IS
+    'Those of some executions that their policy lets go and nothing open needs: neither what it was called by nor what it called.';
+
+CREATE FUNCTION erase_ended(tenant uuid, ids uuid[], unmatched interval) RETURNS integer
     LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
 DECLARE
-    common timestamptz := (SELECT min(kept_since) FROM retention_of(usual, failed));
-    open_end uuid := id_floor(week_start(oldest_week()));
-    policy record;
-    ids uuid[];
+    there uuid[];
     named uuid[];
 BEGIN
-    FOR policy IN SELECT r.tenant_id, r.kept_since, r.failed_since,
-                         -- What goes with its week is not deleted row by row; only who keeps less than others has to.
-                         CASE WHEN r.kept_since > common THEN id_floor(r.kept_since) ELSE open_end END AS until
-                  FROM retention_of(usual, failed) AS r LOOP
-        SELECT array_agg(p.id), array_agg(p.event_id) INTO ids, named
-        FROM (SELECT e.id, e.event_id FROM workflow_executions AS e
-              WHERE e.tenant_id = policy.tenant_id AND e.id < policy.until
-                AND is_past(e.status, e.completed_at, policy.kept_since, policy.failed_since)
-                AND (e.parent_id IS NULL OR NOT EXISTS (
-                     SELECT FROM workflow_executions AS p WHERE p.tenant_id = e.tenant_id AND p.id = e.parent_id
-                     AND p.completed_at IS NULL))
-              LIMIT most FOR UPDATE OF e SKIP LOCKED) AS p;
-        CONTINUE WHEN ids IS NULL;
-        named := named || ARRAY(SELECT b.event_id FROM execution_events AS b
-                                WHERE b.tenant_id = policy.tenant_id AND b.execution_id = ANY (ids));
-        PERFORM erase_executions(policy.tenant_id, ids);
-        PERFORM erase_unnamed_events(policy.tenant_id, named);
-        RETURN cardinality(ids);
-    END LOOP;
-    RETURN 0;
+    SELECT array_agg(p.id), array_agg(p.event_id) INTO there, named
+    FROM (SELECT e.id, e.event_id FROM workflow_executions AS e
+          WHERE e.tenant_id = tenant AND e.id = ANY (ids) AND e.completed_at IS NOT NULL
+          ORDER BY e.id FOR UPDATE) AS p;
+    IF there IS NULL THEN
+        RETURN 0;
+    END IF;
+    named := named || ARRAY(SELECT b.event_id FROM execution_events AS b
+                            WHERE b.tenant_id = tenant AND b.execution_id = ANY (there));
+    PERFORM erase_executions(tenant, there);
+    PERFORM erase_unnamed_events(tenant, named, unmatched);
+    RETURN cardinality(there);
 END $$;
-COMMENT ON FUNCTION erase_past_executions IS
-    'Deletes a batch of executions that are past and do not go with their week, and the events that nothing else names: what '
-    'had stayed in the oldest partitions, and what tenants keep for a shorter time than others. Returns how many.';
+COMMENT ON FUNCTION erase_ended IS
+    'Deletes executions that have ended, with everything of them and the events that nothing else names; how many.';
 
 INSERT INTO schema_migrations (version, description) VALUES (1, 'first schema');
 

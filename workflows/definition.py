@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from hark.workflows.durations import Duration
 from hark.workflows.steps import CelSource, FieldSpec, Identifier, Model, Step
@@ -12,6 +13,16 @@ from hark.workflows.steps import CelSource, FieldSpec, Identifier, Model, Step
 SCHEMA = "hark/v1"
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,99}$"
 Slug = Annotated[str, Field(pattern=SLUG)]
+
+
+def _an_hour(value: timedelta) -> timedelta:
+    if value < timedelta(hours=1):
+        raise ValueError("write an hour (1h) or more")
+    return value
+
+
+Span = Annotated[Duration, AfterValidator(_an_hour)]
+"""How long history stays."""
 
 
 class Subject(Model):
@@ -84,6 +95,33 @@ class Batch(Model):
     key: CelSource | None = None
 
 
+def _or_bare(schema: dict[str, Any]) -> None:
+    """Let a bare duration stand for `for`, which is how the reader takes it."""
+    whole = dict(schema)
+    schema.clear()
+    schema["description"] = whole.pop("description")
+    schema["anyOf"] = [dict(whole["properties"]["for"]["anyOf"][0]), whole]
+
+
+class Retention(Model):
+    """How long executions stay after their end; what is not said is as the tenant or the settings have it."""
+
+    model_config = ConfigDict(json_schema_extra=_or_bare)
+
+    for_: Span | None = Field(default=None, alias="for")
+    """How long one stays; a bare duration in the place of all of this says the same."""
+    failed: Span | None = None
+    """How long one stays that failed or timed out; never shorter than the others."""
+    count: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """At most so many stay that have ended, whatever came of them: the newest."""
+
+    @model_validator(mode="after")
+    def _keeps_failures_longer(self) -> Self:
+        if self.for_ is not None and self.failed is not None and self.failed < self.for_:
+            raise ValueError("`failed` is shorter than `for`; failures stay as long as others, or longer")
+        return self
+
+
 class Workflow(Model):
     """A workflow's definition."""
 
@@ -106,6 +144,7 @@ class Workflow(Model):
     batch: Batch | None = None
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     timeout: Duration | None = None
+    retention: Retention | None = None
     steps: list[Step] = Field(default_factory=list)
     on_error: list[Step] = Field(default_factory=list)
     output: Any = None

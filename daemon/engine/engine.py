@@ -34,6 +34,7 @@ from hark.daemon.engine.publisher import Publisher
 from hark.daemon.engine.records import Recorder
 from hark.daemon.engine.registry import Registry
 from hark.daemon.engine.repeats import Repeats, Replay
+from hark.daemon.engine.retention import Policy, Retention
 from hark.daemon.engine.row_capture import RowCapture
 from hark.daemon.engine.services import PATIENCE_S, EngineServices
 from hark.daemon.engine.starts import Starts
@@ -153,11 +154,13 @@ class Engine:
             refresh=self._follow,
             cancel=self.cancel,
         )
+        self.retention = Retention(
+            database, Policy(settings.retention, settings.failed_retention, settings.unmatched_retention)
+        )
         self.maintenance = Maintenance(
             database,
             now=self.clock.now,
-            retention=settings.retention,
-            failed_retention=settings.failed_retention,
+            retention=self.retention,
             unmatched_retention=settings.unmatched_retention,
         )
         self._waiting: dict[UUID, list[asyncio.Future[str]]] = {}
@@ -367,6 +370,7 @@ class Engine:
             "listening_rebuilt_total": self.listening.rebuilt,
             "active_workflows": len(self.registry),
             "clock_skew_seconds": self.clock.skew_s,
+            **self.retention.figures.stats(),
         }
 
     # ------------------------------------------------------------------ wiring

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from hark.daemon.engine.background import Background
-from hark.daemon.store.database import Database, Record, lock_was_refused
+from hark.daemon.engine.retention import HISTORY, Retention
+from hark.daemon.store.database import Database
 from hark.workflows.errors import UnavailableError
 from hark.workflows.ids import floor_of
 
@@ -17,19 +18,6 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_S = 600.0
 BATCH = 1000
-LOCK_TRIES = 20
-LOCK_PAUSE_S = 0.5
-HISTORY = (
-    "events",
-    "event_decisions",
-    "workflow_executions",
-    "workflow_steps",
-    "workflow_timeline",
-    "workflow_logs",
-    "workflow_context",
-    "waits",
-    "execution_events",
-)
 
 
 class Maintenance:
@@ -40,13 +28,12 @@ class Maintenance:
         database: Database,
         *,
         now: Callable[[], datetime],
-        retention: timedelta,
-        failed_retention: timedelta,
+        retention: Retention,
         unmatched_retention: timedelta,
     ) -> None:
         self._database = database
         self._now = now
-        self._kept = retention, failed_retention
+        self.retention = retention
         self._unmatched_kept = unmatched_retention
         self._task = Background("maintenance", self._run)
         self.start = self._task.start
@@ -75,31 +62,7 @@ class Maintenance:
         await self._database.execute("prune_event_hits")
         if made or events or keys:
             log.info("maintenance.done", partitions=made, events_pruned=events, keys_pruned=keys)
-        await self.retire()
-
-    async def retire(self) -> None:
-        """Drop the weeks that are past, then delete what does not go with its week."""
-        while week := await self._retire_week():
-            log.info("maintenance.week_retired", week=week["week"], executions_moved=week["moved"])
-        erased = await self._in_batches("erase_past_executions", *self._kept, BATCH)
-        if erased:
-            log.info("maintenance.executions_erased", executions=erased)
-
-    async def _retire_week(self) -> Record | None:
-        """Drop one week; None when none is past, or while others use the tables all the time."""
-        for _ in range(LOCK_TRIES):
-            try:
-                row = await self._database.fetchrow("retire_week", *self._kept)
-            except UnavailableError as error:
-                if not lock_was_refused(error):
-                    raise
-                # Whoever waits behind a lock that is asked for waits as well: ask briefly, and let them go first.
-                log.info("maintenance.week_put_off", error=str(error))
-                await asyncio.sleep(LOCK_PAUSE_S)
-            else:
-                return row if row and row["week"] else None
-        log.warning("maintenance.retention_behind", tries=LOCK_TRIES)
-        return None
+        await self.retention.run()
 
     async def _in_batches(self, query: str, *args: object) -> int:
         total = 0

@@ -148,6 +148,21 @@ class Database:
             async with self.pool.acquire(timeout=self._connect_timeout_s) as connection, connection.transaction():
                 yield connection
 
+    @asynccontextmanager
+    async def only_one(self, lock: int) -> AsyncIterator[bool]:
+        """Tell in a block whether nobody else, on any instance, is in such a block; nobody gets in while it lasts.
+
+        Who dies in it, or loses its connection, is out of it.
+        """
+        with translated():
+            async with self.pool.acquire(timeout=self._connect_timeout_s) as connection:
+                alone = await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock)
+                try:
+                    yield alone
+                finally:
+                    if alone and not connection.is_closed():
+                        await connection.execute("SELECT pg_advisory_unlock($1)", lock)
+
     async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
         """Run a named query; return all its rows."""
         with translated(*IN_THE_WAY):

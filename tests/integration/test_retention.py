@@ -10,11 +10,12 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from hark.daemon.engine import maintenance
-from hark.daemon.engine.maintenance import HISTORY, Maintenance
+from hark.daemon.engine import retention
+from hark.daemon.engine.retention import HISTORY, Policy, Retention
 from hark.daemon.store.database import Database
 from hark.workflows.ids import DEFAULT_TENANT
 from tests.support.database import connected
+from tests.support.engine import running_engine
 
 WORKFLOW = UUID("00000000-0000-7000-8000-0000000000aa")
 
@@ -71,6 +72,15 @@ WITH event AS (
 )
 SELECT id FROM execution
 """
+PUBLISH = """
+WITH workflow AS (
+    INSERT INTO hark.workflows (tenant_id, id, slug, name, status, published_version, latest_version)
+    SELECT $1, hark.new_id(), 'w' || gen_random_uuid(), 'W', 'active', 1, 1 RETURNING id
+)
+INSERT INTO hark.workflow_versions (tenant_id, workflow_id, version, content_hash, definition)
+SELECT $1, w.id, 1, repeat('0', 64), jsonb_build_object('retention', $2::text::jsonb) FROM workflow AS w
+RETURNING workflow_id
+"""
 TABLES = ("events", "event_decisions", "workflow_executions", "workflow_steps", "workflow_timeline", "workflow_logs")
 
 
@@ -84,13 +94,13 @@ class History:
 
     def __init__(self, connection: asyncpg.Connection, database: Database) -> None:
         self.connection = connection
-        self.maintenance = Maintenance(
-            database,
-            now=lambda: pytest.fail("retention goes by the database's clock"),
-            retention=days(14),
-            failed_retention=days(60),
-            unmatched_retention=days(7),
-        )
+        self.database = database
+        self.retention = Retention(database, Policy(days(14), days(60), days(7)))
+
+    async def workflow(self, policy: str) -> UUID:
+        """Publish a workflow with a policy of its own, written as JSON."""
+        row: UUID = await self.connection.fetchval(PUBLISH, DEFAULT_TENANT, policy)
+        return UUID(str(row))
 
     async def add(
         self,
@@ -100,9 +110,10 @@ class History:
         ended: timedelta | None = None,
         tenant: UUID = DEFAULT_TENANT,
         parent: UUID | None = None,
+        workflow: UUID = WORKFLOW,
     ) -> UUID:
         """Store an execution of an event of some age, with a row of each kind; it ended at once by default."""
-        row: UUID = await self.connection.fetchval(ADD, tenant, WORKFLOW, age, status, ended or age, parent)
+        row: UUID = await self.connection.fetchval(ADD, tenant, workflow, age, status, ended or age, parent)
         return UUID(str(row))
 
     async def left(self) -> set[UUID]:
@@ -145,7 +156,7 @@ async def test_past_weeks_go_and_what_has_to_stay_stays_whole(history: History) 
     }
     before = await history.weeks("events")
 
-    await history.maintenance.retire()
+    await history.retention.run()
 
     assert await history.left() == stays
     left = {await history.weeks(table) for table in HISTORY}
@@ -156,13 +167,13 @@ async def test_past_weeks_go_and_what_has_to_stay_stays_whole(history: History) 
 async def test_what_stayed_goes_when_its_own_time_has_come(history: History) -> None:
     failed = await history.add("failed", days(40))
     waiting = await history.add("waiting", days(40))
-    await history.maintenance.retire()
+    await history.retention.run()
     assert await history.left() == {failed, waiting}
     await history.connection.execute(
         "UPDATE hark.workflow_executions SET completed_at = now() - interval '61 days' WHERE id = $1", failed
     )
 
-    await history.maintenance.retire()
+    await history.retention.run()
 
     assert await history.left() == {waiting}
 
@@ -176,7 +187,7 @@ async def test_a_tenant_that_keeps_longer_holds_the_weeks_and_others_go_row_by_r
     await history.add("completed", days(40), tenant=other)
     stays = {await history.add("completed", days(30), tenant=other), await history.add("completed", days(12))}
 
-    await history.maintenance.retire()
+    await history.retention.run()
 
     # What is past for the other one goes with its week, which may not be over yet.
     assert stays <= await history.left()
@@ -197,7 +208,7 @@ async def test_an_event_that_a_batch_still_names_stays(history: History) -> None
         joined,
     )
 
-    await history.maintenance.retire()
+    await history.retention.run()
 
     assert await history.connection.fetchval("SELECT count(*) FROM hark.events") == 2
     assert await history.connection.fetchval("SELECT count(*) FROM hark.execution_events") == 1
@@ -205,18 +216,18 @@ async def test_an_event_that_a_batch_still_names_stays(history: History) -> None
 
 
 async def test_a_late_retry_of_an_old_event_has_a_place(history: History) -> None:
-    await history.maintenance.retire()
+    await history.retention.run()
 
     late = await history.add("waiting", days(30))
 
-    await history.maintenance.retire()
+    await history.retention.run()
     assert await history.left() == {late}
 
 
 async def test_several_instances_at_once_drop_each_week_once(history: History) -> None:
     stays = {await history.add("waiting", days(age)) for age in (20, 27, 34, 41)}
 
-    await asyncio.gather(*[history.maintenance.retire() for _ in range(4)])
+    await asyncio.gather(*[history.retention.run() for _ in range(4)])
 
     assert await history.left() == stays
 
@@ -224,16 +235,162 @@ async def test_several_instances_at_once_drop_each_week_once(history: History) -
 async def test_who_is_in_the_way_is_not_waited_for(
     history: History, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "LOCK_TRIES", 2)
-    monkeypatch.setattr(maintenance, "LOCK_PAUSE_S", 0.01)
+    monkeypatch.setattr(retention, "LOCK_TRIES", 2)
+    monkeypatch.setattr(retention, "LOCK_PAUSE_S", 0.01)
     await history.add("completed", days(30))
     before = await history.weeks("events")
     async with connected(database_url) as reader, reader.transaction():
         await reader.fetch("SELECT id FROM hark.workflow_executions")
         async with asyncio.timeout(5):
-            await history.maintenance.retire()
+            await history.retention.run()
         assert await history.weeks("events") == before
 
-    await history.maintenance.retire()
+    await history.retention.run()
 
     assert await history.left() == set()
+
+
+async def test_a_workflow_that_keeps_longer_moves_and_one_that_keeps_less_goes_row_by_row(history: History) -> None:
+    long, short = await history.workflow('{"for": "40d"}'), await history.workflow('{"for": "2d12h", "failed": "4d"}')
+    await history.add("completed", days(41), workflow=long)
+    await history.add("completed", days(3), workflow=short)
+    await history.add("failed", days(5), workflow=short)
+    stays = {
+        await history.add("completed", days(30), workflow=long),
+        # A workflow that keeps others for 40 days keeps failures for 60, as the settings say.
+        await history.add("failed", days(42), workflow=long),
+        await history.add("completed", days(2), workflow=short),
+        await history.add("failed", days(3), workflow=short),
+        await history.add("waiting", days(9), workflow=short),
+        await history.add("completed", days(3)),
+    }
+    before = await history.weeks("events")
+
+    await history.retention.run()
+
+    executions = await history.connection.fetch("SELECT id FROM hark.workflow_executions")
+    assert {UUID(str(row["id"])) for row in executions} == stays
+    assert await history.weeks("events") < before
+
+
+async def test_what_a_definition_says_is_its_policy(database_url: str) -> None:
+    async with running_engine(database_url) as engine:
+        await engine.apply(
+            "id: a\nname: A\nretention: {for: 1d12h, count: 7, failed: 30d}\nsteps: [{id: s, set: {x: 1}}]"
+        )
+        await engine.apply("id: b\nname: B\nretention: 90m\nsteps: [{id: s, set: {x: 1}}]")
+        await engine.apply("id: c\nname: C\nsteps: [{id: s, set: {x: 1}}]")
+        rows = await engine.database.pool.fetch(
+            "SELECT now() - o.kept_since, now() - o.failed_since, o.most FROM hark.own_retention('14 d', '60 d') AS o "
+            "JOIN hark.workflows AS w ON w.id = o.workflow_id ORDER BY w.slug"
+        )
+    assert [tuple(row) for row in rows] == [(days(1.5), days(30), 7), (days(90 / 1440), days(60), None)]
+
+
+async def test_an_older_version_says_nothing_any_more(history: History) -> None:
+    workflow = await history.workflow('{"for": "1h"}')
+    await history.connection.execute(
+        "WITH version AS ("
+        "INSERT INTO hark.workflow_versions (tenant_id, workflow_id, version, content_hash, definition) "
+        "SELECT tenant_id, id, 2, repeat('1', 64), '{}' FROM hark.workflows WHERE id = $1) "
+        "UPDATE hark.workflows SET published_version = 2, latest_version = 2 WHERE id = $1",
+        workflow,
+    )
+    stays = await history.add("completed", days(3), workflow=workflow)
+
+    await history.retention.run()
+
+    assert await history.left() == {stays}
+
+
+async def test_only_the_newest_stay_of_a_workflow_that_counts(history: History) -> None:
+    workflow, other = await history.workflow('{"count": 2}'), await history.workflow('{"count": 2}')
+    for age in (11, 12, 13):
+        await history.add("failed" if age == 11 else "completed", days(age), workflow=workflow)
+    stays = {
+        await history.add("completed", days(9), workflow=workflow),
+        await history.add("cancelled", days(10), workflow=workflow),
+        await history.add("waiting", days(12), workflow=workflow),
+        await history.add("completed", days(12), workflow=other),
+        await history.add("completed", days(12)),
+    }
+
+    await history.retention.run()
+
+    assert await history.left() == stays
+
+
+async def test_an_event_that_is_not_named_any_more_stays_as_long_as_one_that_started_nothing(history: History) -> None:
+    """A step that waits may look back for it."""
+    workflow = await history.workflow('{"count": 1}')
+    for age in (1, 2, 8):
+        await history.add("completed", days(age), workflow=workflow)
+
+    await history.retention.run()
+
+    assert await history.connection.fetch("SELECT matched FROM hark.events ORDER BY id") == [(False,), (True,)]
+
+
+async def test_what_something_open_needs_stays(history: History) -> None:
+    workflow = await history.workflow('{"for": "1h"}')
+    open_one = await history.add("waiting", days(3))
+    cancelled = await history.add("cancelled", days(4), workflow=workflow)
+    long_ago = await history.add("cancelled", days(30))
+    stays = {
+        open_one,
+        cancelled,
+        long_ago,
+        await history.add("completed", days(2), workflow=workflow, parent=open_one),
+        await history.add("waiting", days(3), workflow=workflow, parent=cancelled),
+        await history.add("waiting", days(3), parent=long_ago),
+    }
+
+    await history.retention.run()
+
+    assert await history.left() == stays
+
+
+async def test_what_is_stored_in_a_week_while_it_is_about_to_go_moves(history: History) -> None:
+    """A retry lies in the week of its event: one that ended a moment ago is noted, though its slice was looked at."""
+    await history.add("completed", days(30))
+    late = []
+
+    class Slow(Database):
+        async def fetchval(self, query: str, *args: object) -> object:
+            if query == "retire_week" and not late:
+                late.append(await history.add("waiting", days(30)))
+            return await super().fetchval(query, *args)
+
+    database = Slow(history.database.url)
+    await database.start()
+    await Retention(database, Policy(days(14), days(60), days(7))).run()
+    await database.stop()
+
+    assert await history.left() == set(late) != set()
+
+
+async def test_a_week_that_was_prepared_and_not_dropped_is_dropped_by_the_next(history: History) -> None:
+    await history.add("completed", days(30))
+    stays = {await history.add("waiting", days(30))}
+    while await history.connection.fetchval("SELECT hark.past_week('35 days')"):
+        await history.connection.fetchval("SELECT hark.retire_week(hark.prepare_week('35 days'), '35 days')")
+    week = await history.connection.fetchval("SELECT hark.prepare_week('14 days')")
+    stays.add(await history.add("completed", days(0), ended=days(0)))
+    await history.connection.execute("SELECT hark.note_staying($1, '14 days', '60 days', $2, $2, 1)", week, UUID(int=0))
+
+    await history.retention.run()
+
+    assert await history.left() == stays
+    assert await history.connection.fetchval("SELECT count(*) FROM hark.staying") == 0
+
+
+async def test_a_crowded_week_goes_row_by_row(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "MOST_MOVED", 1)
+    await history.add("completed", days(30))
+    stays = {await history.add("waiting", days(30)), await history.add("waiting", days(30))}
+    before = await history.weeks("events")
+
+    await history.retention.run()
+
+    assert await history.left() == stays
+    assert before - 3 < await history.weeks("events") < before

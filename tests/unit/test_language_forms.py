@@ -318,6 +318,7 @@ workflowId: names
 name: Names
 onError: [{id: oe, action: LOG_EVENT, with: {message: x}}]
 rateLimit: {limit: 5, per: 60s}
+retention: 30d
 triggers:
   - {type: SCHEDULE, config: {cronExpression: "0 9 * * *"}}
   - {type: cron, schedule: "@daily"}
@@ -342,6 +343,7 @@ id: names
 name: Names
 on_error: [{id: oe, action: log_event, with: {message: x}}]
 rate_limit: {limit: 5, per: 1m}
+retention: {for: 30d}
 triggers:
   - {type: cron, schedule: "0 9 * * *"}
   - {id: cron_2, type: cron, schedule: "@daily"}

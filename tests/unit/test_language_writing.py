@@ -107,6 +107,7 @@ WORKFLOWS = some(
      "idempotency": some({"key": CEL}, {"ttl": LITERAL_DURATION}),
      "throttle": some({"limit": st.integers(1, 3), "per": LITERAL_DURATION}),
      "debounce": some({"period": LITERAL_DURATION}), "batch": some({"max_size": st.integers(1, 3), "timeout": LITERAL_DURATION}),
+     "retention": some({}, {"for": st.just("36h"), "failed": st.just("7d"), "count": st.integers(1, 3)}),
      "priority": st.integers(-5, 5), "timeout": LITERAL_DURATION, "steps": STEPS, "on_error": STEPS, "output": JSON,
      "tests": st.lists(st.dictionaries(TEXT, JSON, max_size=2), max_size=1), "metadata": st.dictionaries(TEXT, JSON, max_size=2)},
 )  # fmt: skip

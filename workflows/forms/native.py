@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.alias_generators import to_snake
 
-from hark.workflows.definition import Batch, Concurrency, Debounce, Idempotency, Rate, Workflow
+from hark.workflows.definition import Batch, Concurrency, Debounce, Idempotency, Rate, Retention, Workflow
 from hark.workflows.forms import step as step_form
 from hark.workflows.forms.rewrite import Rewrite
 from hark.workflows.forms.step import expression, known_keys
@@ -47,6 +47,8 @@ def workflow(node: Traced, rewrite: Rewrite) -> Traced:
     for key, model in _LIMITS.items():
         if key in renamed:
             renamed[key] = _limit(renamed[key], model)
+    if "retention" in renamed:
+        renamed["retention"] = _retention(renamed["retention"])
     return node.put(renamed)
 
 
@@ -65,6 +67,13 @@ def _limit(node: Traced, model: type[BaseModel]) -> Traced:
     if "key" in fields:
         fields["key"] = expression(fields["key"])
     return node.put(fields)
+
+
+def _retention(node: Traced) -> Traced:
+    """Write a bare duration, which is how long executions stay, in full."""
+    if isinstance(node.value, str | int | float) and not isinstance(node.value, bool):
+        return node.put({"for": node})
+    return node.put(known_keys(node, spellings(Retention))) if isinstance(node.value, dict) else node
 
 
 def _move_trigger_steps(fields: dict[str, Traced]) -> None:

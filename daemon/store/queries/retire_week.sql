@@ -1,2 +1,2 @@
--- Drops the oldest week of the history if all of it is past; what stays moves out of it first.
-SELECT week, moved FROM hark.retire_week($1, $2)
+-- Drops a week that was prepared; how many executions moved out of it, NULL when it is not to go any more.
+SELECT hark.retire_week($1, $2)

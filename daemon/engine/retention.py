@@ -1,0 +1,175 @@
+"""Retention: weeks that are past go whole, and what does not go with its week in batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from hark.daemon.store.database import IN_THE_WAY, Database, Record, lock_was_refused, sql, translated
+from hark.workflows.errors import UnavailableError
+
+log = structlog.get_logger(__name__)
+
+LOCK = 7020853
+"""The advisory lock of whoever lets history go."""
+LOCK_TRIES = 20
+LOCK_PAUSE_S = 0.5
+SLICE = 10_000
+BATCH = 1000
+MOST_MOVED = 50_000
+"""More executions than these are not moved under the lock on all of the history (some 40 µs each)."""
+FIRST = UUID(int=0)
+HISTORY = (
+    "events",
+    "event_decisions",
+    "workflow_executions",
+    "workflow_steps",
+    "workflow_timeline",
+    "workflow_logs",
+    "workflow_context",
+    "waits",
+    "execution_events",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the settings say; tenants and workflows may say otherwise."""
+
+    usual: timedelta
+    failed: timedelta
+    unmatched: timedelta
+
+
+@dataclass(slots=True)
+class Figures:
+    """What retention has done since this process began, and how far it is behind."""
+
+    lag_s: float = 0.0
+    weeks: int = 0
+    executions: int = 0
+
+    def stats(self) -> dict[str, float]:
+        """Return them by the names that they have as metrics."""
+        return {
+            "retention_lag_seconds": self.lag_s,
+            "retention_weeks_dropped_total": self.weeks,
+            "retention_executions_dropped_total": self.executions,
+        }
+
+
+_Going = dict[UUID, list[UUID]]
+"""What is past and was found, by tenant, until there is a batch of it."""
+
+
+class Retention:
+    """Lets history go by its policies. One instance at a time is at it; whatever dies, the next one goes on."""
+
+    def __init__(self, database: Database, policy: Policy) -> None:
+        self._database = database
+        self._policy = policy
+        self.figures = Figures()
+
+    async def run(self, workflow_id: UUID | None = None) -> bool:
+        """Let go what is past; with a workflow, only what its own policy lets go. False: another instance is at it."""
+        async with self._database.only_one(LOCK) as alone:
+            if not alone:
+                return False
+            crowded = workflow_id is None and not await self._retire_weeks()
+            await self._erase(workflow_id, crowded=crowded)
+            self.figures.lag_s = await self._database.fetchval("get_retention_lag", self._policy.usual)
+        return True
+
+    # ------------------------------------------------------------------ whole weeks
+
+    async def _retire_weeks(self) -> bool:
+        """Drop the weeks that are past; False when so much of one has to stay that it goes row by row."""
+        while week := await self._with_lock("prepare_week", self._policy.usual):
+            for table in HISTORY:
+                await self._database.execute("validate_oldest", table)
+            seen = await self._note_staying(week)
+            staying = await self._database.fetchval("count_staying")
+            if staying > MOST_MOVED:
+                log.warning("retention.week_crowded", week=week, executions_staying=staying)
+                return False
+            moved = await self._with_lock("retire_week", week, self._policy.usual)
+            if moved is None:
+                break
+            self.figures.weeks += 1
+            self.figures.executions += seen - moved
+            log.info("retention.week_dropped", week=week, executions_dropped=seen - moved, executions_moved=moved)
+        return True
+
+    async def _note_staying(self, week: str) -> int:
+        """Find what has to stay, slice by slice; returns how many executions the week has."""
+        await self._database.execute("note_needed", week)
+        tenant_id, last_id, total = FIRST, FIRST, 0
+        while True:
+            row = await self._database.fetchrow(
+                "note_staying", week, self._policy.usual, self._policy.failed, tenant_id, last_id, SLICE
+            )
+            if row is None or row["last_id"] is None:
+                return total
+            tenant_id, last_id = row["last_tenant"], row["last_id"]
+            total += row["seen"]
+
+    async def _with_lock(self, query: str, *args: Any) -> Any:
+        """Run a statement that locks others out. None while they use the tables all the time."""
+        for _ in range(LOCK_TRIES):
+            try:
+                return await self._database.fetchval(query, *args)
+            except UnavailableError as error:
+                if not lock_was_refused(error):
+                    raise
+                # Whoever waits behind a lock that is asked for waits as well: ask briefly, and let them go first.
+                log.info("retention.week_put_off", error=str(error))
+                await asyncio.sleep(LOCK_PAUSE_S)
+        log.warning("retention.behind", tries=LOCK_TRIES)
+        return None
+
+    # ------------------------------------------------------------------ row by row
+
+    async def _erase(self, workflow_id: UUID | None, *, crowded: bool) -> None:
+        going: _Going = defaultdict(list)
+        policy = self._policy
+        for walk in await self._database.fetch("list_walks", policy.usual, policy.failed, crowded):
+            if workflow_id is None or walk["workflow_id"] == workflow_id:
+                await self._follow(walk, going)
+        for tenant_id, ids in going.items():
+            await self._let_go(tenant_id, ids)
+
+    async def _follow(self, walk: Record, going: _Going) -> None:
+        """Look at all that has ended on a walk, a slice at a time."""
+        after, tenant_id = FIRST, walk["tenant_id"]
+        found = going[tenant_id]
+        while ids := await self._ended(walk, after):
+            found += await self._database.fetchval(
+                "choose_past", tenant_id, ids, self._policy.usual, self._policy.failed, walk["whatever_age"]
+            )
+            while len(found) >= BATCH:
+                await self._let_go(tenant_id, found[:BATCH])
+                del found[:BATCH]
+            after = ids[-1]
+
+    async def _ended(self, walk: Record, after: UUID) -> list[UUID]:
+        where = walk["tenant_id"], after, walk["until"], SLICE
+        if walk["workflow_id"] is None:
+            rows = await self._database.fetch("list_ended", *where)
+        else:
+            rows = await self._database.fetch("list_ended_of_workflow", *where, walk["workflow_id"])
+        return [row["id"] for row in rows]
+
+    async def _let_go(self, tenant_id: UUID, ids: Sequence[UUID]) -> None:
+        with translated(*IN_THE_WAY):
+            async with self._database.transaction() as connection:
+                erased = await connection.fetchval(sql("erase_ended"), tenant_id, ids, self._policy.unmatched)
+        self.figures.executions += erased
+        if erased:
+            log.info("retention.executions_dropped", executions=erased, tenant=str(tenant_id))
