@@ -375,6 +375,38 @@ class BulkAnswer(Answer):
     items: list[BulkItem]
 
 
+class PruneShare(Answer):
+    """Executions of one workflow in one partition of the history that have the same prospect."""
+
+    partition: str
+    """A week such as 2026w07, or `oldest`."""
+    workflow: str
+    policy: Literal["for", "failed", "count"] | None = None
+    """Which policy lets them go; null when they stay."""
+    stays_as: Literal["open", "needed", "restored", "recent", "failed", "week"] | None = None
+    """Why they stay: open; needed by something open; restored from the archive; too recent; failed, which stays longer;
+    past, but goes with its whole week."""
+    executions: int
+    events: int
+    bytes: int
+    """An estimate: the partition's, by the number of executions."""
+
+
+class PruneAnswer(Answer):
+    """What went, or would go in a dry run. What went is counted over all tenants, whose weeks go together."""
+
+    dry_run: bool
+    executions: int
+    unmatched_events: int
+    weeks_dropped: int
+    events: int | None = None
+    """Of a dry run: events of these executions, at most."""
+    bytes: int | None = None
+    """Of a dry run."""
+    shares: list[PruneShare] = Field(default_factory=list)
+    """Of a dry run: what goes and what stays."""
+
+
 class Received(Answer):
     """An event that was stored, and what it started."""
 

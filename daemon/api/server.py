@@ -22,6 +22,7 @@ from hark.daemon.api import (
     health,
     hooks,
     live,
+    pruning,
     starting,
     surroundings,
     watches,
@@ -44,6 +45,7 @@ TABLES = (
     approvals.table,
     events.table,
     live.table,
+    pruning.table,
     surroundings.table,
     watches.table,
 )

@@ -12,6 +12,7 @@ from hark.daemon.api.auth import KeyRing
 from hark.daemon.api.bodies import BodyReader
 from hark.daemon.engine.approvals import Approvals
 from hark.daemon.engine.group_commit import Waiter
+from hark.daemon.engine.retention import Retention
 from hark.daemon.settings import Settings
 from hark.daemon.store.bulk import Batch, Which
 from hark.daemon.store.database import Database
@@ -44,6 +45,11 @@ class EnginePort(Protocol):
     @property
     def approvals(self) -> Approvals:
         """What waits for an answer of people."""
+        ...
+
+    @property
+    def retention(self) -> Retention:
+        """What lets history go."""
         ...
 
     def now(self) -> datetime:

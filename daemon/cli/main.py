@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from hark._version import __version__
-from hark.daemon.cli import approvals, catalogue, context, definitions, executions, process, repeating, starting
+from hark.daemon.cli import (
+    approvals,
+    catalogue,
+    context,
+    definitions,
+    executions,
+    history,
+    process,
+    repeating,
+    starting,
+)
 from hark.daemon.cli.output import complain, fail
 
 app = typer.Typer(
@@ -68,7 +78,7 @@ for _panel, _commands in (
             catalogue.triggers,
         ),
     ),
-    (_OWN, (process.doctor, process.migrate, process.settings, process.open_, process.version)),
+    (_OWN, (process.doctor, history.prune, process.migrate, process.settings, process.open_, process.version)),
 ):
     for _command in _commands:
         app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(_command)

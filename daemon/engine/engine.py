@@ -157,12 +157,7 @@ class Engine:
         self.retention = Retention(
             database, Policy(settings.retention, settings.failed_retention, settings.unmatched_retention)
         )
-        self.maintenance = Maintenance(
-            database,
-            now=self.clock.now,
-            retention=self.retention,
-            unmatched_retention=settings.unmatched_retention,
-        )
+        self.maintenance = Maintenance(database, self.retention)
         self._waiting: dict[UUID, list[asyncio.Future[str]]] = {}
         self._refresh_wanted = asyncio.Event()
         self._attaching = asyncio.Lock()

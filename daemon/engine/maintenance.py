@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from datetime import datetime, timedelta
 
 import structlog
 
@@ -12,7 +10,6 @@ from hark.daemon.engine.background import Background
 from hark.daemon.engine.retention import HISTORY, Retention
 from hark.daemon.store.database import Database
 from hark.workflows.errors import UnavailableError
-from hark.workflows.ids import floor_of
 
 log = structlog.get_logger(__name__)
 
@@ -23,18 +20,9 @@ BATCH = 1000
 class Maintenance:
     """Runs at start and every ten minutes. Every statement is safe when several instances run it at once."""
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        now: Callable[[], datetime],
-        retention: Retention,
-        unmatched_retention: timedelta,
-    ) -> None:
+    def __init__(self, database: Database, retention: Retention) -> None:
         self._database = database
-        self._now = now
-        self.retention = retention
-        self._unmatched_kept = unmatched_retention
+        self._retention = retention
         self._task = Background("maintenance", self._run)
         self.start = self._task.start
         self.stop = self._task.stop
@@ -52,7 +40,6 @@ class Maintenance:
     async def once(self) -> None:
         """Do all of it once."""
         made = sum([await self._database.fetchval("create_partitions", table) for table in HISTORY])
-        events = await self._in_batches("prune_unmatched_events", floor_of(self._now() - self._unmatched_kept), BATCH)
         keys = await self._in_batches("prune_event_keys", BATCH)
         keys += await self._in_batches("prune_limits", BATCH)
         swept = await self._database.fetchval("sweep_lanes")
@@ -60,9 +47,9 @@ class Maintenance:
             log.warning("limits.swept", lanes=swept)
         await self._database.execute("prune_wait_shapes")
         await self._database.execute("prune_event_hits")
-        if made or events or keys:
-            log.info("maintenance.done", partitions=made, events_pruned=events, keys_pruned=keys)
-        await self.retention.run()
+        if made or keys:
+            log.info("maintenance.done", partitions=made, keys_pruned=keys)
+        await self._retention.run()
 
     async def _in_batches(self, query: str, *args: object) -> int:
         total = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -55,6 +55,12 @@ class Figures:
     lag_s: float = 0.0
     weeks: int = 0
     executions: int = 0
+    unmatched_events: int = 0
+
+    def since(self, before: Figures) -> Figures:
+        """Return what was done since these were copied."""
+        names = ("weeks", "executions", "unmatched_events")
+        return Figures(self.lag_s, **{name: getattr(self, name) - getattr(before, name) for name in names})
 
     def stats(self) -> dict[str, float]:
         """Return them by the names that they have as metrics."""
@@ -62,6 +68,7 @@ class Figures:
             "retention_lag_seconds": self.lag_s,
             "retention_weeks_dropped_total": self.weeks,
             "retention_executions_dropped_total": self.executions,
+            "retention_unmatched_events_dropped_total": self.unmatched_events,
         }
 
 
@@ -74,24 +81,34 @@ class Retention:
 
     def __init__(self, database: Database, policy: Policy) -> None:
         self._database = database
-        self._policy = policy
+        self.policy = policy
         self.figures = Figures()
 
-    async def run(self, workflow_id: UUID | None = None) -> bool:
-        """Let go what is past; with a workflow, only what its own policy lets go. False: another instance is at it."""
+    async def run(self, workflow_id: UUID | None = None) -> Figures | None:
+        """Let go what is past; with a workflow, only what its own policy lets go.
+
+        Returns what went, and None when another instance is at it.
+        """
+        before = replace(self.figures)
         async with self._database.only_one(LOCK) as alone:
             if not alone:
-                return False
+                return None
             crowded = workflow_id is None and not await self._retire_weeks()
             await self._erase(workflow_id, crowded=crowded)
-            self.figures.lag_s = await self._database.fetchval("get_retention_lag", self._policy.usual)
-        return True
+            if workflow_id is None:
+                await self._prune_unmatched()
+            self.figures.lag_s = await self._database.fetchval("get_retention_lag", self.policy.usual)
+        return self.figures.since(before)
+
+    async def _prune_unmatched(self) -> None:
+        while count := await self._database.fetchval("prune_unmatched_events", self.policy.unmatched, BATCH):
+            self.figures.unmatched_events += count
 
     # ------------------------------------------------------------------ whole weeks
 
     async def _retire_weeks(self) -> bool:
         """Drop the weeks that are past; False when so much of one has to stay that it goes row by row."""
-        while week := await self._with_lock("prepare_week", self._policy.usual):
+        while week := await self._with_lock("prepare_week", self.policy.usual):
             for table in HISTORY:
                 await self._database.execute("validate_oldest", table)
             seen = await self._note_staying(week)
@@ -99,7 +116,7 @@ class Retention:
             if staying > MOST_MOVED:
                 log.warning("retention.week_crowded", week=week, executions_staying=staying)
                 return False
-            moved = await self._with_lock("retire_week", week, self._policy.usual)
+            moved = await self._with_lock("retire_week", week, self.policy.usual)
             if moved is None:
                 break
             self.figures.weeks += 1
@@ -113,7 +130,7 @@ class Retention:
         tenant_id, last_id, total = FIRST, FIRST, 0
         while True:
             row = await self._database.fetchrow(
-                "note_staying", week, self._policy.usual, self._policy.failed, tenant_id, last_id, SLICE
+                "note_staying", week, self.policy.usual, self.policy.failed, tenant_id, last_id, SLICE
             )
             if row is None or row["last_id"] is None:
                 return total
@@ -138,7 +155,7 @@ class Retention:
 
     async def _erase(self, workflow_id: UUID | None, *, crowded: bool) -> None:
         going: _Going = defaultdict(list)
-        policy = self._policy
+        policy = self.policy
         for walk in await self._database.fetch("list_walks", policy.usual, policy.failed, crowded):
             if workflow_id is None or walk["workflow_id"] == workflow_id:
                 await self._follow(walk, going)
@@ -151,7 +168,7 @@ class Retention:
         found = going[tenant_id]
         while ids := await self._ended(walk, after):
             found += await self._database.fetchval(
-                "choose_past", tenant_id, ids, self._policy.usual, self._policy.failed, walk["whatever_age"]
+                "choose_past", tenant_id, ids, self.policy.usual, self.policy.failed, walk["whatever_age"]
             )
             while len(found) >= BATCH:
                 await self._let_go(tenant_id, found[:BATCH])
@@ -169,7 +186,7 @@ class Retention:
     async def _let_go(self, tenant_id: UUID, ids: Sequence[UUID]) -> None:
         with translated(*IN_THE_WAY):
             async with self._database.transaction() as connection:
-                erased = await connection.fetchval(sql("erase_ended"), tenant_id, ids, self._policy.unmatched)
+                erased = await connection.fetchval(sql("erase_ended"), tenant_id, ids, self.policy.unmatched)
         self.figures.executions += erased
         if erased:
             log.info("retention.executions_dropped", executions=erased, tenant=str(tenant_id))

@@ -47,6 +47,9 @@ class ApiError(HarkError):
         return self.problem.status
 
 
+_LONG_S = 3600.0
+
+
 class HarkClient:
     """Talks to one daemon. Use it as an async context manager, or call `close`."""
 
@@ -182,6 +185,11 @@ class HarkClient:
     async def cancel_many(self, **body: Any) -> models.BulkAnswer:
         """Cancel many executions; `body` as in POST /api/executions/cancel."""
         return await self._post("/api/executions/cancel", models.BulkAnswer, body)
+
+    async def prune(self, *, workflow: str | None = None, dry_run: bool = False) -> models.PruneAnswer:
+        """Let history go that is past, or tell what would go. Waits for as long as that takes, an hour at the most."""
+        body = {"workflow": workflow, "dry_run": dry_run}
+        return _read(models.PruneAnswer, await self._send("POST", "/api/prune", body=body, timeout_s=_LONG_S))
 
     async def approvals(self, **filters: Any) -> models.Page[models.ApprovalRow]:
         """List what waits for an answer of people; `filters` are the parameters of GET /api/approvals."""

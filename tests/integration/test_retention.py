@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
+from hark.client import ApiError
 from hark.daemon.engine import retention
+from hark.daemon.engine.foresight import foresee, summary
 from hark.daemon.engine.retention import HISTORY, Policy, Retention
 from hark.daemon.store.database import Database
 from hark.workflows.ids import DEFAULT_TENANT
+from tests.support.api import running_api
 from tests.support.database import connected
 from tests.support.engine import running_engine
 
@@ -215,6 +219,21 @@ async def test_an_event_that_a_batch_still_names_stays(history: History) -> None
     assert await history.connection.fetchval("SELECT count(*) FROM hark.workflow_executions") == 1
 
 
+async def test_events_that_started_nothing_have_a_policy_of_their_own(history: History) -> None:
+    for age in (6, 8, 30):
+        await history.connection.execute(
+            "INSERT INTO hark.events (tenant_id, id, kind, type, source, route, data, occurred_at, matched) "
+            "SELECT $1, hark.new_id(now() - $2::interval), 'event', 'go', 'test', 'event:go', '{}', now(), false",
+            DEFAULT_TENANT,
+            days(age),
+        )
+    done = await history.retention.run()
+    assert done is not None
+    # The third went with its week.
+    assert done.unmatched_events == 1
+    assert await history.connection.fetchval("SELECT count(*) FROM hark.events") == 1
+
+
 async def test_a_late_retry_of_an_old_event_has_a_place(history: History) -> None:
     await history.retention.run()
 
@@ -394,3 +413,96 @@ async def test_a_crowded_week_goes_row_by_row(history: History, monkeypatch: pyt
 
     assert await history.left() == stays
     assert before - 3 < await history.weeks("events") < before
+
+
+async def foreseen(history: History, workflow: UUID | None = None) -> dict[str | None, int]:
+    """Return how many executions there are of each prospect: the policy that lets go, or why they stay."""
+    found = await foresee(history.database, history.retention.policy, DEFAULT_TENANT, workflow)
+    prospects: dict[str | None, int] = {}
+    for share in found.shares:
+        name = f"stays: {share.stays_as}" if share.stays_as else share.policy
+        prospects[name] = prospects.get(name, 0) + share.executions
+    assert summary(found)["executions"] == sum(prospects.get(policy, 0) for policy in ("for", "failed", "count"))
+    return prospects
+
+
+async def test_what_is_foreseen_is_what_comes(history: History) -> None:
+    short, counted = await history.workflow('{"for": "2d", "failed": "3d"}'), await history.workflow('{"count": 1}')
+    waiting = await history.add("waiting", days(30))
+    for status, age, more in (
+        ("completed", 30, {}),
+        ("completed", 40, {}),
+        ("completed", 30, {"parent": waiting}),
+        ("failed", 30, {}),
+        ("completed", 1, {}),
+        ("completed", 3, {"workflow": short}),
+        ("failed", 4, {"workflow": short}),
+        ("completed", 1, {"workflow": counted}),
+        ("completed", 2, {"workflow": counted}),
+        ("completed", 30, {"ended": days(15)}),
+    ):
+        await history.add(status, days(age), **more)
+    await history.connection.execute(
+        "UPDATE hark.workflow_executions SET kept_until = now() + interval '1 day' "
+        "WHERE completed_at < now() - interval '39 days'"
+    )
+    before = await foreseen(history)
+    assert before == {
+        "for": 3, "failed": 1, "count": 1,
+        "stays: open": 1, "stays: needed": 1, "stays: failed": 1, "stays: recent": 2, "stays: restored": 1,
+    }  # fmt: skip
+    assert await foreseen(history, short) == {"for": 1, "failed": 1}
+
+    done = await history.retention.run()
+
+    assert done is not None
+    assert done.executions == 5
+    after = await foreseen(history)
+    assert after == {name: count for name, count in before.items() if name and name.startswith("stays")}
+
+
+async def test_what_is_past_in_a_week_that_is_not_over_stays_with_it(history: History) -> None:
+    monday = await history.connection.fetchval("SELECT now() - hark.week_start(hark.oldest_week())")
+    policy = Policy(monday - days(1), days(90), days(7))
+    await history.add("completed", monday - timedelta(minutes=1))
+    found = await foresee(history.database, policy, DEFAULT_TENANT, None)
+    assert [(share.stays_as, share.executions) for share in found.shares] == [("week", 1)]
+
+    await Retention(history.database, policy).run()
+
+    assert len(await history.left()) == 1
+
+
+async def test_a_prune_by_workflow_leaves_the_others(history: History) -> None:
+    short, other = await history.workflow('{"for": "2d"}'), await history.workflow('{"for": "2d"}')
+    await history.add("completed", days(8), workflow=short)
+    stays = {await history.add("completed", days(8), workflow=other), await history.add("completed", days(40))}
+
+    done = await history.retention.run(short)
+
+    assert done is not None
+    assert (done.executions, done.weeks) == (1, 0)
+    assert await history.left() == stays
+
+
+async def test_hark_prune(database_url: str, tmp_path: Path) -> None:
+    async with running_api(database_url, tmp_path) as api, connected(database_url) as connection:
+        await api.hark.apply("id: short\nname: S\nretention: 2h\nsteps: [{id: a, set: {x: 1}}]")
+        workflow = await connection.fetchval("SELECT id FROM hark.workflows")
+        await connection.fetchval(ADD, DEFAULT_TENANT, workflow, days(0.5), "completed", days(0.5), None)
+        dry = await api.client.prune(dry_run=True)
+        assert [(one.workflow, one.policy, one.executions, one.events) for one in dry.shares] == [
+            ("short", "for", 1, 1)
+        ]
+        assert dry.shares[0].bytes > 0
+        assert (dry.executions, dry.dry_run) == (1, True)
+        with pytest.raises(ApiError, match="no workflow 'nowhere'"):
+            await api.client.prune(workflow="nowhere")
+        async with api.hark.database.only_one(retention.LOCK) as alone:
+            assert alone
+            with pytest.raises(ApiError, match="pruning already"):
+                await api.client.prune(workflow="short")
+        assert (await api.client.prune(workflow="short")).executions == 1
+        assert (await api.client.prune(dry_run=True)).shares == []
+        status, _ = await api.send("POST", "/api/prune", key=await api.add_key("write"), json={})
+        assert status == 403
