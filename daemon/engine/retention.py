@@ -56,16 +56,18 @@ class Figures:
     weeks: int = 0
     executions: int = 0
     unmatched_events: int = 0
+    passes: int = 0
 
     def since(self, before: Figures) -> Figures:
         """Return what was done since these were copied."""
-        names = ("weeks", "executions", "unmatched_events")
+        names = ("weeks", "executions", "unmatched_events", "passes")
         return Figures(self.lag_s, **{name: getattr(self, name) - getattr(before, name) for name in names})
 
     def stats(self) -> dict[str, float]:
         """Return them by the names that they have as metrics."""
         return {
             "retention_lag_seconds": self.lag_s,
+            "retention_passes_total": self.passes,
             "retention_weeks_dropped_total": self.weeks,
             "retention_executions_dropped_total": self.executions,
             "retention_unmatched_events_dropped_total": self.unmatched_events,
@@ -98,6 +100,7 @@ class Retention:
             if workflow_id is None:
                 await self._prune_unmatched()
             self.figures.lag_s = await self._database.fetchval("get_retention_lag", self.policy.usual)
+        self.figures.passes += 1
         return self.figures.since(before)
 
     async def _prune_unmatched(self) -> None:
