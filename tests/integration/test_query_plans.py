@@ -167,14 +167,26 @@ GUARDED: dict[str, Guard] = {
     "doctor_look_up_executions": pool("@tenant", "@workflow", pages=300),
     "doctor_look_up_steps": pool(*ONE, pages=50),
     # clearing up
-    "prune_unmatched_events": pool("@past", "500", pages=20_000),
-    "erase_past_executions": pool("14 days", "28 days", "500", pages=2_000),
+    "prune_unmatched_events": pool("28 days", "500", pages=20_000),
+    "list_ended": pool("@tenant", *reversed(ANY_ID), "500", pages=2_000),
+    "list_ended_of_workflow": pool("@tenant", *reversed(ANY_ID), "500", "@workflow", pages=4_000),
     "erase_some_history": pool("@tenant", "@workflow", "100", pages=20_000),
 }  # fmt: skip
 
 NOT_GUARDED = {
     "create_partitions": "makes tables; reads no rows",
     "retire_week": "locks, moves and drops whole partitions, which is its work; see test_retention.py",
+    "prepare_week": "marks a partition; reads no rows",
+    "validate_oldest": "reads a partition through once a week, and locks nobody out",
+    "note_needed": "goes through what is open, once a week",
+    "note_staying": "goes through a week in slices by key; see test_retention.py",
+    "list_walks": "goes through as many of a workflow as it counts, every ten minutes",
+    "choose_past": "looks up the ids that it is given, from the few to the many",
+    "erase_ended": "deletes the ids that it is given",
+    "count_unmatched": "counts what a dry run is asked for",
+    "foresee_week": "goes through a partition, for a dry run",
+    "list_weeks": "asks for the sizes of partitions; reads no rows",
+    "get_retention_lag": "reads no history",
     "delete_workflow": "deletes what erase_some_history has left of the history, in the pieces of its trigger",
     "sweep_lanes": "looks at lanes, slots and who queues, once in ten minutes; test_limits.py bounds what it does",
     "doctor_count_bad_lanes": "the look of sweep_lanes",
