@@ -2202,6 +2202,151 @@ END $$;
 COMMENT ON FUNCTION erase_ended IS
     'Deletes executions that have ended, with everything of them and the events that nothing else names; how many.';
 
+-- ---------------------------------------------------------------------------------------------- archive
+
+CREATE TABLE archives (
+    tenant_id   uuid NOT NULL REFERENCES tenants (id),
+    id          uuid NOT NULL,
+    location    text NOT NULL,
+    name        text NOT NULL,
+    week        text,
+    begun_at    timestamptz NOT NULL DEFAULT now(),
+    problem     text,
+    sealed_at   timestamptz,
+    first_id    uuid,
+    last_id     uuid,
+    executions  integer NOT NULL DEFAULT 0,
+    steps       bigint NOT NULL DEFAULT 0,
+    events      bigint NOT NULL DEFAULT 0,
+    logs        bigint NOT NULL DEFAULT 0,
+    bytes       bigint NOT NULL DEFAULT 0,
+    sha256      bytea,
+    keys        integer[] NOT NULL DEFAULT '{}',
+    dropped_at  timestamptz,
+    PRIMARY KEY (tenant_id, id),
+    CONSTRAINT sealed_is_whole CHECK
+        (sealed_at IS NULL OR (first_id IS NOT NULL AND last_id IS NOT NULL AND octet_length(sha256) = 32))
+);
+COMMENT ON TABLE archives IS
+    'Files with executions that were let go, each of one tenant. There is a row before there is a file, and until after the '
+    'file is gone: no file is forgotten.';
+COMMENT ON COLUMN archives.location IS 'The archive that it lies in: a directory, or s3://bucket/prefix. Change it when files are moved.';
+COMMENT ON COLUMN archives.name IS 'Its path in there; empty when it never came to be.';
+COMMENT ON COLUMN archives.week IS 'The week that it is a part of; NULL when the executions went row by row.';
+COMMENT ON COLUMN archives.problem IS 'Why it could not be written; then nothing was dropped.';
+COMMENT ON COLUMN archives.sealed_at IS
+    'When what is in it was dropped, in the same transaction; NULL: it is being written, or was given up and is removed next.';
+COMMENT ON COLUMN archives.keys IS 'archive_key of every subject, parent and workflow in it: which files an erasure has to look into.';
+COMMENT ON COLUMN archives.dropped_at IS 'Another file has taken its place; it is removed next.';
+CREATE INDEX archives_by_range ON archives (tenant_id, first_id) WHERE sealed_at IS NOT NULL AND dropped_at IS NULL;
+COMMENT ON INDEX archives_by_range IS 'find_archives.sql: where an execution may be';
+CREATE INDEX archives_unsettled ON archives (begun_at) WHERE sealed_at IS NULL OR dropped_at IS NOT NULL;
+COMMENT ON INDEX archives_unsettled IS 'list_unsettled_archives.sql: what is to be removed';
+
+CREATE FUNCTION archive_key(kind text, id text) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
+    RETURN ('x' || left(md5(kind || E'\n' || id), 8))::bit(32)::integer;
+COMMENT ON FUNCTION archive_key IS 'What stands for a subject, a parent or a workflow in the index of the archive; two may share one.';
+
+CREATE FUNCTION export_executions(tenant uuid, ids uuid[])
+    RETURNS TABLE (id uuid, line text, keys integer[], steps bigint, events bigint, logs bigint)
+    LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+BEGIN ATOMIC
+    SELECT e.id,
+           json_build_object(
+               'execution', to_jsonb(e), 'steps', coalesce(s.rows, '[]'), 'timeline', coalesce(t.rows, '[]'),
+               'logs', coalesce(l.rows, '[]'), 'context', coalesce(c.rows, '[]'), 'waits', coalesce(w.rows, '[]'),
+               'batch', coalesce(b.rows, '[]'), 'events', coalesce(v.rows, '[]'), 'decisions', coalesce(d.rows, '[]'))::text,
+           array_remove(ARRAY[archive_key('workflow:id', e.workflow_id::text), archive_key('execution:id', e.parent_id::text),
+                              archive_key(e.subject_kind, e.subject_id)], NULL) || coalesce(v.keys, '{}'),
+           coalesce(s.number, 0), coalesce(v.number, 0), coalesce(l.number, 0)
+    FROM workflow_executions AS e
+    CROSS JOIN LATERAL (SELECT json_agg(to_jsonb(x) ORDER BY x.seq, x.path) AS rows, count(*) AS number
+                        FROM workflow_steps AS x WHERE x.tenant_id = e.tenant_id AND x.execution_id = e.id) AS s
+    CROSS JOIN LATERAL (SELECT json_agg(to_jsonb(x) ORDER BY x.id) AS rows
+                        FROM workflow_timeline AS x WHERE x.tenant_id = e.tenant_id AND x.execution_id = e.id) AS t
+    CROSS JOIN LATERAL (SELECT json_agg(to_jsonb(x) ORDER BY x.id) AS rows, count(*) AS number
+                        FROM workflow_logs AS x WHERE x.tenant_id = e.tenant_id AND x.execution_id = e.id) AS l
+    CROSS JOIN LATERAL (SELECT json_agg(to_jsonb(x) ORDER BY x.key) AS rows
+                        FROM workflow_context AS x WHERE x.tenant_id = e.tenant_id AND x.execution_id = e.id) AS c
+    CROSS JOIN LATERAL (SELECT json_agg(to_jsonb(x) ORDER BY x.id) AS rows
+                        FROM waits AS x WHERE x.tenant_id = e.tenant_id AND x.execution_id = e.id) AS w
+    CROSS JOIN LATERAL (SELECT json_agg(to_jsonb(x) ORDER BY x.position) AS rows, array_agg(x.event_id) AS ids
+                        FROM execution_events AS x WHERE x.tenant_id = e.tenant_id AND x.execution_id = e.id) AS b
+    CROSS JOIN LATERAL (SELECT json_agg(to_jsonb(x) ORDER BY x.id) AS rows, count(*) AS number,
+                               array_agg(archive_key(x.subject_kind, x.subject_id)) FILTER (WHERE x.subject_id IS NOT NULL)
+                                   AS keys
+                        FROM events AS x WHERE x.tenant_id = e.tenant_id AND x.id = ANY (e.event_id || b.ids)) AS v
+    CROSS JOIN LATERAL (SELECT json_agg(to_jsonb(x) ORDER BY x.event_id) AS rows
+                        FROM event_decisions AS x
+                        WHERE x.tenant_id = e.tenant_id AND x.event_id = ANY (e.event_id || b.ids)) AS d
+    WHERE e.tenant_id = tenant AND e.id = ANY (export_executions.ids)
+    ORDER BY e.id;
+END;
+COMMENT ON FUNCTION export_executions IS
+    'Executions as lines of an archive: each with everything that belongs to it and its events, as JSON objects of the rows.';
+
+CREATE FUNCTION list_going(week text, after_tenant uuid, after_id uuid, most integer)
+    RETURNS TABLE (tenant_id uuid, id uuid)
+    LANGUAGE plpgsql STABLE SET search_path = hark, pg_catalog SET enable_seqscan = off SET enable_hashjoin = off AS $$
+BEGIN
+    RETURN QUERY EXECUTE format(
+        'SELECT e.tenant_id, e.id FROM %I AS e WHERE (e.tenant_id, e.id) > ($1, $2) AND NOT EXISTS ('
+        'SELECT FROM staying AS s WHERE s.tenant_id = e.tenant_id AND s.execution_id = e.id) '
+        'ORDER BY e.tenant_id, e.id LIMIT $3', 'workflow_executions_' || week) USING after_tenant, after_id, most;
+END $$;
+COMMENT ON FUNCTION list_going IS 'A slice of the executions that go with a week that was prepared and looked through.';
+
+CREATE FUNCTION restore_executions(tenant uuid, lines jsonb[], until timestamptz) RETURNS TABLE (id uuid, outcome text)
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+#variable_conflict use_column
+DECLARE
+    line jsonb;
+    was workflow_executions;
+BEGIN
+    FOREACH line IN ARRAY lines LOOP
+        was := jsonb_populate_record(NULL::workflow_executions, line -> 'execution');
+        id := was.id;
+        IF was.tenant_id <> tenant THEN
+            RAISE EXCEPTION 'execution % belongs to another tenant', was.id;
+        END IF;
+        -- As for every start: the workflow is there, and stays there until this is.
+        PERFORM FROM workflows AS w WHERE w.tenant_id = tenant AND w.id = was.workflow_id FOR KEY SHARE;
+        IF NOT FOUND THEN
+            outcome := 'no_workflow';
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+        was.limits := NULL;
+        was.lanes := NULL;
+        was.held := 0;
+        was.kept_until := until;
+        INSERT INTO workflow_executions SELECT was.* ON CONFLICT DO NOTHING;
+        IF NOT FOUND THEN
+            UPDATE workflow_executions AS e SET kept_until = greatest(e.kept_until, until)
+            WHERE e.tenant_id = tenant AND e.id = was.id AND e.kept_until IS NOT NULL;
+            outcome := 'there';
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+        INSERT INTO workflow_steps SELECT * FROM jsonb_populate_recordset(NULL::workflow_steps, line -> 'steps');
+        INSERT INTO workflow_timeline SELECT * FROM jsonb_populate_recordset(NULL::workflow_timeline, line -> 'timeline');
+        INSERT INTO workflow_logs SELECT * FROM jsonb_populate_recordset(NULL::workflow_logs, line -> 'logs');
+        INSERT INTO workflow_context SELECT * FROM jsonb_populate_recordset(NULL::workflow_context, line -> 'context');
+        INSERT INTO waits SELECT * FROM jsonb_populate_recordset(NULL::waits, line -> 'waits');
+        INSERT INTO execution_events SELECT * FROM jsonb_populate_recordset(NULL::execution_events, line -> 'batch');
+        INSERT INTO events AS v SELECT * FROM jsonb_populate_recordset(NULL::events, line -> 'events')
+            ON CONFLICT (tenant_id, id) DO UPDATE SET matched = true WHERE NOT v.matched;
+        INSERT INTO event_decisions SELECT * FROM jsonb_populate_recordset(NULL::event_decisions, line -> 'decisions')
+            ON CONFLICT DO NOTHING;
+        outcome := 'restored';
+        RETURN NEXT;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION restore_executions IS
+    'Puts executions back that an archive holds, where no policy lets them go before a moment. What is there stays as it is.';
+
 INSERT INTO schema_migrations (version, description) VALUES (1, 'first schema');
 
 COMMIT;

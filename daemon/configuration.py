@@ -20,7 +20,7 @@ from hark.daemon.settings import PREFIX, Settings
 from hark.workflows.errors import ConfigurationError
 
 _SECRETS = frozenset({"api_key", "database_url", "link_key", "smtp_password"})
-_PATHS = frozenset({"data_dir", "mail_dir", "setup", "workflows"})
+_PATHS = frozenset({"archive", "data_dir", "mail_dir", "setup", "workflows"})
 # Names under the prefix that are no settings: the secrets of workflows, the file itself, what the tests use.
 _OTHERS = ("HARK_SECRET_", "HARK_CONNECTION_", "HARK_CONFIG", "HARK_TEST_")
 _MASK = "********"
@@ -141,7 +141,8 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise ConfigurationError("\n".join(f"{file}: {_suggest(name)}" for name in unknown))
     # A path in a file is meant from where the file is, not from where somebody happens to stand.
     return {
-        name: str(file.parent / Path(value).expanduser()) if name in _PATHS else value for name, value in values.items()
+        name: str(file.parent / Path(value).expanduser()) if name in _PATHS and "://" not in str(value) else value
+        for name, value in values.items()
     }
 
 

@@ -40,6 +40,14 @@ def _web(value: str) -> str:
     return value.rstrip("/")
 
 
+def _archive(value: str) -> str:
+    if "://" not in value:
+        return str(Path(value).expanduser().absolute())
+    if urlsplit(value).scheme != "s3" or not urlsplit(value).netloc:
+        raise ValueError("write a directory, or s3://bucket/prefix")
+    return value.rstrip("/")
+
+
 def _a_day(value: timedelta) -> timedelta:
     if value < timedelta(days=1):
         raise ValueError("write a day (1d) or more")
@@ -98,6 +106,10 @@ class Settings(BaseSettings):
     retention: Days = Field(timedelta(days=90), description="how long executions stay after their end")
     failed_retention: Days = Field(timedelta(days=180), description="the same for those that failed or timed out")
     unmatched_retention: Duration = Field(timedelta(days=7), description="how long events that started nothing stay")
+
+    archive: Annotated[str, AfterValidator(_archive)] | None = Field(
+        None, description="where executions go before they are dropped: a directory, or s3://bucket/prefix"
+    )
 
     http_allow_networks: Networks = Field((), description="private networks that actions may call, such as 10.0.0.0/8")
     smtp_host: str | None = Field(None, description="the mail server of send_email")

@@ -407,6 +407,53 @@ class PruneAnswer(Answer):
     """Of a dry run: what goes and what stays."""
 
 
+class ArchiveRow(Answer):
+    """A file of the archive: JSON Lines, compressed with zstd."""
+
+    id: UUID
+    location: str
+    """A directory of the daemon's machine, or s3://bucket/prefix."""
+    name: str
+    """Its path in there."""
+    week: str | None
+    """The week that it is a part of; null when its executions went row by row."""
+    sealed_at: datetime
+    """When what is in it was dropped."""
+    first_id: UUID
+    last_id: UUID
+    executions: int
+    steps: int
+    events: int
+    logs: int
+    bytes: int
+    sha256: str
+
+
+class ArchivedExecution(Answer):
+    """An execution as the archive holds it: the rows of the tables, as they were."""
+
+    execution: dict[str, Any]
+    steps: list[dict[str, Any]]
+    timeline: list[dict[str, Any]]
+    logs: list[dict[str, Any]]
+    context: list[dict[str, Any]]
+    waits: list[dict[str, Any]]
+    batch: list[dict[str, Any]]
+    """Which events it collected."""
+    events: list[dict[str, Any]]
+    decisions: list[dict[str, Any]]
+
+
+class Restored(Answer):
+    """What became of executions that were to be restored."""
+
+    restored: int
+    there: int
+    """Were there already, and stay as they are."""
+    no_workflow: int
+    """Not restored, because their workflow was deleted."""
+
+
 class Received(Answer):
     """An event that was stored, and what it started."""
 

@@ -21,6 +21,7 @@ _MEANING = {
     "event": "Id of an event.",
     "action": "Type of an action.",
     "key": "Key of the context.",
+    "archive": "Id of a file of the archive.",
 }
 
 
@@ -88,6 +89,8 @@ def _operation(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
 def _answer(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
     if route.answer is str:
         return {"description": "A stream", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    if route.answer is bytes:
+        return {"description": "JSON Lines", "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
     return {
         "description": "Done",
         "content": {"application/json": {"schema": refs[route.answer, "serialization"]}},

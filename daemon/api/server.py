@@ -14,6 +14,7 @@ from aiohttp import web
 from hark.daemon.api import (
     approval_page,
     approvals,
+    archives,
     bulk,
     context,
     definitions,
@@ -46,6 +47,7 @@ TABLES = (
     events.table,
     live.table,
     pruning.table,
+    archives.table,
     surroundings.table,
     watches.table,
 )

@@ -11,6 +11,7 @@ import typer
 from hark._version import __version__
 from hark.daemon.cli import (
     approvals,
+    archive,
     catalogue,
     context,
     definitions,
@@ -82,6 +83,7 @@ for _panel, _commands in (
 ):
     for _command in _commands:
         app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(_command)
+app.add_typer(archive.app, rich_help_panel=_LOOK)
 app.command(
     "psql",
     rich_help_panel=_OWN,

@@ -15,6 +15,7 @@ from hark.daemon.doctor.installation import look_at_data_dir, look_at_disk, look
 from hark.daemon.doctor.objects import look_at_objects
 from hark.daemon.doctor.process import look_at_daemon, look_at_port
 from hark.daemon.doctor.report import Finding, Level, healthy
+from hark.daemon.doctor.retention import look_at_retention
 from hark.daemon.doctor.schema import look_at_privileges, look_at_schema
 from hark.daemon.doctor.server import (
     look_at_connections,
@@ -57,6 +58,7 @@ CONTENT = (
     Check("zones", look_at_zones, "PostgreSQL and Python agree about the time zones of schedules"),
     Check("secrets", look_at_secrets, "the secrets that triggers name are set"),
     Check("partitions", look_at_partitions, "the history has partitions for the weeks to come"),
+    Check("retention", look_at_retention, "history goes when it is past"),
     Check("instances", look_at_instances),
     Check("executions", look_at_executions, "no execution waits in vain"),
     Check("limits", look_at_lanes, "the slots of limits add up"),

@@ -16,6 +16,7 @@ from hark.actions.http_client import HttpClient
 from hark.actions.sql import named_connections
 from hark.daemon.engine.approval_links import ApprovalLinks
 from hark.daemon.engine.approvals import Approvals
+from hark.daemon.engine.archive import Archive
 from hark.daemon.engine.background import Background
 from hark.daemon.engine.bulk import Bulk
 from hark.daemon.engine.claims import Claimer
@@ -155,7 +156,9 @@ class Engine:
             cancel=self.cancel,
         )
         self.retention = Retention(
-            database, Policy(settings.retention, settings.failed_retention, settings.unmatched_retention)
+            database,
+            Policy(settings.retention, settings.failed_retention, settings.unmatched_retention),
+            Archive(database, settings.archive),
         )
         self.maintenance = Maintenance(database, self.retention)
         self._waiting: dict[UUID, list[asyncio.Future[str]]] = {}
@@ -366,6 +369,7 @@ class Engine:
             "active_workflows": len(self.registry),
             "clock_skew_seconds": self.clock.skew_s,
             **self.retention.figures.stats(),
+            **self.retention.archive.figures.stats(),
         }
 
     # ------------------------------------------------------------------ wiring

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,8 @@ from uuid import UUID
 
 import structlog
 
+from hark.daemon.archive.place import ArchiveError
+from hark.daemon.engine.archive import Archive
 from hark.daemon.store.database import IN_THE_WAY, Database, Record, lock_was_refused, sql, translated
 from hark.workflows.errors import UnavailableError
 
@@ -23,6 +26,7 @@ LOCK_TRIES = 20
 LOCK_PAUSE_S = 0.5
 SLICE = 10_000
 BATCH = 1000
+MOST_TOGETHER = 10 * BATCH
 MOST_MOVED = 50_000
 """More executions than these are not moved under the lock on all of the history (some 40 µs each)."""
 FIRST = UUID(int=0)
@@ -81,8 +85,9 @@ _Going = dict[UUID, list[UUID]]
 class Retention:
     """Lets history go by its policies. One instance at a time is at it; whatever dies, the next one goes on."""
 
-    def __init__(self, database: Database, policy: Policy) -> None:
+    def __init__(self, database: Database, policy: Policy, archive: Archive | None = None) -> None:
         self._database = database
+        self.archive = archive or Archive(database, None)
         self.policy = policy
         self.figures = Figures()
 
@@ -95,13 +100,19 @@ class Retention:
         async with self._database.only_one(LOCK) as alone:
             if not alone:
                 return None
-            crowded = workflow_id is None and not await self._retire_weeks()
-            await self._erase(workflow_id, crowded=crowded)
+            await self._let_executions_go(workflow_id)
             if workflow_id is None:
                 await self._prune_unmatched()
             self.figures.lag_s = await self._database.fetchval("get_retention_lag", self.policy.usual)
         self.figures.passes += 1
         return self.figures.since(before)
+
+    async def _let_executions_go(self, workflow_id: UUID | None) -> None:
+        """Drop weeks, then the rest. What the archive does not take stays, and is tried again next time."""
+        with suppress(ArchiveError):  # it has told and counted it
+            await self.archive.settle()
+            crowded = workflow_id is None and not await self._retire_weeks()
+            await self._erase(workflow_id, crowded=crowded)
 
     async def _prune_unmatched(self) -> None:
         while count := await self._database.fetchval("prune_unmatched_events", self.policy.unmatched, BATCH):
@@ -119,7 +130,8 @@ class Retention:
             if staying > MOST_MOVED:
                 log.warning("retention.week_crowded", week=week, executions_staying=staying)
                 return False
-            moved = await self._with_lock("retire_week", week, self.policy.usual)
+            files = await self.archive.write_week(week) if self.archive.wanted else []
+            moved = await self._with_lock("retire_week", week, self.policy.usual, files=files)
             if moved is None:
                 break
             self.figures.weeks += 1
@@ -140,11 +152,19 @@ class Retention:
             tenant_id, last_id = row["last_tenant"], row["last_id"]
             total += row["seen"]
 
-    async def _with_lock(self, query: str, *args: Any) -> Any:
-        """Run a statement that locks others out. None while they use the tables all the time."""
+    async def _with_lock(self, query: str, *args: Any, files: Sequence[UUID] = ()) -> Any:
+        """Run a statement that locks others out, with files of the archive that are sealed if it does its work.
+
+        None while they use the tables all the time, or when there was nothing to do.
+        """
         for _ in range(LOCK_TRIES):
             try:
-                return await self._database.fetchval(query, *args)
+                with translated(*IN_THE_WAY):
+                    async with self._database.transaction() as connection:
+                        found = await connection.fetchval(sql(query), *args)
+                        if found is not None and files:
+                            await self.archive.seal(connection, files)
+                        return found
             except UnavailableError as error:
                 if not lock_was_refused(error):
                     raise
@@ -165,6 +185,11 @@ class Retention:
         for tenant_id, ids in going.items():
             await self._let_go(tenant_id, ids)
 
+    @property
+    def _at_once(self) -> int:
+        """How many are let go together: with an archive more, for they make a file."""
+        return MOST_TOGETHER if self.archive.wanted else BATCH
+
     async def _follow(self, walk: Record, going: _Going) -> None:
         """Look at all that has ended on a walk, a slice at a time."""
         after, tenant_id = FIRST, walk["tenant_id"]
@@ -173,9 +198,9 @@ class Retention:
             found += await self._database.fetchval(
                 "choose_past", tenant_id, ids, self.policy.usual, self.policy.failed, walk["whatever_age"]
             )
-            while len(found) >= BATCH:
-                await self._let_go(tenant_id, found[:BATCH])
-                del found[:BATCH]
+            while len(found) >= self._at_once:
+                await self._let_go(tenant_id, found[: self._at_once])
+                del found[: self._at_once]
             after = ids[-1]
 
     async def _ended(self, walk: Record, after: UUID) -> list[UUID]:
@@ -187,9 +212,22 @@ class Retention:
         return [row["id"] for row in rows]
 
     async def _let_go(self, tenant_id: UUID, ids: Sequence[UUID]) -> None:
+        if not self.archive.wanted:
+            await self._drop(tenant_id, ids)
+        while self.archive.wanted and ids:
+            archive_id, number = await self.archive.write(tenant_id, ids)
+            await self._drop(tenant_id, ids[:number], archive_id)
+            ids = ids[number:]
+
+    async def _drop(self, tenant_id: UUID, ids: Sequence[UUID], archive_id: UUID | None = None) -> None:
+        erased = 0
         with translated(*IN_THE_WAY):
             async with self._database.transaction() as connection:
-                erased = await connection.fetchval(sql("erase_ended"), tenant_id, ids, self.policy.unmatched)
+                for start in range(0, len(ids), BATCH):
+                    batch = ids[start : start + BATCH]
+                    erased += await connection.fetchval(sql("erase_ended"), tenant_id, batch, self.policy.unmatched)
+                if archive_id is not None:
+                    await self.archive.seal(connection, [archive_id])
         self.figures.executions += erased
         if erased:
             log.info("retention.executions_dropped", executions=erased, tenant=str(tenant_id))

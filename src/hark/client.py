@@ -191,6 +191,33 @@ class HarkClient:
         body = {"workflow": workflow, "dry_run": dry_run}
         return _read(models.PruneAnswer, await self._send("POST", "/api/prune", body=body, timeout_s=_LONG_S))
 
+    async def archives(self, **filters: Any) -> models.Page[models.ArchiveRow]:
+        """List the files of the archive; `filters` are the parameters of GET /api/archives."""
+        return await self._get("/api/archives", models.Page[models.ArchiveRow], filters)
+
+    async def archived_execution(self, execution_id: UUID | str) -> models.ArchivedExecution:
+        """Read an execution back from the archive."""
+        raw = await self._send("GET", f"/api/archives/executions/{execution_id}", timeout_s=_LONG_S)
+        return _read(models.ArchivedExecution, raw)
+
+    async def export_archive(self, archive_id: UUID | str) -> AsyncIterator[bytes]:
+        """Yield a file of the archive, JSON Lines, in pieces."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=60)
+        try:
+            async with self._open().get(f"{self.url}/api/archives/{archive_id}/lines", timeout=timeout) as response:
+                if response.status != 200:
+                    raise _refusal(response.status, await response.read())
+                async for piece in response.content.iter_any():
+                    yield piece
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise UnreachableError(f"the export broke off: {str(error) or type(error).__name__}") from error
+
+    async def restore(self, what: UUID | str, *, execution: bool = False, keep: str | None = None) -> models.Restored:
+        """Put an execution, or all of a file of the archive, back for some time."""
+        path = f"/api/archives/{'executions/' if execution else ''}{what}/restore"
+        body = {} if keep is None else {"keep": keep}
+        return _read(models.Restored, await self._send("POST", path, body=body, timeout_s=_LONG_S))
+
     async def approvals(self, **filters: Any) -> models.Page[models.ApprovalRow]:
         """List what waits for an answer of people; `filters` are the parameters of GET /api/approvals."""
         return await self._get("/api/approvals", models.Page[models.ApprovalRow], filters)

@@ -105,6 +105,8 @@ async def test_answers_have_the_shapes_that_openapi_promises(api: ApiUnderTest) 
     )  # fmt: skip
     asked = 0
     for route in all_routes():
+        if route.path.startswith("/api/archives/"):
+            continue  # test_archive.py asks these: something has to be archived for that
         if route.method == "GET" and route.answer is not str:
             status, answer = await api.get(route.path.format(**names))
             assert status == 200, (route.path, answer)

@@ -1,0 +1,36 @@
+"""Checks of what history leaves by: whether weeks that are past are dropped, and the archive takes them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from hark.daemon.doctor.checking import Case
+from hark.daemon.doctor.report import Finding, error, warning
+from hark.daemon.store.database import sql
+
+_LONG_S = 86_400
+
+
+async def look_at_retention(case: Case) -> AsyncIterator[Finding]:
+    """Find history that should be gone, and why it is not."""
+    row = await case.connection.fetchrow(sql("doctor_get_retention"), case.settings.retention)
+    if row is None:
+        return
+    if row["problem"]:
+        yield error(
+            f"the archive cannot be written, so no history is dropped: {row['problem']}",
+            "see to it that the daemon can write where `archive` says; it tries again every ten minutes, "
+            "or at once with `hark prune`",
+        )
+    if row["lag_s"] > _LONG_S:
+        yield warning(
+            f"the oldest week of the history could have been dropped {row['lag_s'] / _LONG_S:.1f} days ago",
+            "the daemon's log says why (retention.*): does an instance run, does a long transaction hold the tables, "
+            "does much of the week have to stay?",
+            lag_s=round(row["lag_s"]),
+        )
+    if row["not_removed"]:
+        yield warning(
+            f"{row['not_removed']} files of the archive from which something was erased are still where they were",
+            "see to it that the daemon can delete where `archive` says",
+        )
