@@ -14,7 +14,7 @@ PATIENCE_S = 30.0
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.mark.parametrize("moment, after", both_sides("cut"))
+@pytest.mark.parametrize("moment, after", both_sides("cut", 8))
 async def test_a_commit_whose_request_or_answer_is_lost_counts_once(place: Site, moment: Moment, after: bool) -> None:
     """Before: the server never got it. After: it has committed, and the daemon does not know."""
     if moment.held:

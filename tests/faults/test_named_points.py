@@ -15,7 +15,7 @@ PATIENCE_S = 30.0
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.mark.parametrize("moment, after", both_sides("kill"))
+@pytest.mark.parametrize("moment, after", both_sides("kill", 10))
 async def test_a_daemon_killed_at_a_commit_loses_nothing_and_repeats_nothing(
     place: Site, moment: Moment, after: bool
 ) -> None:
@@ -74,7 +74,7 @@ HELD = [
 """Steps in which the daemon waits for the answer of a receiving end."""
 
 
-@pytest.mark.parametrize("kind, step", some("held", HELD, 4))
+@pytest.mark.parametrize("kind, step", some("held", HELD, 3))
 async def test_a_daemon_killed_while_somebody_has_its_request_in_hand(place: Site, kind: str, step: str) -> None:
     held = place.receivers.hold(step, most=1)
     sending = asyncio.create_task(place.send(kind))
@@ -118,7 +118,7 @@ async def test_a_daemon_killed_while_executions_wait(place: Site, kind: str) -> 
     "query, after",
     [
         pytest.param(query, after, id=f"{query}-{SIDES[after]}")
-        for query in ("register_instance", "remove_instance", "reclaim_executions")
+        for query in some("take over", ["register_instance", "remove_instance", "reclaim_executions"], 2)
         for after in sides(query)
     ],
 )
@@ -142,7 +142,7 @@ async def test_a_daemon_killed_while_it_takes_over(place: Site, query: str, afte
     "query, after",
     [
         pytest.param(query, after, id=f"{query}-{SIDES[after]}")
-        for query in ("record_progress", "leave_instance")
+        for query in some("hand over", ["record_progress", "leave_instance"], 1)
         for after in sides(f"hand over {query}")
     ],
 )

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 
 import pytest
-from support.faults.length import LONG
+from support.faults.length import LONG, some
 from support.faults.processes import Instance, Nursery
 from support.faults.site import Site, site
 
@@ -43,7 +43,7 @@ async def start_later(instance: Instance, pause_s: float) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("count", some("random kills", [1, 2, 4], 1))
 async def test_random_kills_under_load(
     nursery: Nursery, empty_database: str, choice: random.Random, tell: Callable[[str], None], count: int
 ) -> None:

@@ -17,7 +17,7 @@ from support.faults.site import Site, site
 from hark.daemon.store.schema import schema_text
 
 KINDS = ("chain", "pause", "loop", "branches", "mail", "once", "call", "parts", "limited", "memory", "news")
-TIMES = 10 if LONG else 2
+TIMES = 10 if LONG else 1
 PATIENCE_S = 30.0
 Tell = Callable[[str], None]
 
@@ -25,7 +25,7 @@ Tell = Callable[[str], None]
 async def weather(place: Site, choice: random.Random, strike: Callable[[], Awaitable[object]]) -> str:
     """Let something happen again and again under load; what comes of it is judged, and the daemons are as before."""
     async with place.load(30, KINDS, choice):
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.5)
     await place.judge()
     before = {one: one.footprint() for one in place.instances}
     lives = [one.pid for one in place.instances]
