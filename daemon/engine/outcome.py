@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from hark.daemon.engine.typed_steps import MisfitError
 from hark.workflows.errors import ActionError, ExpressionError
 
 
@@ -40,6 +41,8 @@ class Failed:
     retryable: bool = False
     retry_after_s: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    final: bool = False
+    """No `retry.when` repeats it."""
 
     def view(self) -> dict[str, Any]:
         """Return what expressions see as `error`, and what goes on record."""
@@ -65,7 +68,14 @@ def failure(error: BaseException, step: str, attempt: int = 1) -> Failed:
     match error:
         case ActionError():
             return Failed(
-                error.error_class, str(error), step, attempt, error.retryable, error.retry_after_s, error.details
+                error.error_class,
+                str(error),
+                step,
+                attempt,
+                error.retryable,
+                error.retry_after_s,
+                error.details,
+                isinstance(error, MisfitError),
             )
         case ExpressionError():
             return Failed("expression_error", str(error), step, attempt)

@@ -68,7 +68,8 @@ def _ended(run: Run, record: StepRecord, ended: Ended) -> StepRecord:
         # Only a part in which a `stop` was reached ends as skipped: its output says how.
         output = None if ended.output is None else run.encoded_output(ended.output)[0]
         return replace(record, status=ended.status, output=output, completed_at=ended_at)
-    view = replace(failed, step=(ended.error or {}).get("step") or record.path).view()
+    # As if it had failed here: in the words of the part, but for one that was ended from outside.
+    view = ended.error if ended.error and ended.error.get("step") else failed.view()
     error = run.encoded(view, what="the error")[0]
     return replace(record, status="failed", output=None, error=error, completed_at=ended_at)
 

@@ -7,18 +7,14 @@ from datetime import datetime, timedelta
 from hark.daemon.engine.outcome import Failed
 from hark.daemon.engine.program import Node
 from hark.daemon.engine.run import Frame, Run
-from hark.daemon.engine.typed_steps import INPUTS_INVALID, OUTPUT_INVALID
 from hark.workflows.backoff import delay_after
 from hark.workflows.errors import ExpressionError
-
-FINAL = frozenset({INPUTS_INVALID, OUTPUT_INVALID})
-"""What no `retry.when` may repeat: inputs stay as they are, and what has given an output has had its effect."""
 
 
 def retry_delay(run: Run, node: Node, frame: Frame, failed: Failed, attempt: int, first: datetime) -> timedelta | None:
     """Return how long to wait before the next attempt; None for no other. `first`: when the first attempt began."""
     retry = node.retry
-    if attempt > retry.retries or failed.kind in FINAL or not _wanted(run, node, frame, failed):
+    if attempt > retry.retries or failed.final or not _wanted(run, node, frame, failed):
         return None
     delay = delay_after(retry, attempt, random=run.services.random, retry_after_s=failed.retry_after_s)
     if retry.max_duration is not None and run.now() + delay > first + retry.max_duration:

@@ -12,13 +12,20 @@ INPUTS_INVALID = "inputs_invalid"
 OUTPUT_INVALID = "output_invalid"
 
 
+class MisfitError(ActionError):
+    """What goes into a step or comes out of it is not what it declares: no other attempt is made, whatever it says.
+
+    Inputs stay as they are, and what has given an output has had its effect.
+    """
+
+
 def checked_inputs(rules: InputRules | None, given: Any) -> Any:
-    """Return what `with` gives, with the defaults. Raises ActionError, class `inputs_invalid`."""
+    """Return what `with` gives, with the defaults. Raises MisfitError, class `inputs_invalid`."""
     return given if rules is None else _applied(rules, given, "with", INPUTS_INVALID)
 
 
 def checked_output(rules: InputRules | None, output: Any) -> Any:
-    """Return a step's output with the defaults. Raises ActionError, class `output_invalid`."""
+    """Return a step's output with the defaults. Raises MisfitError, class `output_invalid`."""
     return output if rules is None else _applied(rules, output, "output", OUTPUT_INVALID)
 
 
@@ -29,8 +36,8 @@ def _applied(rules: InputRules, value: Any, root: str, kind: str) -> Any:
         message = (
             f"{root}: it is a {type(value).__name__}; the step declares a mapping with {', '.join(rules.declared)}"
         )
-        raise ActionError(message, error_class=kind, retryable=False, details={"path": root})
+        raise MisfitError(message, error_class=kind, retryable=False, details={"path": root})
     try:
         return rules.apply(value, root)
     except InvalidInputsError as error:
-        raise ActionError(str(error), error_class=kind, retryable=False, details={"path": error.path}) from error
+        raise MisfitError(str(error), error_class=kind, retryable=False, details={"path": error.path}) from error

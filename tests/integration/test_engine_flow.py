@@ -575,3 +575,21 @@ async def test_nothing_stays_open_in_an_execution_that_was_ended_while_it_waited
         "each[0].long": "cancelled",
     }
     assert all(step["completed_at"] for step in done["steps"].values())
+
+
+async def test_a_call_is_repeated_although_something_in_it_did_not_fit(hark: EngineUnderTest) -> None:
+    """It failed as `inputs_invalid`, which no attempt of a step's own can help; that of a call is another execution."""
+    typed = '{id: t, action: probe, with: {say: "${{ 3 + 4 }}"}, inputs: {say: {type: integer, maximum: 5}}}'
+    await hark.apply(f"id: child\nname: C\nsteps: [{typed}]")
+    await hark.apply(flow("  - {id: c, call: child, retry: {retries: 2, delay: 1ms}}"))
+    done = await hark.run("GO")
+    assert (done["error"]["class"], done["error"]["attempt"], len(await children(hark))) == ("inputs_invalid", 3, 3)
+
+
+async def test_a_failure_in_a_part_reads_as_if_it_had_happened_in_the_whole(hark: EngineUnderTest) -> None:
+    """Its attempts were lost, and the part's own execution stood in its details."""
+    failing = "{id: p, action: probe, with: {fail: no}, retry: {retries: 2, delay: 1ms}}"
+    await hark.apply(flow(f"  - {{id: e, for_each: [1], distribute: true, do: [{failing}]}}"))
+    done = await hark.run("GO")
+    expected = {"class": "probed", "message": "no", "step": "e[0].p", "attempt": 3}
+    assert (done["error"], done["steps"]["e"]["error"]) == (expected, expected)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hark.daemon.engine.outcome import Failed
-from hark.daemon.engine.retrying import FINAL, retry_delay
+from hark.daemon.engine.retrying import retry_delay
 from hark.workflows.backoff import nominal_delay
 from hark.workflows.steps import Retry
 
@@ -51,9 +51,9 @@ def delay(
     return retry_delay(run, node, frame, failed, attempt, first)  # type: ignore[arg-type]
 
 
-def failure(*, kind: str = "probed", retryable: bool = True, asked_s: float | None = None) -> Failed:
+def failure(*, final: bool = False, retryable: bool = True, asked_s: float | None = None) -> Failed:
     """Make a failed attempt."""
-    return Failed(kind, "no", "a", retryable=retryable, retry_after_s=asked_s)
+    return Failed("probed", "no", "a", retryable=retryable, retry_after_s=asked_s, final=final)
 
 
 retries = st.builds(
@@ -106,10 +106,10 @@ class When:
 
 @pytest.mark.parametrize("retryable", [True, False])
 @pytest.mark.parametrize("when", [None, True, False])
-@pytest.mark.parametrize("kind", ["probed", *sorted(FINAL)])
+@pytest.mark.parametrize("final", [True, False])
 def test_when_decides_if_there_is_one_else_the_failure_itself_and_what_is_final_stays(
-    kind: str, when: bool | None, retryable: bool
+    final: bool, when: bool | None, retryable: bool
 ) -> None:
     condition = None if when is None else When(when)
-    again = delay(FakeRun(0.5), Retry(), 1, failure(kind=kind, retryable=retryable), when=condition)
-    assert (again is not None) == (kind not in FINAL and (retryable if when is None else when))
+    again = delay(FakeRun(0.5), Retry(), 1, failure(final=final, retryable=retryable), when=condition)
+    assert (again is not None) == (not final and (retryable if when is None else when))

@@ -1,0 +1,192 @@
+"""What executions have left in the database and outside, and the comparison with what they have to come to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from hark.daemon.store.database import Database
+from support.model.flow import Flow, Outcome
+from support.model.trace import AtLeast, Called, Certainty, Effect, Failure, Record
+
+_EXECUTIONS = """
+SELECT e.id, e.parent_id, e.parent_path, e.part IS NOT NULL AS is_part, e.status, e.output, e.error
+FROM hark.workflow_executions AS e JOIN hark.workflows AS w ON w.tenant_id = e.tenant_id AND w.id = e.workflow_id
+WHERE w.slug = ANY ($1) ORDER BY e.id
+"""
+_STEPS = """
+SELECT execution_id, path, status, attempt, output, error FROM hark.workflow_steps WHERE execution_id = ANY ($1)
+"""
+_EVENTS = (
+    "SELECT caused_by, type, data FROM hark.events WHERE caused_by = ANY ($1) AND kind = 'event' AND type LIKE '%emit%'"
+)
+_CONTEXT = "SELECT execution_id, key, value FROM hark.workflow_context WHERE execution_id = ANY ($1)"
+
+
+@dataclass
+class Left:
+    """What one execution has left, its parts among it."""
+
+    status: str
+    output: Any
+    error: Any
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calls: list[tuple[str, int]] = field(default_factory=list)
+    """The effects in the order in which they happened, with the attempt."""
+    keys: dict[str, set[str]] = field(default_factory=dict)
+    """The idempotency keys under which they happened."""
+    events: Counter[bytes] = field(default_factory=Counter)
+    memory: dict[str, Any] = field(default_factory=dict)
+    children: dict[str, list[UUID]] = field(default_factory=dict)
+
+
+async def load(database: Database, flow: Flow, effects: Sequence[tuple[UUID, str, int, str]]) -> Mapping[UUID, Left]:
+    """Return what all executions of a workflow and of those that it calls have left; parts are where they belong."""
+    pool = database.pool
+    rows = await pool.fetch(_EXECUTIONS, [one.name.lower() for one in flow.all()])
+    parents = {row["id"]: row["parent_id"] for row in rows if row["is_part"]}
+    ids = [row["id"] for row in rows]
+
+    def whole(one: UUID) -> UUID:
+        return whole(parents[one]) if one in parents else one
+
+    found = {
+        row["id"]: Left(row["status"], read(row["output"]), read(row["error"])) for row in rows if not row["is_part"]
+    }
+    for row in rows:
+        if row["parent_id"] and not row["is_part"]:
+            found[whole(row["parent_id"])].children.setdefault(row["parent_path"], []).append(row["id"])
+    for row in await pool.fetch(_STEPS, ids):
+        if not row["path"].endswith("]"):
+            step = {**row, "output": read(row["output"]), "error": read(row["error"])}
+            found[whole(row["execution_id"])].steps[row["path"]] = step
+    for row in await pool.fetch(_EVENTS, ids):
+        found[whole(row["caused_by"])].events[said(row["type"], read(row["data"]))] += 1
+    for row in await pool.fetch(_CONTEXT, ids):
+        found[row["execution_id"]].memory[row["key"]] = read(row["value"])
+    for execution, path, attempt, key in effects:
+        left = found[whole(execution)]
+        left.calls.append((path, attempt))
+        left.keys.setdefault(path, set()).add(key)
+    return found
+
+
+def read(text: str | None) -> Any:
+    """Read JSON as it is stored."""
+    return None if text is None else orjson.loads(text)
+
+
+def said(kind: str, data: Any) -> bytes:
+    """Return an event as something to count."""
+    return orjson.dumps([kind, data])
+
+
+# ---------------------------------------------------------------------- comparing
+
+
+def check(found: Mapping[UUID, Left], execution: UUID, outcome: Outcome, *, exact: bool) -> None:
+    """Compare an execution with what it has to come to; `exact`: nothing broke, so nothing was attempted twice."""
+    left, trace = found[execution], outcome.trace
+    assert left.status == outcome.status, f"found {left.status} ({left.error}), expected {outcome.status}"
+    if outcome.failure is not None:
+        assert_same("error", left.error, view(outcome.failure))
+    assert_same("output", left.output, outcome.output)
+    _check_steps(left.steps, trace.records)
+    _check_effects(left, trace.effects, exact=exact)
+    sure = Counter(said(one.type, one.data) for one in trace.events.values() if one.certainty is Certainty.SURE)
+    most = Counter(said(one.type, one.data) for one in trace.events.values())
+    assert sure <= left.events <= most, f"events: found {left.events}, expected {sure}, at most {most}"
+    expected = {
+        key: value
+        for key, (value, certainty) in trace.memory.items()
+        if certainty is Certainty.SURE or key in left.memory
+    }
+    assert left.memory == expected, f"memory: found {left.memory}, expected {expected}"
+    for path, called in trace.calls.items():
+        _check_called(found, left, path, called, exact=exact)
+    assert left.children.keys() <= trace.calls.keys(), f"nobody calls at {left.children.keys() - trace.calls.keys()}"
+
+
+def assert_same(what: str, found: Any, expected: Any) -> None:
+    """Fail unless a value is as expected."""
+    assert matches(found, expected), f"{what}: found {found!r}, expected {expected!r}"
+
+
+def matches(found: Any, expected: Any) -> bool:
+    """Compare a value with what is expected; `...` is what only the engine can know."""
+    if expected is ...:
+        return True
+    if isinstance(expected, AtLeast):
+        return isinstance(found, dict) and all(matches(found.get(name), value) for name, value in expected.items())
+    if isinstance(expected, dict):
+        return isinstance(found, dict) and found.keys() == expected.keys() and matches(found, AtLeast(expected))
+    if isinstance(expected, list):
+        return (
+            isinstance(found, list)
+            and len(found) == len(expected)
+            and all(matches(*pair) for pair in zip(found, expected, strict=True))
+        )
+    return bool(found == expected)
+
+
+def view(failure: Failure) -> AtLeast:
+    """Return a failure as it is on record; of an execution that was interrupted no step is to blame."""
+    error = AtLeast({"class": failure.kind, "message": failure.message})
+    return error if failure.step is None else AtLeast({**error, "step": failure.step, "attempt": failure.attempt})
+
+
+def _check_steps(found: Mapping[str, Mapping[str, Any]], records: Mapping[str, Record]) -> None:
+    assert found.keys() <= records.keys(), f"nobody expects {found.keys() - records.keys()}"
+    sure = {path for path, record in records.items() if record.certainty is Certainty.SURE}
+    assert sure <= found.keys(), f"missing: {sure - found.keys()}"
+    for path, step in found.items():
+        record = records[path]
+        if record.certainty is Certainty.CUT and step["status"] == "cancelled":
+            continue
+        assert step["status"] == record.status, f"{path}: found {step}, expected {record}"
+        assert step["attempt"] == record.attempt, f"{path}: found {step}, expected {record}"
+        assert_same(f"output of {path}", step["output"], record.output)
+        if record.error is not None:
+            assert_same(f"error of {path}", step["error"], view(record.error))
+
+
+def _check_effects(left: Left, effects: Mapping[str, Effect], *, exact: bool) -> None:
+    made = Counter(path for path, _ in left.calls)
+    assert made.keys() <= effects.keys(), f"nobody does {made.keys() - effects.keys()}"
+    for path, effect in effects.items():
+        least = effect.attempts if effect.certainty is Certainty.SURE else 0
+        assert least <= made[path], f"{path} was done {made[path]} times: {effect}"
+        if exact:
+            allowed = {effect.attempts} if effect.certainty is Certainty.SURE else {0, effect.attempts}
+            allowed |= set(range(effect.attempts)) if effect.certainty is Certainty.CUT else set()
+            assert made[path] in allowed, f"{path} was done {made[path]} times: {effect}"
+        attempts = {attempt for one, attempt in left.calls if one == path}
+        assert attempts <= set(range(1, effect.attempts + 1)), f"{path} made the attempts {attempts}: {effect}"
+    assert all(len(keys) == 1 for keys in left.keys.values()), "all attempts of a step share one idempotency key"
+    _check_order([path for path, _ in left.calls], effects)
+
+
+def _check_order(calls: Sequence[str], effects: Mapping[str, Effect]) -> None:
+    """See that what has to be over before something begins was over, and was never done again."""
+    first = {path: number for number, path in reversed([*enumerate(calls)])}
+    last = {path: number for number, path in enumerate(calls)}
+    early = [(one, path) for path in first for one in effects[path].before if one in last and last[one] > first[path]]
+    assert not early, f"too early, in {calls}: {early}"
+
+
+def _check_called(found: Mapping[UUID, Left], left: Left, path: str, called: Called, *, exact: bool) -> None:
+    children: Iterable[UUID] = left.children.get(path, [])
+    step = left.steps.get(path)
+    if not children and step is not None and step["output"] and "execution_id" in (step["output"] or {}):
+        children = [UUID(step["output"]["execution_id"])]
+    number = len(list(children))
+    least = called.attempts if called.certainty is Certainty.SURE else 0
+    assert least <= number <= called.attempts, f"{path} called {number} times, expected {called}"
+    for child in children:
+        if not called.cut:
+            check(found, child, called.flow.run(called.inputs), exact=exact)
