@@ -66,14 +66,14 @@ async def compare(player: Player, flow: Flow, *inputs: int, exact: bool = True) 
         check(found, execution, flow.run(each), exact=exact)
 
 
-@examples(40)
+@examples(24)
 @given(flow=flows(), n=numbers)
 @pytest.mark.usefixtures("engines")
 async def test_a_workflow_does_what_the_reference_says(player: Player, flow: Flow, n: int) -> None:
     await compare(player, flow, n)
 
 
-@examples(25)
+@examples(14)
 @given(flow=flows(), n=numbers, breaks_at=st.frozensets(st.integers(1, 12), min_size=1, max_size=4))
 @pytest.mark.usefixtures("engines")
 async def test_a_workflow_whose_instance_is_fenced_midway_comes_to_the_same(
@@ -84,7 +84,7 @@ async def test_a_workflow_whose_instance_is_fenced_midway_comes_to_the_same(
     await compare(player, flow, n, exact=False)
 
 
-@examples(8)
+@examples(5)
 @given(flow=flows(), n=numbers)
 async def test_a_workflow_whose_daemon_is_restarted_while_it_waits_comes_to_the_same(
     database_url: str, tmp_path: Path, player: Player, flow: Flow, n: int
@@ -105,7 +105,7 @@ async def test_a_workflow_whose_daemon_is_restarted_while_it_waits_comes_to_the_
             await compare(player, flow, n, exact=False)
 
 
-@examples(6)
+@examples(4)
 @given(flow=flows(), inputs=st.lists(numbers, min_size=2, max_size=5))
 async def test_several_instances_that_share_the_work_come_to_the_same(
     several: Player, flow: Flow, inputs: list[int]
