@@ -20,6 +20,8 @@ from support.faults.processes import BESIDE, Footprint, Form, Instance, Nursery,
 from support.faults.receivers import Receivers
 
 PATIENCE_S = 60.0
+MOST_SENDERS = 40
+"""So many wait for an answer at most: what a daemon that is down too long cannot take does not pile up."""
 MORE_MIB = 32
 MORE_DESCRIPTORS = 16
 
@@ -142,11 +144,13 @@ class Site:
 
     async def until(self, question: str, *args: Any, what: Callable[[Any], bool] = bool) -> Any:
         """Ask the database until the answer is as wanted; bounded."""
-        value = None
+        value, pause_s = None, 0.03
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while not what(value := await self.value(question, *args)):
-                    await asyncio.sleep(0.03)
+                    await asyncio.sleep(pause_s)
+                    # Many ask at a time while a daemon is down: they must not become the load.
+                    pause_s = min(pause_s * 1.3, 0.5)
         except TimeoutError:
             raise AssertionError(f"{question} still gives {value!r}") from None
         return value
@@ -202,22 +206,27 @@ class Load:
         self._choice = choice
         self.enough = asyncio.Event()
         self.taken = 0
+        self._room = asyncio.Semaphore(MOST_SENDERS)
 
     async def run(self) -> None:
         """Send until there is enough, then wait until all has been taken."""
         async with asyncio.TaskGroup() as senders:
             while not self.enough.is_set():
+                await self._room.acquire()
                 senders.create_task(self._one(self._choice.choice(self._kinds), self._choice.random() < 0.2))
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.enough.wait(), self._choice.expovariate(self._rate))
 
     async def _one(self, kind: str, again: bool) -> None:
-        sent = await self._site.send(kind)
-        self.taken += 1
-        if kind == "asks":
-            await self._site.answer(sent)
-        if again:
-            await self._site.send_again(sent)
+        try:
+            sent = await self._site.send(kind)
+            self.taken += 1
+            if kind == "asks":
+                await self._site.answer(sent)
+            if again:
+                await self._site.send_again(sent)
+        finally:
+            self._room.release()
 
 
 @asynccontextmanager
