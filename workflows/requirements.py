@@ -7,13 +7,10 @@ be *true* counts: the operands of the top-level `&&` (an operand that is false o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, TypeAlias
-
-import orjson
 
 from hark.workflows.cel.checker import check
 from hark.workflows.cel.lookup import MISSING
@@ -22,6 +19,7 @@ from hark.workflows.cel.tree import Call, Const, ListNode, Node
 from hark.workflows.cel.values import Uint
 from hark.workflows.errors import ExpressionError
 from hark.workflows.expressions import ROOTS
+from hark.workflows.skimming import skim
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -56,10 +54,13 @@ class Requirement:
 
 
 def requirements(source: str) -> tuple[Requirement, ...]:
-    """Return what a condition requires of an event; nothing when it requires nothing, or cannot be read."""
-    plain = _read_plain(source)
-    if plain is not None:
-        return plain
+    """Return what a condition requires of an event; nothing when it requires nothing, or cannot be read.
+
+    The library is asked only when nothing was found and there is something in the condition that it alone can read.
+    """
+    skimmed = skim(source)
+    if skimmed.equalities or skimmed.sure:
+        return tuple(Requirement.of(one.path, one.values) for one in skimmed.equalities)
     try:
         node = check(source, ROOTS).node
     except ExpressionError:
@@ -107,21 +108,3 @@ def _either(left: Requirement | None, right: Requirement | None) -> Requirement 
 
 
 _EVENT_ROOTS = frozenset({"event", "new", "old"})
-
-# Reading one with the library takes ten times as long as all the rest of taking a workflow in. Nearly all conditions
-# look like `event.data.status == "won" && event.data.value > 5000`, and what matches this whole can only mean that.
-_PATH = r"(?:event|new|old)(?:\.[A-Za-z_][A-Za-z0-9_]*)+"
-_LITERAL = r'"[^"\\\x00-\x1f\x7f]*"|-?(?:0|[1-9][0-9]{0,15})|true|false|null'
-_TERM = re.compile(rf"\s*({_PATH})\s*(==|!=|<=|>=|<|>)\s*({_LITERAL})\s*(?:&&|\Z)", re.ASCII)
-
-
-def _read_plain(source: str) -> tuple[Requirement, ...] | None:
-    """Read a conjunction of plain comparisons; None for everything else."""
-    found, position = [], 0
-    while term := _TERM.match(source, position):
-        path, symbol, literal = term.groups()
-        if symbol == "==":
-            found.append(Requirement.of(tuple(path.split(".")), (orjson.loads(literal),)))
-        position = term.end()
-    whole = position == len(source) and not source.endswith("&&")
-    return tuple(found) if whole else None

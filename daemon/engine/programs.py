@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from uuid import UUID
 
 import orjson
@@ -11,8 +10,10 @@ from hark.daemon.engine.program import Compiler, Program
 from hark.daemon.store.database import Database
 from hark.workflows.catalogue import Catalogue
 from hark.workflows.definition import Workflow
+from hark.workflows.kept import Kept
 
-_KEPT = 500
+_KEPT = 6_000_000
+"""Characters of the definitions whose programs are kept; a program takes some five bytes for each."""
 
 Key = tuple[UUID, UUID, int]
 
@@ -23,15 +24,11 @@ class Programs:
     def __init__(self, database: Database, catalogue: Catalogue) -> None:
         self._database = database
         self._compiler = Compiler(catalogue)
-        self._programs: OrderedDict[Key, Program] = OrderedDict()
+        self._programs: Kept[Key, Program] = Kept(_KEPT)
 
     def ready(self, tenant_id: UUID, workflow_id: UUID, version: int) -> Program | None:
         """Return a program that is in memory."""
-        key = (tenant_id, workflow_id, version)
-        program = self._programs.get(key)
-        if program is not None:
-            self._programs.move_to_end(key)
-        return program
+        return self._programs.get((tenant_id, workflow_id, version))
 
     async def get(self, tenant_id: UUID, workflow_id: UUID, version: int) -> Program:
         """Return a program, loading and compiling it when need be. Raises LookupError when the version is gone."""
@@ -43,7 +40,5 @@ class Programs:
             raise LookupError(f"version {version} of workflow {workflow_id} does not exist any more")
         workflow = Workflow.model_validate(orjson.loads(row["definition"]))
         program = self._compiler.compile(workflow, tenant_id=tenant_id, workflow_id=workflow_id, version=version)
-        self._programs[(tenant_id, workflow_id, version)] = program
-        if len(self._programs) > _KEPT:
-            self._programs.popitem(last=False)
+        self._programs.put((tenant_id, workflow_id, version), program, len(row["definition"]))
         return program

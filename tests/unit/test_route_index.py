@@ -25,6 +25,7 @@ from hark.workflows.errors import ExpressionError
 from hark.workflows.expressions import ROOTS, compile_expression
 from hark.workflows.ids import DEFAULT_TENANT, EventId, WorkflowId
 from hark.workflows.requirements import Requirement, requirements
+from hark.workflows.skimming import skim
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EVENT, ROW = EventTrigger(), RowTrigger()
@@ -145,16 +146,61 @@ def test_the_index_starts_what_row_triggers_let_through(
         assert started(by_index) == started(matched(registry, event, monkeypatch, exhaustive=True))
 
 
-@given(conditions | st.sampled_from(['event.a == "x" && ', 'event.a == "x"&&new.b<3 ', "event == 1", "event.a == 00"]))
-@settings(max_examples=300)
-def test_what_is_read_without_the_library_means_the_same(source: str) -> None:
-    plain = reading._read_plain(source)
-    if plain is not None:
-        try:
-            node = compile_expression(source, ROOTS).node
-        except ExpressionError:
-            return  # it never holds
-        assert plain == tuple(one for part in reading.conjuncts(node) if (one := reading._requirement(part)))
+ODD = (
+    'event.a == "x" && ', 'event.a == "x"&&new.b<3 ', "event == 1", "event.a == 00", "event.a == 1.e", "event.a == 1 1",
+    "event.a ? event.b == 1 : event.c == 1", "event.a == 1 && event.b ? true : false", "event.a == 1 ? true : false",
+    'event.a == "x" // "', '"x" == event.a // && event.b == 1', "event.a // 1\n == 1", "event.a == r'x'",
+    "event.a == 1e3", 'event.a == """x""" && event.b == 1', "event.a == 'x\\'' && event.b == '\\'y'",
+    "event.a == '''x'y'''", "!!event.a", 'event.a == "x" "y"', "event.a==-1&&-1==event.b", "event.a == - 1",
+    "event.a == --1", "event.a in [1,]", "event.a in []", "(event.a) == 1", "((event.a == 1)) && (event.b)",
+    "event.a == (1)", "(event.a == 1) && (event.b == 2 || event.b == 3)", "(event.a == 1) || (event.b == 2)",
+    "(event.a == 1 && event.b == 2) || event.a == 1", "!(event.a)", "!(event.a == 1)", "event . a == 1",
+    "event.a.exists(new, new.b == 1) && event.c == 1", "event.a [0] == 1", "event[0].a == 1", "event.?a == 1",
+    "[event.a == 1][0] && event.b", "{'a': event.a == 1}.a && event.b", "event.a == 1 == true", "1 == 1",
+    "event.a == event.b", "event.a in [1] && event.b in ['x', \"y\"]", "event.a in [1, 1u]", "event.a == 'é'",
+    "event.a == 1.0 && event.b == -0.5", "new.new == old.old", "cel.bind(event, 1, event == 1) && new.a == 1",
+    "event.a == true && event.b != false && null == event.c", "event.a == 9223372036854775807",
+)  # fmt: skip
+
+
+@given(conditions | st.sampled_from(ODD) | st.lists(st.sampled_from(ODD), max_size=3).map(" && ".join))
+@settings(max_examples=400)
+def test_what_is_skimmed_means_the_same_as_what_the_library_reads(source: str) -> None:
+    _compare(source)
+
+
+TOKENS = ["event", "new", "old", ".a", "==", "in", "[", "]", "(", ")", "&&", "||", "!", "?", ":", "1", "-", "true"]
+TOKENS += ["'x'", '"x"', "//", "\\", ",", "r", "b", "event.a"]
+
+
+@given(st.lists(st.sampled_from(TOKENS), max_size=14))
+@settings(max_examples=400)
+def test_no_heap_of_tokens_is_skimmed_wrongly(tokens: list[str]) -> None:
+    _compare("".join(tokens))
+
+
+def _compare(source: str) -> None:
+    """Everything that was skimmed is read by the library, in its order; for what it refuses nothing is claimed."""
+    skimmed = [Requirement.of(one.path, one.values) for one in skim(source).equalities]
+    try:
+        node = compile_expression(source, ROOTS).node
+    except ExpressionError:
+        return  # it never holds
+    read = iter([one for part in reading.conjuncts(node) if (one := reading._requirement(part))])
+    assert all(one in read for one in skimmed)
+
+
+def test_ordinary_conditions_need_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "check", lambda *_: pytest.fail("it was read by the library"))
+    for source in (
+        'event.data.customer in ["c1", "d1"] && event.data.tags.exists(t, t == "paid")',
+        '(event.data.kind == "a" || event.data.kind == "b") && size(event.data.items) > 3',
+        'event.data.total > 100.0 && !event.data.test && has(event.data.x) && event.data["y"].z != null',
+        "event.data.total > 100",
+    ):
+        assert bool(requirements(source)) == (
+            "==" in source.split(".exists")[0] or "in [" in source or "!event" in source
+        )
 
 
 def test_requirements_are_what_must_hold() -> None:

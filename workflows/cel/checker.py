@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,6 +12,7 @@ from cel_expr_python import cel
 
 from hark.workflows.cel import tree
 from hark.workflows.cel.program import FUNCTION_NAMES
+from hark.workflows.cel.shapes import put_back, shape_of
 from hark.workflows.errors import ExpressionError
 
 MAX_SOURCE = 16_384
@@ -50,11 +52,25 @@ class Checked:
 def check(source: str, roots: frozenset[str]) -> Checked:
     """Read and type-check an expression over `roots`. Raises ExpressionError with an offset and a hint."""
     _refuse_oversize(source)
+    shape, texts = shape_of(source)
+    if texts:
+        with suppress(ExpressionError):  # the expression itself says better what is wrong
+            checked = _check_shape(shape, roots)
+            return Checked(put_back(checked.node, texts), checked.type_name)
+    return _check_alone(source, roots)
+
+
+def _check_alone(source: str, roots: frozenset[str]) -> Checked:
     try:
         expression = _environment(roots).compile(source)
     except (RuntimeError, ValueError) as error:
         raise _translate(source, roots, str(error)) from error
     return Checked(tree.read_tree(expression.serialize()), expression.return_type().name().lower())
+
+
+@lru_cache(maxsize=512)
+def _check_shape(shape: str, roots: frozenset[str]) -> Checked:
+    return _check_alone(shape, roots)
 
 
 def _refuse_oversize(source: str) -> None:
