@@ -2287,16 +2287,15 @@ END;
 COMMENT ON FUNCTION export_executions IS
     'Executions as lines of an archive: each with everything that belongs to it and its events, as JSON objects of the rows.';
 
-CREATE FUNCTION list_going(week text, after_tenant uuid, after_id uuid, most integer)
-    RETURNS TABLE (tenant_id uuid, id uuid)
+CREATE FUNCTION list_going(week text, tenant uuid, after_id uuid, most integer) RETURNS TABLE (id uuid)
     LANGUAGE plpgsql STABLE SET search_path = hark, pg_catalog SET enable_seqscan = off SET enable_hashjoin = off AS $$
 BEGIN
     RETURN QUERY EXECUTE format(
-        'SELECT e.tenant_id, e.id FROM %I AS e WHERE (e.tenant_id, e.id) > ($1, $2) AND NOT EXISTS ('
+        'SELECT e.id FROM %I AS e WHERE e.tenant_id = $1 AND e.id > $2 AND NOT EXISTS ('
         'SELECT FROM staying AS s WHERE s.tenant_id = e.tenant_id AND s.execution_id = e.id) '
-        'ORDER BY e.tenant_id, e.id LIMIT $3', 'workflow_executions_' || week) USING after_tenant, after_id, most;
+        'ORDER BY e.id LIMIT $3', 'workflow_executions_' || week) USING tenant, after_id, most;
 END $$;
-COMMENT ON FUNCTION list_going IS 'A slice of the executions that go with a week that was prepared and looked through.';
+COMMENT ON FUNCTION list_going IS 'A slice of the executions of a tenant that go with a week that was prepared and looked through.';
 
 CREATE FUNCTION restore_executions(tenant uuid, lines jsonb[], until timestamptz) RETURNS TABLE (id uuid, outcome text)
     LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$

@@ -13,7 +13,7 @@ import structlog
 from hark.daemon.archive.files import Contents, FileWriter, read_lines
 from hark.daemon.archive.place import ArchiveError, Place, open_place
 from hark.daemon.store.database import Connection, Database, Record, sql
-from hark.daemon.store.listing import Span
+from hark.daemon.store.listing import FIRST_ID, Span
 from hark.workflows.errors import NotFoundError, UnavailableError
 from hark.workflows.ids import new_id
 
@@ -22,7 +22,6 @@ log = structlog.get_logger(__name__)
 MOST_IN_FILE = 20_000
 MOST_BYTES = 32 * 1024**2
 BATCH = 200
-FIRST = UUID(int=0)
 
 
 @dataclass(slots=True)
@@ -63,14 +62,16 @@ class Archive:
     async def write_week(self, week: str) -> list[UUID]:
         """Write all that goes with a week, a file for each tenant and 20,000 executions; returns the files' ids."""
         written: list[UUID] = []
-        after = FIRST, FIRST
-        while going := await self._database.fetch("list_going", week, *after, MOST_IN_FILE):
-            tenant_id = going[0]["tenant_id"]
-            ids = [row["id"] for row in going if row["tenant_id"] == tenant_id]
-            archive_id, number = await self.write(tenant_id, ids, week)
-            written.append(archive_id)
-            after = tenant_id, ids[number - 1]
+        for tenant in await self._database.fetch("list_tenants"):
+            after = FIRST_ID
+            while ids := await self._going(week, tenant["id"], after):
+                archive_id, number = await self.write(tenant["id"], ids, week)
+                written.append(archive_id)
+                after = ids[number - 1]
         return written
+
+    async def _going(self, week: str, tenant_id: UUID, after: UUID) -> list[UUID]:
+        return [row["id"] for row in await self._database.fetch("list_going", week, tenant_id, after, MOST_IN_FILE)]
 
     async def write(self, tenant_id: UUID, ids: Sequence[UUID], week: str | None = None) -> tuple[UUID, int]:
         """Write executions to a file; returns its id, and how many there was room for. Raises ArchiveError."""

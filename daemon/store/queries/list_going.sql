@@ -1,2 +1,2 @@
--- A slice of the executions that go with a week.
-SELECT tenant_id, id FROM hark.list_going($1, $2, $3, $4)
+-- A slice of the executions of a tenant that go with a week.
+SELECT id FROM hark.list_going($1, $2, $3, $4)
