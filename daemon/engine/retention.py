@@ -16,12 +16,13 @@ import structlog
 from hark.daemon.archive.place import ArchiveError
 from hark.daemon.engine.archive import Archive
 from hark.daemon.store.database import IN_THE_WAY, Database, Record, lock_was_refused, sql, translated
+from hark.daemon.store.listing import FIRST_ID
 from hark.workflows.errors import UnavailableError
 
 log = structlog.get_logger(__name__)
 
-LOCK = 7020853
-"""The advisory lock of whoever lets history go."""
+LOCK = 7020854
+"""The advisory lock of whoever lets history go; a pass may take minutes, and holds up nobody else."""
 LOCK_TRIES = 20
 LOCK_PAUSE_S = 0.5
 SLICE = 10_000
@@ -29,7 +30,6 @@ BATCH = 1000
 MOST_TOGETHER = 10 * BATCH
 MOST_MOVED = 50_000
 """More executions than these are not moved under the lock on all of the history (some 40 µs each)."""
-FIRST = UUID(int=0)
 HISTORY = (
     "events",
     "event_decisions",
@@ -142,7 +142,7 @@ class Retention:
     async def _note_staying(self, week: str) -> int:
         """Find what has to stay, slice by slice; returns how many executions the week has."""
         await self._database.execute("note_needed", week)
-        tenant_id, last_id, total = FIRST, FIRST, 0
+        tenant_id, last_id, total = FIRST_ID, FIRST_ID, 0
         while True:
             row = await self._database.fetchrow(
                 "note_staying", week, self.policy.usual, self.policy.failed, tenant_id, last_id, SLICE
@@ -192,7 +192,7 @@ class Retention:
 
     async def _follow(self, walk: Record, going: _Going) -> None:
         """Look at all that has ended on a walk, a slice at a time."""
-        after, tenant_id = FIRST, walk["tenant_id"]
+        after, tenant_id = FIRST_ID, walk["tenant_id"]
         found = going[tenant_id]
         while ids := await self._ended(walk, after):
             found += await self._database.fetchval(

@@ -18,7 +18,7 @@ from hark.client import ApiError
 from hark.daemon.engine import retention
 from hark.daemon.engine.foresight import foresee, summary
 from hark.daemon.engine.retention import HISTORY, Policy, Retention
-from hark.daemon.store.database import Database
+from hark.daemon.store.database import Database, sql
 from hark.workflows.ids import DEFAULT_TENANT
 
 
@@ -388,3 +388,12 @@ async def test_hark_prune(database_url: str, tmp_path: Path) -> None:
         assert (await api.client.prune(dry_run=True)).shares == []
         status, _ = await api.send("POST", "/api/prune", key=await api.add_key("write"), json={})
         assert status == 403
+
+
+async def test_who_prunes_holds_up_nobody_else(history: History) -> None:
+    """It once had the lock of those who change row triggers or see to keys: publishing waited for the whole pass."""
+    async with history.database.only_one(retention.LOCK) as alone:
+        assert alone
+        await history.connection.execute("SET lock_timeout = '300ms'")
+        for taken in (sql("begin_capture_change").replace("$1", "'300ms'"), sql("lock_api_keys")):
+            await history.connection.execute(taken)
