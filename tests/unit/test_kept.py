@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +31,25 @@ def test_it_keeps_the_last_used_up_to_its_weight(uses: list[tuple[int, int | Non
             del model[next(iter(model))]
     assert len(kept) == len(model)
     assert all(kept.get(key) is not None for key in list(model))
+
+
+def test_threads_may_share_it() -> None:
+    """A definition is read in a thread while the loop compiles: what one uses the other may just be dropping."""
+    kept: Kept[int, int] = Kept(LIMIT)
+
+    def use(first: int) -> None:
+        for number in range(first, first + 20_000):
+            if kept.get(number % 9) is None:
+                kept.put(number % 9, number, 5)
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(use, range(4)))
+    finally:
+        sys.setswitchinterval(usual)
+    assert len(kept) == LIMIT // 5
 
 
 def test_what_is_too_heavy_is_kept_until_the_next() -> None:
