@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -18,9 +19,16 @@ def nominal_delay(retry: Retry, failures: int) -> timedelta:
         case "linear":
             seconds = first * failures
         case _:
-            # The exponent is bounded so that a thousand retries do not overflow; the cap holds long before.
-            seconds = first * math.pow(retry.factor, min(failures - 1, 64))
+            seconds = first * _power(retry.factor, failures - 1)
     return timedelta(seconds=min(seconds, most))
+
+
+def _power(base: float, exponent: int) -> float:
+    """Raise to a power; what no float can hold is the largest that one can, which is beyond every cap."""
+    try:
+        return math.pow(base, exponent)
+    except OverflowError:
+        return sys.float_info.max
 
 
 def delay_after(
