@@ -57,14 +57,18 @@ class Hooks:
             self._generation = registry.generation
             self._table = hook_table(registry.triggers)
             self._found = {}
-        found = self._found.get(path) or self._look_up(path)
+        known = self._found.get(path)
+        return known if known is not None else self._look_up(path)
+
+    def _look_up(self, path: str) -> Found | None:
+        found = self._match(path)
         if found is not None and not found.params:
             if len(self._found) >= _MOST_FOUND:
                 self._found = {}
             self._found[path] = found
         return found
 
-    def _look_up(self, path: str) -> Found | None:
+    def _match(self, path: str) -> Found | None:
         found = self._table.find(DEFAULT_TENANT, path)
         if found is not None:
             return Found(*found, path)
