@@ -11,14 +11,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from support.database import connected
+from support.engine import EngineUnderTest, Probe, running_engine
 
 from hark.daemon.engine.maintenance import Maintenance
 from hark.daemon.store.database import sql
 from hark.daemon.store.listing import Listing
 from hark.workflows.errors import UnprocessableError
 from hark.workflows.ids import DEFAULT_TENANT, ExecutionId
-from tests.support.database import connected
-from tests.support.engine import EngineUnderTest, Probe, running_engine
 
 HOLD = "steps: [{id: work, action: probe, config: {hold: true}}]"
 COUNTED = "steps: [{id: work, action: probe, config: {say: '${{ event.data.who }}'}}]"

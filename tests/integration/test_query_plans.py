@@ -18,12 +18,12 @@ from typing import Any
 
 import asyncpg
 import pytest
+from support import history
+from support.database import connected, fresh_database
+from support.plans import Prepared, Touched
 
 from hark.daemon.engine.maintenance import HISTORY
 from hark.daemon.store.database import ENGINE_PLANNER, JOINING_PLANNER, POOL_PLANNER, sql
-from tests.support import history
-from tests.support.database import connected, fresh_database
-from tests.support.plans import Prepared, Touched
 
 MILLION = 1_000_000
 EXECUTIONS = int(os.environ.get("HARK_TEST_EXECUTIONS", "100000"))

@@ -13,30 +13,9 @@ from hark.daemon.engine.retention import Policy, Retention
 from hark.daemon.store.database import Database
 from hark.workflows.ids import DEFAULT_TENANT
 from support.database import connected
+from support.partitions import aged_by
 
 WORKFLOW = UUID("00000000-0000-7000-8000-0000000000aa")
-
-# As if the schema had been made six weeks ago.
-AGE = """
-DO $$
-DECLARE
-    parent text;
-    week timestamptz;
-BEGIN
-    FOREACH parent IN ARRAY ARRAY['events', 'event_decisions', 'workflow_executions', 'workflow_steps',
-        'workflow_timeline', 'workflow_logs', 'workflow_context', 'waits', 'execution_events'] LOOP
-        EXECUTE format('ALTER TABLE hark.%I DETACH PARTITION hark.%I', parent, parent || '_oldest');
-        week := date_trunc('week', now(), 'UTC') - interval '42 days';
-        EXECUTE format('ALTER TABLE hark.%I ATTACH PARTITION hark.%I FOR VALUES FROM (MINVALUE) TO (%L)', parent,
-                       parent || '_oldest', hark.id_floor(week));
-        WHILE week < date_trunc('week', now(), 'UTC') LOOP
-            PERFORM hark.attach_partition(parent, parent || to_char(week AT TIME ZONE 'UTC', '"_"IYYY"w"IW'), week,
-                                          week + interval '7 days');
-            week := week + interval '7 days';
-        END LOOP;
-    END LOOP;
-END $$
-"""
 
 ADD = """
 WITH event AS (
@@ -136,6 +115,6 @@ async def aged_history(url: str) -> AsyncIterator[History]:
     database = Database(url)
     await database.start()
     async with connected(url) as connection:
-        await connection.execute(AGE)
+        await connection.execute(aged_by(6))
         yield History(connection, database)
     await database.stop()

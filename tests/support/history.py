@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
-from hark.daemon.engine.maintenance import HISTORY
-from tests.support.database import connected
+from support.database import connected
+from support.partitions import aged_by
 
 WEEKS = 6
 WORKFLOWS = 10_000
@@ -18,28 +18,6 @@ INSTANCE = "00000000-0000-7000-8000-00000000aaaa"
 LANE = "00000000-0000-7000-8000-00000000bbbb"
 
 _BARE = "SET session_replication_role = replica; SET synchronous_commit = off; SET jit = off; SET work_mem = '64MB'"
-
-# As if the schema had been made six weeks ago.
-_AGE = f"""
-DO $$
-DECLARE
-    parent text;
-    this_week CONSTANT timestamptz := date_trunc('week', now(), 'UTC');
-    week timestamptz;
-BEGIN
-    FOREACH parent IN ARRAY ARRAY{list(HISTORY)} LOOP
-        EXECUTE format('ALTER TABLE hark.%I DETACH PARTITION hark.%I', parent, parent || '_oldest');
-        week := this_week - interval '{WEEKS - 1} weeks';
-        EXECUTE format('ALTER TABLE hark.%I ATTACH PARTITION hark.%I FOR VALUES FROM (MINVALUE) TO (%L)', parent,
-                       parent || '_oldest', hark.id_floor(week));
-        WHILE week < this_week LOOP
-            PERFORM hark.attach_partition(parent, parent || to_char(week AT TIME ZONE 'UTC', '"_"IYYY"w"IW'), week,
-                                          week + interval '7 days');
-            week := week + interval '7 days';
-        END LOOP;
-    END LOOP;
-END $$
-"""
 
 # What every row is made from: the n-th execution, its event, its workflow and what became of it. Of the last
 # ten thousand four in a hundred are open.
@@ -175,7 +153,7 @@ _FILLS = (
 async def age(url: str) -> None:
     """Give the history tables the partitions that they would have if the schema were some weeks old."""
     async with connected(url) as connection:
-        await connection.execute(_AGE)
+        await connection.execute(aged_by(WEEKS - 1))
 
 
 async def fill(url: str, executions: int) -> None:
