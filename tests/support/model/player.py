@@ -89,9 +89,11 @@ class Player:
     async def _prepare(self, flow: Flow) -> None:
         written = [one.written() for one in flow.all()]
         await self.one.apply(orjson.dumps(written).decode())
+        # By one of them: what is stored by several within a millisecond has no order.
+        engine = self.one
         for one in flow.all():
             for n in range(EARLY):
-                await self.one.emit(f"{one.name}_PAST", {"n": n})
+                await engine.emit(f"{one.name}_PAST", {"n": n})
 
     async def _all_ended(self) -> None:
         try:
