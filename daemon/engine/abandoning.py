@@ -16,12 +16,12 @@ _FIRST_STEP = re.compile(r"[^\[.]*")
 
 async def abandon_within(run: Run, node: Node, frame: Frame) -> None:
     """Leave nothing open of what a container holds."""
-    await _abandon(run, frame, {node.id, *_ids(blocks_in(node))}, but=frame.path(node))
+    await _abandon(run, frame, {node.id, *ids_of(blocks_in(node))}, but=frame.path(node))
 
 
 async def abandon_blocks(run: Run, frame: Frame, blocks: Sequence[Block], parts: Iterable[str] = ()) -> None:
     """Leave nothing open of some blocks, nor of `parts`, by path."""
-    await _abandon(run, frame, {*_ids(blocks)}, parts=frozenset(parts))
+    await _abandon(run, frame, {*ids_of(blocks)}, parts=frozenset(parts))
 
 
 async def abandon_all(run: Run) -> None:
@@ -35,7 +35,7 @@ async def _abandon(
     left = [
         record
         for path, record in run.unended.items()
-        if path != but and (path in parts or _first_step(path, frame.prefix) in names)
+        if path != but and (path in parts or first_step(path, frame.prefix) in names)
     ]
     await _close(run, left)
 
@@ -51,7 +51,7 @@ async def _close(run: Run, left: Sequence[StepRecord]) -> None:
         run.record(replace(record, status="cancelled", due_at=None, completed_at=run.now()))
 
 
-def _first_step(path: str, prefix: str) -> str | None:
+def first_step(path: str, prefix: str) -> str | None:
     """Return the id of the step below a prefix that a path leads into."""
     if not path.startswith(prefix):
         return None
@@ -59,8 +59,9 @@ def _first_step(path: str, prefix: str) -> str | None:
     return found[0] if found else None
 
 
-def _ids(blocks: Iterable[Block]) -> Iterable[str]:
+def ids_of(blocks: Iterable[Block]) -> Iterable[str]:
+    """Give the ids of all steps in some blocks, at all depths."""
     for block in blocks:
         for node in block.nodes:
             yield node.id
-            yield from _ids(blocks_in(node))
+            yield from ids_of(blocks_in(node))

@@ -23,7 +23,7 @@ from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lan
 from hark.daemon.store.ids import driver_id
 from hark.workflows.catalogue import NewEvent, Receipt
 from hark.workflows.errors import ConflictError, UnavailableError
-from hark.workflows.ids import EventId, ExecutionId, TenantId, new_id, same_millisecond
+from hark.workflows.ids import EventId, ExecutionId, InstanceId, TenantId, new_id, same_millisecond
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +84,8 @@ class Arrival:
     explicit: Callable[[EventId], Start] | None = None
     """Makes the one execution of an event that is addressed to one workflow; such an event is not matched."""
     digest: bytes = b""
+    licence: InstanceId | None = None
+    """Of what an execution publishes or calls: that under which it runs. With it, its wish to do so is gone."""
 
     @property
     def key(self) -> tuple[TenantId, str, str] | None:
@@ -186,7 +188,10 @@ class Ingest:
         UnavailableError when the database is away or too much is waiting. After that it may still be stored: a sender
         with a delivery id that repeats it is answered with what became of it.
         """
-        return await self._group.submit(self.arrival(event, explicit=explicit))
+        arrival = self.arrival(event, explicit=explicit)
+        if event.caused_by is not None:
+            arrival.licence = self._instance.id
+        return await self._group.submit(arrival)
 
     def submit(self, event: NewEvent, waiter: Waiter[Receipt]) -> None:
         """Take an event in for somebody who is told after the commit; raises, and tells, what `take` raises."""
@@ -250,6 +255,8 @@ class Ingest:
         """Match and write; again with a fresh registry when the active workflows have changed meanwhile."""
         while True:
             now = self._now()
+            # Whoever takes the execution over asks again; by then it may have ended, and nobody would end its call.
+            arrivals = [arrival for arrival in arrivals if arrival.licence in {None, self._instance.id}]
             matches = [self._match(arrival, now) for arrival in arrivals]
             batch = self._batch(arrivals, matches, now)
             reserved = len(batch.launches)
@@ -268,7 +275,9 @@ class Ingest:
             self._capacity.give_back(reserved)
             await self._registry.refresh()
             if self._registry.generation == generation:
-                raise self._instance.fenced(batch.instance)
+                # What came from outside is nobody's yet: it is taken under the next licence, and no sender hears of it.
+                fenced = self._instance.fenced(batch.instance)
+                raise UnavailableError("this instance takes up its work anew") from fenced
 
     async def _follow_limited(self, connection: Connection, batch: _Batch, stored: set[UUID]) -> None:
         """See what became of starts that are not stored as they were: refused, joined to others, put off or queued."""

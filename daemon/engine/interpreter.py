@@ -44,6 +44,7 @@ from hark.daemon.engine.records import StepRecord, step_view
 from hark.daemon.engine.run import Frame, Run
 from hark.daemon.engine.side_by_side import run_bounded, run_race
 from hark.daemon.engine.step_record import begin_step, end_step, holds
+from hark.daemon.engine.stopping import stop_on_record
 from hark.daemon.engine.typed_steps import checked_output
 from hark.workflows.catalogue import NewEvent
 from hark.workflows.errors import (
@@ -95,7 +96,7 @@ async def run_step(run: Run, node: Node, frame: Frame) -> Outcome:
     path = frame.path(node)
     known = run.known.get(path)
     if known is not None and known.status in ENDED_STEP:
-        outcome = _replayed(known, frame, node)
+        outcome = _replayed(run, known, frame, node)
     else:
         if node.reads_context:
             await run.refresh_context(frame.scope)
@@ -133,15 +134,12 @@ def _guarded(run: Run, node: Node, guard: Expression, path: str, frame: Frame) -
     return None
 
 
-def _replayed(known: StepRecord, frame: Frame, node: Node) -> Outcome:
+def _replayed(run: Run, known: StepRecord, frame: Frame, node: Node) -> Outcome:
     view = step_view(known)
     frame.steps[node.id] = view
     if known.status in {"failed", "cancelled"}:
         return Failed.from_view(view["error"] or {"class": "cancelled", "message": "cancelled", "step": known.path})
-    if known.verb == "stop" and known.status == "completed":
-        stop = view["output"]
-        return Stopped(stop["status"], stop["reason"], stop["output"])
-    return None
+    return stop_on_record(run, node, known, frame) if known.status == "completed" else None
 
 
 async def _handled(run: Run, node: Node, failed: Failed, frame: Frame) -> Outcome:

@@ -58,6 +58,11 @@ def step_view(record: StepRecord) -> dict[str, Any]:
     }
 
 
+def is_stop(record: StepRecord) -> bool:
+    """Tell whether a step on record has stopped the execution: a `stop`, or a part in which one was reached."""
+    return (record.verb, record.status) in {("stop", "completed"), ("part", "skipped")}
+
+
 @dataclass(slots=True)
 class Change:
     """An execution leaving this instance: ended, waiting, or given back."""

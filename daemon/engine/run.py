@@ -17,7 +17,7 @@ from hark.daemon.engine.job import Job
 from hark.daemon.engine.parking import Parking
 from hark.daemon.engine.payload import Masker, encode
 from hark.daemon.engine.program import Node, Program
-from hark.daemon.engine.records import Progress, StepRecord, step_view
+from hark.daemon.engine.records import Progress, StepRecord, is_stop, step_view
 from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
 from hark.workflows.errors import ActionError, UnprocessableError
 from hark.workflows.ids import ExecutionId, derived_id, new_id
@@ -188,6 +188,8 @@ class Run:
         self.whole_id = ExecutionId(UUID(job.part["whole"])) if job.part else job.id
         """The execution that this one is a part of; itself when it is none."""
         self.vars: dict[str, Any] = dict(job.part["vars"]) if job.part else {}
+        self.stops = [record for record in self.known.values() if is_stop(record)]
+        """What is on record from before and has stopped the execution."""
         self.unended = {path: record for path, record in self.known.items() if record.status not in ENDED_STEP}
         """Steps that are on record, or about to be, as begun and not ended."""
         self.open: dict[str, StepRecord] = {}

@@ -593,3 +593,46 @@ async def test_a_failure_in_a_part_reads_as_if_it_had_happened_in_the_whole(hark
     done = await hark.run("GO")
     expected = {"class": "probed", "message": "no", "step": "e[0].p", "attempt": 3}
     assert (done["error"], done["steps"]["e"]["error"]) == (expected, expected)
+
+
+STOPPED = """  - id: t
+    try:
+      - id: c
+        if: "true"
+        then: [{id: s, stop: failed, reason: enough}]
+      - {id: never, action: probe}
+    finally: [{id: last, wait_for: {event: GO_ON}}]
+  - {id: later, action: probe}"""
+
+
+async def test_a_stop_in_something_that_is_on_record_still_stops_after_a_wait_in_finally(hark: EngineUnderTest) -> None:
+    """What held the stop was on record as completed, and the walk after the wait went on behind it."""
+    await hark.apply(flow(STOPPED))
+    receipt = await hark.emit("GO")
+    await waiting(hark, receipt.executions[0])
+    await hark.emit("GO_ON")
+    done = await hark.ended(receipt.executions[0])
+    assert (done["status"], done["error"]["class"], done["error"]["message"]) == ("failed", "stopped", "enough")
+    assert hark.probe.calls == []
+
+
+@pytest.mark.parametrize("holding", ["if: 'true', then: [STOP]", "for_each: [1, 2], do: [STOP], distribute: true"])
+async def test_a_branch_that_has_stopped_goes_no_further_when_another_is_taken_up_again(
+    hark: EngineUnderTest, holding: str
+) -> None:
+    stops = holding.replace("STOP", "{id: s, stop: completed, output: 7}")
+    works = "{id: w, action: probe, with: {hold: true}}"
+    branches = f"{{a: [{{id: h, {stops}}}, {{id: never, action: probe}}], b: [{works}]}}"
+    await hark.apply(flow(f"  - {{id: p, parallel: {branches}}}\n  - {{id: later, action: probe}}"))
+    receipt = await hark.emit("GO")
+
+    async def stopped() -> bool:
+        return "h" in (steps := (await hark.execution(receipt.executions[0]))["steps"]) and bool(
+            steps["h"]["status"] == "completed"
+        )
+
+    await hark.until(stopped)
+    await again(hark)
+    hark.probe.release.set()
+    done = await hark.ended(receipt.executions[0])
+    assert (done["status"], done["output"], {call[0] for call in hark.probe.calls}) == ("completed", 7, {"w"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import pytest
 from support.engine import EngineUnderTest, Probe, event, running_engine
@@ -234,3 +235,27 @@ async def test_deleting_a_workflow_leaves_nothing_behind(database_url: str) -> N
         await one.engine.publisher.delete(tenant, "held")
         for table in ("workflows", "workflow_versions", "workflow_executions", "workflow_steps", "workflow_timeline"):
             assert await one.database.pool.fetchval(f"SELECT count(*) FROM hark.{table}") == 0, table
+
+
+async def test_an_event_that_comes_while_the_licence_is_gone_is_taken_under_the_next(database_url: str) -> None:
+    """Whoever published it was told that the instance is fenced, which is none of their business."""
+    async with running_engine(database_url) as one:
+        await one.apply("id: w\nname: W\ntriggers: [{type: event, event: GO}]\nsteps: [{id: a, action: probe}]\n")
+        before = one.engine.instance.id
+        await one.database.pool.execute("DELETE FROM hark.instances")
+        receipt = await one.emit("GO")
+        assert (await one.ended(receipt.executions[0]))["status"] == "completed"
+        assert one.engine.instance.id != before
+        assert [call[0] for call in one.probe.calls] == ["a"]
+
+
+async def test_a_call_of_a_lost_instance_starts_nothing_under_its_next_licence(database_url: str) -> None:
+    """It was stored after its caller had ended elsewhere, and ran with nobody left to end it."""
+    async with running_engine(database_url) as one:
+        await one.apply("id: w\nname: W\ntriggers: [{type: event, event: GO}]\nsteps: [{id: a, action: probe}]\n")
+        asked = event("GO", caused_by=UUID(int=7), dedupe_key="call/1", fingerprint=b"call/1")
+        await one.database.pool.execute("DELETE FROM hark.instances")
+        with pytest.raises(UnavailableError):
+            await one.engine.ingest.take(asked)
+        assert (await one.emit("GO")).executions
+        assert await one.database.pool.fetchval("SELECT count(*) FROM hark.events WHERE dedupe_key = 'call/1'") == 0

@@ -113,10 +113,7 @@ def run_graph(steps: Sequence[Step], trace: Trace, scope: Scope, prefix: str) ->
         ats[step.id] = at
         if step.run(trace, scope.beside(at), prefix) is None:
             ended.add(step.id)
-    held = scope.at.certainty
-    scope.at.join(list(ats.values()))
-    if last:
-        scope.at.certainty = held
+    scope.at.join(list(ats.values()), ended=last is not None)
     return end
 
 

@@ -141,6 +141,8 @@ class ForEach(Container):
             return Done(Failure("no_list", ..., path))
         if len(items) > self.most:
             return Done(Failure("too_many_items", ..., path))
+        if self.distribute and items:
+            scope.at.waits()
         outputs: list[Any] = [None] * len(items)
 
         def turn(index: int) -> Piece:
@@ -193,10 +195,7 @@ def run_beside(
         at = scope.at.fork(Certainty.CUT if beside_stop and parts else certainty, gives_up=beside_stop)
         piece(trace, scope.beside(at))
         ats.append(at)
-    held = scope.at.certainty
-    scope.at.join(ats)
-    if ender(ends) is not None:
-        scope.at.certainty = held
+    scope.at.join(ats, ended=ender(ends) is not None)
 
 
 @dataclass(frozen=True)
@@ -250,6 +249,8 @@ class Parallel(Container):
 
             return run
 
+        if self.distribute:
+            scope.at.waits()
         pieces = [branch(do) for do in self.branches.values()]
         ends = [rehearsed(piece, scope) for piece in pieces]
         if self.race:
@@ -274,6 +275,7 @@ class Parallel(Container):
             piece(trace, scope.beside(at))
             ats += [at] if number in sure else []
         scope.at.join(ats)
+        scope.at.waits()  # whatever they hold
         if not arriving:
             return Done(blamed(ends))
         winner = names[arriving[0]] if len(arriving) == 1 else ...

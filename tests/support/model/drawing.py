@@ -48,9 +48,11 @@ class Drawing:
         """Draw a whole workflow."""
         known = [Expr("inputs.n", lambda scope: scope.inputs["n"])]
         cut_short = self.one_in(15)
-        steps = self._block(known, 0, NEVER if cut_short else frozenset({"fail", "stop"}))
         if cut_short:
-            steps.append(Wait(self.new_id("wait"), LONG))
+            with self.beside():  # nobody knows how far it comes, so nothing is written twice
+                steps = [*self._block(known, 0, NEVER), Wait(self.new_id("wait"), LONG)]
+        else:
+            steps = self._block(known, 0, frozenset({"fail", "stop"}))
         on_error = self.handler(known[:1], DEEPEST, frozenset({"fail", "stop"})) if self.one_in(3) else []
         output = {f"out{n}": self.draw(st.sampled_from(known)) for n in range(self.draw(st.integers(0, 3)))}
         said = (tuple(self._flows), self._answers, self._coming)

@@ -90,9 +90,9 @@ class Call(Step):
         failed = outcome.failure
         made = 1 + (self.retries if self.cut or failed else 0)
         scope.at.waits()
-        trace.calls[path] = Called(
-            self.flow, inputs, made, scope.at.certainty, self.cut or scope.at.certainty is Certainty.CUT
-        )
+        certainty = scope.at.certainty
+        cut = self.cut or certainty is Certainty.CUT
+        trace.calls[path] = Called(self.flow, inputs, made, certainty, cut, self.retries)
         if self.cut:
             message = "the called execution took longer than the step's timeout"
             return Done(Failure("timeout", message, path, made), attempt=made)

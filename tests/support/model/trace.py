@@ -37,10 +37,11 @@ class At:
         if self.gives_up:
             self.certainty = Certainty.CUT
 
-    def join(self, pieces: Sequence[At]) -> None:
-        """Go on after pieces that have all ended."""
+    def join(self, pieces: Sequence[At], *, ended: bool = False) -> None:
+        """Go on after pieces that are over; where one of them `ended` the whole, what becomes of that is sure."""
         self.past = self.past.union(*(piece.past for piece in pieces))
-        self.certainty = max([self.certainty, *(piece.certainty for piece in pieces)])
+        if self.gives_up or not ended:
+            self.certainty = max([self.certainty, *(piece.certainty for piece in pieces)])
 
 
 @dataclass
@@ -152,6 +153,7 @@ class Called:
     certainty: Certainty
     cut: bool = False
     """Whether the caller ends them."""
+    retries: int = 0
 
 
 class Trace:

@@ -112,7 +112,10 @@ class Writer(Drawing):
         begin = Set(self.new_id("set"), counter, constant(0))
         count = Expr(f"vars.{counter}", lambda scope: scope.vars[counter])
         more = Expr(f"vars.{counter} + 1", lambda scope: scope.vars[counter] + 1)
-        do = [*self.block([*known, count], depth + 1, ends), Set(self.new_id("set"), counter, more)]
+        do = self.block([*known, count], depth + 1, ends)
+        is_graph = any(step.needs is not None for step in do)
+        # What is counted with is read by all of them: it changes after all of them.
+        do.append(Set(self.new_id("set"), counter, more, needs=[step.id for step in do] if is_graph else None))
         bound = self.draw(st.integers(0, 3))
         most = max(1, bound - 1) if "fail" in ends and self.one_in(5) else 100
         return [begin, While(self.new_id("while"), counter, bound, do, most)]
