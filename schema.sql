@@ -86,6 +86,15 @@ COMMENT ON COLUMN instances.host_boot IS 'Boot id and process namespace of the h
 COMMENT ON COLUMN instances.pid_started IS 'Start time of the process in clock ticks since boot, against reused pids.';
 COMMENT ON COLUMN instances.backend_pids IS 'Server processes of its connections, to be ended with it when it froze in a transaction.';
 
+CREATE TABLE sealing_key (
+    only_row  boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    key_id    text NOT NULL CHECK (key_id ~ '^[0-9a-f]{16}$'),
+    noted_at  timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE sealing_key IS
+    'At most one row: with which key the secrets of executions are sealed. All instances need it; one that has another does '
+    'not take any. The id is derived from the key and says nothing about it. A key that is lost for good: delete the row.';
+
 -- ---------------------------------------------------------------------------------------------- who
 
 CREATE TABLE tenants (
@@ -345,6 +354,8 @@ CREATE TABLE workflow_executions (
     subject_kind         text,
     subject_id           text,
     inputs               jsonb,
+    variables            jsonb,
+    sealed               bytea,
     output               jsonb,
     error                jsonb,
     metadata             jsonb,
@@ -378,6 +389,10 @@ COMMENT ON COLUMN workflow_executions.parent_path IS 'The step of the parent tha
 COMMENT ON COLUMN workflow_executions.kept_until IS 'No policy lets it go before: it was restored from the archive. NULL for nearly all.';
 COMMENT ON COLUMN workflow_executions.part IS
     'Of a part of a distributed step: {step, path, key, names, vars}. A part runs one item or branch and nothing else.';
+COMMENT ON COLUMN workflow_executions.variables IS 'The vars that it was started with; NULL for none.';
+COMMENT ON COLUMN workflow_executions.sealed IS
+    'Secrets that it was handed, NULL for most: format (1 byte), id of the key (8), nonce (12), AES-256-GCM of a JSON object, '
+    'bound to tenant and id of this row. Elsewhere they are nowhere.';
 -- Not led by the tenant: PostgreSQL 18 would otherwise take it for the primary key while a partition is empty (skip scan).
 CREATE INDEX executions_by_workflow ON workflow_executions (workflow_id, id);
 COMMENT ON INDEX executions_by_workflow IS 'list_executions.sql by workflow; retention_walks, list_ended_of_workflow.sql';
@@ -398,6 +413,9 @@ CREATE INDEX executions_owned ON workflow_executions (instance_id) WHERE status 
 COMMENT ON INDEX executions_owned IS 'reclaim_executions.sql, find_cancelled.sql, find_woken.sql: what an instance holds';
 CREATE INDEX executions_by_parent ON workflow_executions (tenant_id, parent_id, id) WHERE parent_id IS NOT NULL;
 COMMENT ON INDEX executions_by_parent IS 'cancel_children, choose_past: what an execution has called and its parts';
+CREATE INDEX executions_sealed ON workflow_executions (substring(sealed FROM 2 FOR 8))
+    WHERE sealed IS NOT NULL AND completed_at IS NULL;
+COMMENT ON INDEX executions_sealed IS 'doctor_list_sealed.sql: with which keys the secrets of open executions are sealed';
 
 
 CREATE TABLE workflow_steps (
@@ -706,7 +724,8 @@ COMMENT ON TYPE arrived_event IS 'ingest_events.sql: events; gate is the id whos
 CREATE TYPE arrived_execution AS (
     tenant_id uuid, id uuid, workflow_id uuid, version integer, event_id uuid, ordinal integer, trigger_id text,
     trigger_type text, status text, mode text, priority smallint, deadline_at timestamptz, depth smallint, origin_id uuid,
-    parent_id uuid, parent_path text, subject_kind text, subject_id text, inputs text, metadata text, limits text, gate uuid
+    parent_id uuid, parent_path text, subject_kind text, subject_id text, inputs text, variables text, sealed bytea,
+    metadata text, limits text, gate uuid
 );
 COMMENT ON TYPE arrived_execution IS 'ingest_events.sql: executions that events start';
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 from hark.workflows.errors import ConfigurationError
+
+SHORTEST_KEY = 32
+"""Characters that a key needs at least."""
 
 
 def make_data_dir(path: Path) -> Path:
@@ -50,6 +54,35 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     scratch.replace(path)
+    sync_directory(path.parent)
+
+
+def kept_key(path: Path, *, consequence: str) -> str:
+    """Read the key in a file, made by the first who needs it; of two at once, one makes it and both read that one.
+
+    `consequence` says what a new key in its place would mean. Raises ConfigurationError for a file that holds no key.
+    """
+    if not path.exists():
+        _make_key(path)
+    key = path.read_text(encoding="utf-8").strip()
+    if len(key) < SHORTEST_KEY:
+        raise ConfigurationError(f"{path} holds no key; delete it, and a new one is made: {consequence}")
+    return key
+
+
+def _make_key(path: Path) -> None:
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(secrets.token_urlsafe(32) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(scratch, path)
+    except FileExistsError:
+        pass
+    finally:
+        scratch.unlink()
     sync_directory(path.parent)
 
 

@@ -1,4 +1,4 @@
-"""Secrets of workflows, until they have a store: from the environment and from the credentials directory."""
+"""Secrets of workflows that the process is given: from the environment and from the credentials directory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 PREFIX = "HARK_SECRET_"
+_SETTING = "key"
+"""HARK_SECRET_KEY, and the credential `secret_key`, are a setting: no workflow may read it."""
 
 
 def load_secrets(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -20,6 +22,7 @@ def load_secrets(environment: Mapping[str, str] | None = None) -> dict[str, str]
     for name, value in environment.items():
         if name.startswith(PREFIX) and len(name) > len(PREFIX):
             found[name.removeprefix(PREFIX).lower()] = value
+    found.pop(_SETTING, None)
     return found
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PrivateAttr, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from hark.daemon.data_dir import SHORTEST_KEY
 from hark.workflows.durations import Duration
 
 PREFIX = "HARK_"
@@ -46,6 +47,12 @@ def _archive(value: str) -> str:
     if urlsplit(value).scheme != "s3" or not urlsplit(value).netloc:
         raise ValueError("write a directory, or s3://bucket/prefix")
     return value.rstrip("/")
+
+
+def _long_keys(value: SecretStr) -> SecretStr:
+    if any(len(key.strip()) < SHORTEST_KEY for key in value.get_secret_value().split(",")):
+        raise ValueError(f"each key needs {SHORTEST_KEY} characters or more, such as `openssl rand -base64 33` gives")
+    return value
 
 
 def _a_day(value: timedelta) -> timedelta:
@@ -88,6 +95,11 @@ class Settings(BaseSettings):
         None,
         min_length=32,
         description="what links of approvals are made from, alike on all instances; else a file in data_dir",
+    )
+    secret_key: Annotated[SecretStr, AfterValidator(_long_keys)] | None = Field(
+        None,
+        description="what secrets of executions are sealed with, alike on all instances; else a file in data_dir. "
+        "`new,old`: the first seals, all of them open",
     )
     trusted_proxies: Networks = Field((), description="networks whose X-Forwarded-* headers are believed")
     max_body_bytes: ByteSize = Field(

@@ -193,6 +193,7 @@ class CallStep(BaseStep):
 
     call: str
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
+    secrets: dict[Identifier, str] = Field(default_factory=dict)
     detach: bool = False
 
 

@@ -18,7 +18,7 @@ from hark.daemon.api.models import (
     TimelineEntry,
 )
 from hark.daemon.api.paging import HistoryQuery, Query, Words, page
-from hark.daemon.api.requests import CancelBody, ReplayBody, RetryBody
+from hark.daemon.api.requests import CancelBody, ReplayBody, RetryBody, revealed
 from hark.daemon.api.table import Call, NoBody, Table
 from hark.daemon.store.context import ContextStore
 from hark.daemon.store.listing import MOST_STEPS, Row, Span
@@ -228,7 +228,10 @@ async def cancel_execution(call: Call[Query, CancelBody]) -> dict[str, Any]:
 async def retry_execution(call: Call[Query, RetryBody]) -> dict[str, Any]:
     """Run an ended execution again, from the step that failed or from the start."""
     execution_id = id_of(call)
-    new = await call.services.engine.retry(call.tenant_id, execution_id, from_start=call.body.from_start)
+    secrets = revealed(call.body.secrets)
+    new = await call.services.engine.retry(
+        call.tenant_id, execution_id, from_start=call.body.from_start, secrets=secrets
+    )
     return {"execution_id": new, "origin_id": execution_id}
 
 
@@ -237,8 +240,9 @@ async def replay_execution(call: Call[Query, ReplayBody]) -> dict[str, Any]:
     """Run an ended execution again from any step, with the same or another version or input."""
     execution_id, body = id_of(call), call.body
     new = await call.services.engine.replay(
-        call.tenant_id, execution_id, from_step=body.from_step, version=body.version, inputs=body.input
-    )
+        call.tenant_id, execution_id, from_step=body.from_step, version=body.version, inputs=body.input,
+        secrets=revealed(body.secrets),
+    )  # fmt: skip
     return {"execution_id": new, "origin_id": execution_id}
 
 

@@ -287,6 +287,8 @@ class ExecutionDetail(ExecutionSummary):
     """An execution with all that is on record of it."""
 
     inputs: Any = None
+    variables: dict[str, Any] | None = None
+    """The `vars` that it was started with."""
     output: Any = None
     error: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None

@@ -5,9 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, SecretStr
 
 from hark.daemon.api.models import Mode, Subject
+
+Secrets = dict[str, SecretStr]
+"""Secrets by name. They are sealed before they are stored, and what goes on record has them masked."""
+
+
+def revealed(secrets: Secrets | None) -> dict[str, str] | None:
+    """Return secrets for those who seal them."""
+    return None if secrets is None else {name: value.get_secret_value() for name, value in secrets.items()}
 
 
 class NewEventBody(BaseModel):
@@ -35,6 +43,10 @@ class ExecuteBody(BaseModel):
     key: str | None = Field(default=None, min_length=1, max_length=500)
     """The same key starts the workflow once, however often it is sent."""
     metadata: dict[str, Any] | None = None
+    variables: dict[str, Any] | None = None
+    """What the execution's `vars` are at first; on record."""
+    secrets: Secrets | None = None
+    """What `secrets.NAME` is in this execution alone; sealed, and handed over again when it is repeated."""
 
 
 class CancelBody(BaseModel):
@@ -52,6 +64,8 @@ class RetryBody(BaseModel):
 
     from_start: bool = False
     """Run all steps again, also those that completed."""
+    secrets: Secrets | None = None
+    """Secrets beside those that it was handed, or in their place."""
 
 
 class ReplayBody(BaseModel):
@@ -65,6 +79,8 @@ class ReplayBody(BaseModel):
     """Another version of the workflow than the one it ran with."""
     input: dict[str, Any] | None = None
     """Other inputs than it had; then it runs from its start."""
+    secrets: Secrets | None = None
+    """Secrets beside those that it was handed, or in their place."""
 
 
 class AnswerBody(BaseModel):

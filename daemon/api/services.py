@@ -12,6 +12,7 @@ from hark.daemon.api.auth import KeyRing
 from hark.daemon.api.bodies import BodyReader
 from hark.daemon.engine.approvals import Approvals
 from hark.daemon.engine.group_commit import Waiter
+from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.retention import Retention
 from hark.daemon.settings import Settings
 from hark.daemon.store.bulk import Batch, Which
@@ -74,6 +75,7 @@ class EnginePort(Protocol):
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         source: str = "api",
+        handed: HandedOver | None = None,
     ) -> Receipt:
         """Start a workflow by hand."""
         ...
@@ -82,7 +84,14 @@ class EnginePort(Protocol):
         """Cancel an execution; returns its status."""
         ...
 
-    async def retry(self, tenant_id: TenantId, execution_id: UUID, *, from_start: bool = False) -> ExecutionId:
+    async def retry(
+        self,
+        tenant_id: TenantId,
+        execution_id: UUID,
+        *,
+        from_start: bool = False,
+        secrets: Mapping[str, str] | None = None,
+    ) -> ExecutionId:
         """Run an ended execution again, as a new one."""
         ...
 
@@ -94,6 +103,7 @@ class EnginePort(Protocol):
         from_step: str | None = None,
         version: int | None = None,
         inputs: Mapping[str, Any] | None = None,
+        secrets: Mapping[str, str] | None = None,
     ) -> ExecutionId:
         """Run an ended execution again from any step, with another version or other inputs, as a new one."""
         ...

@@ -11,8 +11,9 @@ from aiohttp.typedefs import LooseHeaders
 from hark.daemon.api.executions import workflow_id_of
 from hark.daemon.api.models import StartedExecution
 from hark.daemon.api.paging import Query
-from hark.daemon.api.requests import ExecuteBody
+from hark.daemon.api.requests import ExecuteBody, revealed
 from hark.daemon.api.table import Call, Table, encode
+from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.store.listing import Row
 from hark.workflows.ids import ExecutionId
 from hark.workflows.states import ENDED_EXECUTION
@@ -31,8 +32,9 @@ async def execute_workflow(call: Call[Query, ExecuteBody]) -> web.Response:
     workflow_id, slug = await workflow_id_of(call, call.name("workflow"))
     body, engine = call.body, call.services.engine
     receipt = await engine.start_workflow(
-        call.tenant_id, slug, inputs=body.input, mode=body.mode, key=body.key, metadata=body.metadata
-    )
+        call.tenant_id, slug, inputs=body.input, mode=body.mode, key=body.key, metadata=body.metadata,
+        handed=HandedOver.checked(body.variables, revealed(body.secrets)),
+    )  # fmt: skip
     wait_s = wanted_wait(call.request.headers.get("Prefer", ""))
     row: Row | None = None
     if receipt.executions:

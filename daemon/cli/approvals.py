@@ -8,9 +8,10 @@ import typer
 
 from hark.daemon.cli.connection import Json, Url, ask
 from hark.daemon.cli.executions import Cursor, Limit, Workflow
+from hark.daemon.cli.handing_over import json_value
 from hark.daemon.cli.ids import execution_id
 from hark.daemon.cli.output import ago, compact, hint, print_json, say, short_id, table, visible
-from hark.daemon.cli.starting import Id, json_value
+from hark.daemon.cli.starting import Id
 
 if TYPE_CHECKING:
     from hark.client import HarkClient

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hark.daemon.cli.connection import Json, Url, ask
+from hark.daemon.cli.handing_over import json_value
 from hark.daemon.cli.ids import execution_id
 from hark.daemon.cli.output import ago, compact, print_json, say, table
-from hark.daemon.cli.starting import Id, json_value
+from hark.daemon.cli.starting import Id
 from hark.workflows.errors import HarkError
 
 if TYPE_CHECKING:

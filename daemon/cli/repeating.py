@@ -8,9 +8,9 @@ import typer
 from rich.text import Text
 
 from hark.daemon.cli.connection import Json, Url, ask
+from hark.daemon.cli.handing_over import Secret, json_value, secrets_of
 from hark.daemon.cli.ids import execution_id
 from hark.daemon.cli.output import ago, hint, print_json, say, short_id, state, table
-from hark.daemon.cli.starting import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -66,6 +66,7 @@ def cancel(
 def retry(
     execution: _Id = None,
     from_start: Annotated[bool, typer.Option("--from-start", help="Run all steps again.")] = False,
+    secret: Secret = None,
     workflow: _Workflow = None,
     status: _Status = None,
     since: _Since = None,
@@ -80,10 +81,17 @@ def retry(
     """Run an ended execution again, from the step that failed unless told otherwise; or all that a filter fits."""
     chosen = _chosen(execution, workflow, status, since, until, error_class)
     if execution is None:
+        _refuse_secrets(secret)
         how = {**chosen, "limit": limit, "dry_run": dry_run, "from_start": from_start, **_spread(spread)}
         _many(url, as_json, lambda client: client.retry_many(**how))
         return
-    made = ask(url, lambda client: _with_id(client, execution, lambda one: client.retry(one, from_start=from_start)))
+    secrets = secrets_of(secret)
+    made = ask(
+        url,
+        lambda client: _with_id(
+            client, execution, lambda one: client.retry(one, from_start=from_start, secrets=secrets)
+        ),
+    )
     _show_made(made, as_json)
 
 
@@ -94,6 +102,7 @@ def replay(
     ] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Another version of the workflow.")] = None,
     input: Annotated[str | None, typer.Option("--input", "-i", help="Other inputs: JSON object, @FILE, @-.")] = None,
+    secret: Secret = None,
     workflow: _Workflow = None,
     status: _Status = None,
     since: _Since = None,
@@ -111,18 +120,20 @@ def replay(
     if inputs is not None and not isinstance(inputs, dict):
         raise typer.BadParameter("inputs are an object", param_hint="--input")
     if execution is None:
+        _refuse_secrets(secret)
         if inputs is not None:
             raise typer.BadParameter("many cannot be given one input; name an execution", param_hint="--input")
         how = {**chosen, "limit": limit, "dry_run": dry_run, **_spread(spread)}
         _many(url, as_json, lambda client: client.replay_many(**how, from_step=from_step, version=version))
         return
-    made = ask(
-        url,
-        lambda client: _with_id(
-            client, execution, lambda one: client.replay(one, from_step=from_step, version=version, input=inputs)
-        ),
-    )
+    how = {"from_step": from_step, "version": version, "input": inputs, "secrets": secrets_of(secret)}
+    made = ask(url, lambda client: _with_id(client, execution, lambda one: client.replay(one, **how)))
     _show_made(made, as_json)
+
+
+def _refuse_secrets(secret: list[str] | None) -> None:
+    if secret:
+        raise typer.BadParameter("many cannot be given one secret; name an execution", param_hint="--secret")
 
 
 async def _with_id(client: HarkClient, text: str, put: Callable[[Any], Awaitable[Any]]) -> Any:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from hark.daemon.cli.connection import Json, Url, ask
+from hark.daemon.cli.handing_over import Secret, json_value, secrets_of, variables_of
 from hark.daemon.cli.output import compact, duration, fields, hint, print_json, say, short_id, state, visible
 
 if TYPE_CHECKING:
@@ -19,26 +17,6 @@ if TYPE_CHECKING:
 
 Id = Annotated[str, typer.Argument(metavar="EXECUTION", help="Its id, the end of it, or `last`.", show_default=False)]
 _FAILED = ("failed", "timeout", "cancelled")
-
-
-def json_value(text: str | None, option: str) -> Any:
-    """Read JSON that is given, in a file (`@FILE`), or on stdin (`@-`). Raises BadParameter."""
-    if text is None:
-        return None
-    try:
-        if text == "@-":
-            text = sys.stdin.read()
-        elif text.startswith("@"):
-            text = Path(text[1:]).read_text(encoding="utf-8")
-        return json.loads(text, parse_constant=_refuse_constant)
-    except OSError as error:
-        raise typer.BadParameter(f"{error.filename}: {error.strerror}", param_hint=option) from None
-    except ValueError as error:
-        raise typer.BadParameter(f"this is no JSON: {error}", param_hint=option) from None
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def emit(
@@ -73,6 +51,10 @@ def start(
     wait: Annotated[int, typer.Option(min=0, max=300, help="Seconds to wait for its end.")] = 0,
     mode: Annotated[str, typer.Option(help="production, test or dry_run.")] = "production",
     key: Annotated[str | None, typer.Option(help="The same key starts it once.")] = None,
+    secret: Secret = None,
+    variable: Annotated[
+        list[str] | None, typer.Option(help="NAME=JSON: what vars.NAME is at first; may be repeated.")
+    ] = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -83,8 +65,10 @@ def start(
     if mode not in ("production", "test", "dry_run"):
         raise typer.BadParameter("write production, test or dry_run", param_hint="--mode")
 
+    variables, secrets = variables_of(variable), secrets_of(secret)
+
     async def put(client: HarkClient) -> StartedExecution:
-        return await client.start(name, inputs, wait_s=wait, mode=mode, key=key)
+        return await client.start(name, inputs, wait_s=wait, mode=mode, key=key, variables=variables, secrets=secrets)
 
     started = ask(url, put)
     if as_json:

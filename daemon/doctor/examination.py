@@ -17,6 +17,7 @@ from hark.daemon.doctor.process import look_at_daemon, look_at_port
 from hark.daemon.doctor.report import Finding, Level, healthy
 from hark.daemon.doctor.retention import look_at_retention
 from hark.daemon.doctor.schema import look_at_privileges, look_at_schema
+from hark.daemon.doctor.sealing import look_at_sealing
 from hark.daemon.doctor.server import (
     look_at_connections,
     look_at_durability,
@@ -57,6 +58,7 @@ CONTENT = (
     Check("capture", look_at_capture, "what `row` triggers watch is captured"),
     Check("zones", look_at_zones, "PostgreSQL and Python agree about the time zones of schedules"),
     Check("secrets", look_at_secrets, "the secrets that triggers name are set"),
+    Check("sealing", look_at_sealing, "secrets of executions can be sealed and opened here"),
     Check("partitions", look_at_partitions, "the history has partitions for the weeks to come"),
     Check("retention", look_at_retention, "history goes when it is past"),
     Check("instances", look_at_instances),

@@ -6,16 +6,12 @@ import base64
 import binascii
 import hashlib
 import hmac
-import os
-import secrets
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from uuid import UUID
 
-from hark.daemon.data_dir import make_data_dir
+from hark.daemon.data_dir import kept_key, make_data_dir
 from hark.daemon.settings import Settings
-from hark.workflows.errors import ConfigurationError
 
 LINK_KEY_FILE = "link.key"
 PREFIX = "/approve/"
@@ -61,7 +57,8 @@ class ApprovalLinks:
     def _key(self) -> bytes:
         if self._settings.link_key is not None:
             return self._settings.link_key.get_secret_value().encode()
-        return _key_in(make_data_dir(self._settings.data_dir) / LINK_KEY_FILE)
+        path = make_data_dir(self._settings.data_dir) / LINK_KEY_FILE
+        return kept_key(path, consequence="older links end with it").encode()
 
 
 def read_token(text: str) -> Token | None:
@@ -78,24 +75,3 @@ def read_token(text: str) -> Token | None:
 def digest_of(token: str) -> bytes:
     """Return the digest under which a token's wait is found."""
     return hashlib.sha256(token.encode()).digest()
-
-
-def _key_in(path: Path) -> bytes:
-    """Read the key in a file, made by the first who needs it; of two at once, one makes it and both read that one."""
-    if not path.exists():
-        scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(scratch, path)
-        except FileExistsError:
-            pass
-        finally:
-            scratch.unlink()
-    key = path.read_text(encoding="utf-8").strip()
-    if len(key) < _DIGEST_BYTES:
-        raise ConfigurationError(f"{path} holds no key; delete it, and a new one is made: older links end with it")
-    return key.encode()

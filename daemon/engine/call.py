@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -42,6 +42,16 @@ class Ended:
         error = self.error or {"class": self.status, "message": f"it ended as {self.status}"}
         details = {**(error.get("details") or {}), "execution_id": str(self.id), "status": self.status}
         return Failed(error["class"], error["message"], step, retryable=True, details=details)
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a step calls, and with what."""
+
+    slug: str
+    inputs: Mapping[str, Any]
+    secrets: Mapping[str, str] = field(repr=False)
+    detach: bool
 
 
 async def run_call(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
@@ -97,11 +107,12 @@ async def _attempt(run: Run, node: Node, step: StepRecord, frame: Frame) -> Step
 
 
 async def _start(run: Run, node: Node, step: StepRecord, frame: Frame) -> StepRecord:
-    work: CallWork = node.work
     if run.depth + 1 > DEPTH_LIMIT:
         raise ActionError(f"this is {run.depth} calls away from its origin: a loop?", error_class="depth_limit")
-    slug, inputs = work.target.render(frame.scope), checked_inputs(node.inputs, work.inputs.render(frame.scope))
-    sent = run.encoded_input({"call": slug, "with": inputs})
+    called = _called(run, node, frame)
+    # Of secrets the names alone: what they are made of need not be a secret that is known, and so is not masked.
+    shown = {"secrets": sorted(called.secrets)} if called.secrets else {}
+    sent = run.encoded_input({"call": called.slug, "with": called.inputs, **shown})
     limit = None if node.timeout is None else timedelta(seconds=seconds_of(node.timeout, frame))
     await run.settle()
 
@@ -110,8 +121,19 @@ async def _start(run: Run, node: Node, step: StepRecord, frame: Frame) -> StepRe
         due_at = None if limit is None else run.now() + limit
         return replace(step, status="waiting", input=sent, output=output, due_at=due_at)
 
-    call = run.services.call(run, step.path, step.attempt, str(slug), inputs, detach=work.detach)
+    call = run.services.call(run, step.path, step.attempt, called)
     return waiting(await certainly(run, call, lambda child: run.record(waiting(child))))
+
+
+def _called(run: Run, node: Node, frame: Frame) -> Called:
+    """Render what is called. Raises ActionError when a secret would be among the inputs, which are on record."""
+    work: CallWork = node.work
+    slug, inputs = str(work.target.render(frame.scope)), checked_inputs(node.inputs, work.inputs.render(frame.scope))
+    if run.holds_secret([slug, inputs]):
+        message = f"{slug if not run.holds_secret(slug) else 'call'}: `with` holds a secret, and inputs are on record; "
+        hint = "hand it over with `secrets: {name: ${{ secrets.name }}}`"
+        raise ActionError(message + hint, error_class="secret_in_inputs", retryable=False)
+    return Called(slug, inputs, work.secrets.render(frame.scope), work.detach)
 
 
 async def certainly(run: Run, making: Coroutine[Any, Any, MadeT], record: Callable[[MadeT], None]) -> MadeT:

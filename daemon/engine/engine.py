@@ -23,6 +23,7 @@ from hark.daemon.engine.claims import Claimer
 from hark.daemon.engine.clock import DatabaseClock
 from hark.daemon.engine.executor import Executor, Signals
 from hark.daemon.engine.group_commit import Waiter
+from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.hook_conflicts import HookConflicts
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
@@ -37,6 +38,7 @@ from hark.daemon.engine.registry import Registry
 from hark.daemon.engine.repeats import Repeats, Replay
 from hark.daemon.engine.retention import Policy, Retention
 from hark.daemon.engine.row_capture import RowCapture
+from hark.daemon.engine.sealing import Vault
 from hark.daemon.engine.services import PATIENCE_S, EngineServices
 from hark.daemon.engine.starts import Starts
 from hark.daemon.engine.strandings import Strandings, Takings
@@ -86,6 +88,7 @@ class Engine:
             backend_pids=self._backend_pids,
         )
         self.recorder = Recorder(database, self.instance, patience=lambda: asyncio.sleep(PATIENCE_S))
+        self.vault = Vault(settings, database)
         self.http = HttpClient(allow_networks=settings.http_allow_networks)
         self._connections = named_connections(connections or {})
         self.services = EngineServices(
@@ -98,6 +101,7 @@ class Engine:
             connections=self._connections,
             links=ApprovalLinks(settings),
         )
+        self.services.vault = self.vault
         self.approvals = Approvals(ApprovalStore(database), self.services.links, on_answered=self._work_arrived)
         self.programs = Programs(database, catalogue)
         self.executor = Executor(
@@ -107,6 +111,7 @@ class Engine:
             places=settings.max_running,
             handed=handed,
             masker=Masker(secrets.values()),
+            vault=self.vault,
             signals=Signals(
                 due=self._due,
                 queued=self._work_arrived,
@@ -130,13 +135,14 @@ class Engine:
         self.starts = Starts(
             database,
             self.ingest,
+            vault=self.vault,
             on_queued=self._work_arrived,
             now=self.clock.now,
             config=handed["config"],
         )
         self.services.starts = self.starts
         self.repeats = Repeats(
-            database, self.programs, now=self.clock.now, on_queued=self._work_arrived, on_due=self._due
+            database, self.programs, self.vault, now=self.clock.now, on_queued=self._work_arrived, on_due=self._due
         )
         self.bulk = Bulk(database, self.repeats, self.cancel, now=self.clock.now)
         self.rows = RowCapture(database, self.ingest, takings, lambda: self.registry.generation)
@@ -255,15 +261,25 @@ class Engine:
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         source: str = "api",
+        handed: HandedOver | None = None,
     ) -> Receipt:
         """Start a workflow by hand; see `Starts.start`."""
         return await self.starts.start(
-            tenant_id, slug, inputs=inputs or {}, mode=mode, key=key, metadata=metadata, source=source
-        )
+            tenant_id, slug, inputs=inputs or {}, mode=mode, key=key, metadata=metadata, source=source,
+            handed=handed or HandedOver(),
+        )  # fmt: skip
 
-    async def retry(self, tenant_id: TenantId, execution_id: UUID, *, from_start: bool = False) -> ExecutionId:
+    async def retry(
+        self,
+        tenant_id: TenantId,
+        execution_id: UUID,
+        *,
+        from_start: bool = False,
+        secrets: Mapping[str, str] | None = None,
+    ) -> ExecutionId:
         """Run an ended execution again; see `Repeats.retry`."""
-        return await self.repeats.retry(tenant_id, execution_id, from_start=from_start)
+        handed = HandedOver.checked(None, secrets)
+        return await self.repeats.retry(tenant_id, execution_id, from_start=from_start, secrets=handed.secrets)
 
     async def replay(
         self,
@@ -273,9 +289,12 @@ class Engine:
         from_step: str | None = None,
         version: int | None = None,
         inputs: Mapping[str, Any] | None = None,
+        secrets: Mapping[str, str] | None = None,
     ) -> ExecutionId:
         """Run an ended execution again from any step; see `Repeats.replay`."""
-        return await self.repeats.replay(tenant_id, execution_id, Replay(from_step, version, inputs))
+        handed = HandedOver.checked(None, secrets)
+        wanted = Replay(from_step, version, inputs, handed.secrets)
+        return await self.repeats.replay(tenant_id, execution_id, wanted)
 
     async def retry_many(
         self, tenant_id: TenantId, which: Which, *, from_start: bool, spread: timedelta, dry_run: bool

@@ -87,7 +87,7 @@ def _begin(run: Run, node: Node, path: str, frame: Frame) -> StepRecord:
     now = run.now()
     limits = [seconds_of(limit, frame) for limit in (work.timeout, node.timeout) if limit is not None]
     key_path, key = awaited_key(work.when, frame.scope)
-    event = work.event.render(frame.scope)
+    event = run.encoded(work.event.render(frame.scope))[1]
     if not isinstance(event, str) or not event:
         raise ExpressionError("`event` gives no event type")
     since = now - (work.lookback or timedelta(0))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
@@ -52,6 +52,14 @@ class Signals:
     """An execution ended with this status."""
 
 
+class Opener(Protocol):
+    """What opens sealed secrets: the vault, as the executor sees it."""
+
+    def open(self, tenant_id: UUID, execution_id: UUID, sealed: bytes) -> Mapping[str, str]:
+        """Return the secrets of an execution. Raises SealedError."""
+        ...
+
+
 class Executor:
     """Owns the tasks of all executions in flight. Safe to stop before start, and twice."""
 
@@ -64,6 +72,7 @@ class Executor:
         places: int,
         handed: Mapping[str, Any],
         masker: Masker,
+        vault: Opener,
         signals: Signals,
     ) -> None:
         self._programs = programs
@@ -73,6 +82,7 @@ class Executor:
         self._reserved = 0
         self._handed = handed
         self._masker = masker
+        self._vault = vault
         self._signals = signals
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._runs: dict[UUID, Run] = {}
@@ -176,6 +186,8 @@ class Executor:
 
     async def _execute(self, job: Job) -> None:
         try:
+            if job.sealed is not None and not await self._open(job):
+                return
             program = self._programs.ready(job.tenant_id, job.workflow_id, job.version) or await self._load(job)
             if program is not None:
                 run = self._runs[job.id] = self._run(job, program)
@@ -186,6 +198,16 @@ class Executor:
             log.exception("execution.broken", execution=str(job.id))
             with suppress(HarkError):
                 await self._refuse(job, "internal_error", f"{type(error).__name__}: {error}")
+
+    async def _open(self, job: Job) -> bool:
+        """Open the secrets of an execution; one whose secrets cannot be opened ends, and may be retried elsewhere."""
+        try:
+            job.secrets = self._vault.open(job.tenant_id, job.id, job.sealed or b"")
+        except HarkError as error:
+            log.warning("execution.sealed", execution=str(job.id), error=str(error))
+            await self._refuse(job, "secrets_sealed", str(error))
+            return False
+        return True
 
     async def _load(self, job: Job) -> Program | None:
         while True:
@@ -206,8 +228,10 @@ class Executor:
         await self._finish(run, self._failed(run, Failed(kind, message, "")))
 
     def _run(self, job: Job, program: Program) -> Run:
-        names = self._scope_of(job.trigger_type, job.event.get("data"))
-        return Run(job, program, self._services, names={**self._handed, **names}, masker=self._masker)
+        names = {**self._handed, **self._scope_of(job.trigger_type, job.event.get("data"))}
+        if job.secrets:
+            names["secrets"] = {**names["secrets"], **job.secrets}
+        return Run(job, program, self._services, names=names, masker=self._masker)
 
     async def _walk(self, run: Run, job: Job) -> None:
         if job.cancelled:

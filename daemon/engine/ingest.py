@@ -403,6 +403,7 @@ def _execution_row(start: Start, match: Match, now: datetime, gate: UUID | None,
         workflow.tenant_id, start.id, workflow.id, start.version or workflow.version, match.event_id, start.ordinal,
         start.trigger_id, event.kind, "running" if claimed else "pending", start.mode, workflow.priority, deadline,
         event.depth, start.origin_id, start.parent_id, start.parent_path, subject_kind, subject_id, start.encoded,
+        start.variables, start.sealed,
         orjson.dumps(start.metadata).decode() if start.metadata else None,
         None if start.limits is None else start.limits.encoded, gate,
     )  # fmt: skip

@@ -407,7 +407,7 @@ async def _run_emit(run: Run, node: Node, known: StepRecord | None, path: str, f
     work: EmitWork = node.work
     begun = begin_step(run, node, known, path)
     try:
-        kind = str(work.type.render(frame.scope))
+        kind = str(run.encoded(work.type.render(frame.scope))[1])
         event = NewEvent(
             tenant_id=run.tenant_id,
             kind="event",
@@ -415,8 +415,8 @@ async def _run_emit(run: Run, node: Node, known: StepRecord | None, path: str, f
             source=f"workflow:{run.program.slug}",
             route=f"event:{kind}",
             data=run.encoded(work.data.render(frame.scope), what="the event's data")[1],
-            subject=_subject(work.subject.render(frame.scope)),
-            **_identity(run, path, work.key.render(frame.scope)),
+            subject=_subject(run.encoded(work.subject.render(frame.scope))[1]),
+            **_identity(run, path, run.encoded(work.key.render(frame.scope))[1]),
             depth=run.depth + 1,
             caused_by=run.id,
         )

@@ -42,6 +42,12 @@ class Job:
     """The steps of the whole that a part sees, as expressions see them."""
     events: Sequence[Mapping[str, Any]] = ()
     """All events of a batch; else the one is all."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """The vars that it was started with."""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Those that it was handed for itself alone."""
+    sealed: bytes | None = None
+    """The same as they are on record, until they are opened."""
 
 
 def started_job(match: Match, start: Start, now: datetime) -> Job:
@@ -63,6 +69,8 @@ def started_job(match: Match, start: Start, now: datetime) -> Job:
         claims=1,
         metadata=start.metadata or {},
         steps={},
+        variables=start.handed.variables if start.handed else {},
+        secrets=start.handed.secrets if start.handed else {},
     )
 
 
@@ -89,4 +97,6 @@ def claimed_job(claimed: Claimed) -> Job:
         part=orjson.loads(row["part"]) if row["part"] else None,
         around=claimed.around,
         events=claimed.events,
+        variables=orjson.loads(row["variables"]) if row["variables"] else {},
+        sealed=row["sealed"],
     )

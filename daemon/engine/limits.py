@@ -33,6 +33,11 @@ class Limits:
     rules: Mapping[str, Mapping[str, Any]]
     timeout: timedelta | None
 
+    @property
+    def collects(self) -> bool:
+        """Whether starts join an execution that others have made."""
+        return "batch" in self.rules
+
     def evaluate(self, scope: Mapping[str, Any], overlap: str | None = None, *, only_waits: bool = False) -> Evaluated:
         """Evaluate the keys of one start; `overlap` is that of its trigger. Raises ExpressionError.
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.inputs import InvalidInputsError
 from hark.daemon.engine.limits import Evaluated
 from hark.daemon.engine.payload import encode
@@ -49,6 +50,11 @@ class Start:
     limits: Evaluated | None = None
     version: int | None = None
     """Another version than the published one."""
+    handed: HandedOver | None = None
+    variables: str | None = None
+    """The variables that it was handed, as they go on record."""
+    sealed: bytes | None = None
+    """The secrets that it was handed, as they go on record."""
 
 
 @dataclass(slots=True)

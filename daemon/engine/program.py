@@ -172,6 +172,7 @@ class CallWork:
 
     target: Template
     inputs: Template
+    secrets: Template
     detach: bool
 
 
@@ -410,7 +411,9 @@ class Compiler:
         return WaitForWork(self._template(spec.event), when, spec.lookback, self._duration(spec.timeout))
 
     def _call(self, step: CallStep) -> CallWork:
-        return CallWork(self._template(step.call), self._template(step.with_), step.detach)
+        return CallWork(
+            self._template(step.call), self._template(step.with_), self._template(step.secrets), step.detach
+        )
 
     def _set(self, step: SetStep) -> Template:
         return self._template(step.set)

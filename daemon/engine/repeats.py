@@ -14,6 +14,7 @@ from hark.daemon.engine.inputs import InputRules, InvalidInputsError
 from hark.daemon.engine.payload import encode
 from hark.daemon.engine.program import Program
 from hark.daemon.engine.programs import Programs
+from hark.daemon.engine.sealing import SealedError, Vault
 from hark.daemon.store.database import Connection, Database, Record, sql
 from hark.workflows.errors import ConflictError, NotFoundError, UnprocessableError
 from hark.workflows.ids import EventId, ExecutionId, TenantId, WorkflowId, execution_id, new_id, same_millisecond
@@ -32,6 +33,8 @@ class Replay:
     """Another version than the one it ran with."""
     inputs: Mapping[str, Any] | None = None
     """Other inputs than it had."""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Secrets beside those that it was handed, or in their place."""
 
 
 @dataclass(slots=True)
@@ -46,6 +49,8 @@ class _Following:
     due_at: datetime | None = None
     first: bool = False
     """Whether there must be none yet that follows."""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What it is handed, of the origin and beside it."""
     detail: dict[str, Any] = field(default_factory=dict)
 
 
@@ -59,6 +64,7 @@ class Repeats:
         self,
         database: Database,
         programs: Programs,
+        vault: Vault,
         *,
         now: Callable[[], datetime],
         on_queued: Callable[[], None],
@@ -66,6 +72,7 @@ class Repeats:
     ) -> None:
         self._database = database
         self._programs = programs
+        self._vault = vault
         self._now = now
         self._on_queued = on_queued
         self._on_due = on_due
@@ -78,10 +85,12 @@ class Repeats:
         from_start: bool,
         due_at: datetime | None = None,
         first: bool = False,
+        secrets: Mapping[str, str] | None = None,
     ) -> ExecutionId:
         """Run an ended execution again, from the step that failed or from its start, not before `due_at`.
 
-        Raises NotFoundError, ConflictError when it has not ended, when it completed and is not run from its start, or,
+        It is handed the secrets of the first one again, and `secrets`. Raises NotFoundError, SealedError when they
+        cannot be opened here, ConflictError when it has not ended, when it completed and is not run from its start, or,
         with `first`, when it has been repeated already.
         """
         state = await self._ended(tenant_id, identifier)
@@ -96,9 +105,9 @@ class Repeats:
                 await connection.execute(sql("copy_steps"), tenant_id, identifier, following, failed, handlers)
                 await connection.execute(sql("copy_context"), tenant_id, identifier, following, None)
 
-        return await self._insert(
-            tenant_id, _Following(state, "retry", state["version"], program.timeout, due_at=due_at, first=first), carry
-        )
+        following = _Following(state, "retry", state["version"], program.timeout, due_at=due_at, first=first)
+        following.secrets = await self._secrets(tenant_id, state, secrets or {})
+        return await self._insert(tenant_id, following, carry)
 
     async def replay(
         self,
@@ -112,7 +121,7 @@ class Repeats:
         """Run an ended execution again from any of its steps, with the same or another version or input.
 
         Raises NotFoundError, ConflictError when it has not ended or, with `first`, has been repeated already,
-        UnprocessableError when it cannot be run so.
+        SealedError when its secrets cannot be opened here, UnprocessableError when it cannot be run so.
         """
         state = await self._ended(tenant_id, identifier)
         if wanted.from_step is not None and wanted.inputs is not None:
@@ -133,7 +142,8 @@ class Repeats:
                 await connection.execute(sql("copy_context"), tenant_id, identifier, following, plan.kept)
 
         detail = {"from_step": wanted.from_step, "version": version}
-        following = _Following(state, "replay", version, program.timeout, inputs, due_at, first, detail)
+        secrets = await self._secrets(tenant_id, state, wanted.secrets)
+        following = _Following(state, "replay", version, program.timeout, inputs, due_at, first, secrets, detail)
         return await self._insert(tenant_id, following, carry)
 
     async def _ended(self, tenant_id: TenantId, identifier: UUID) -> Record:
@@ -188,6 +198,22 @@ class Repeats:
         except InvalidInputsError as error:
             raise UnprocessableError(f"input: {error}") from error
 
+    async def _secrets(self, tenant_id: TenantId, state: Record, beside: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the secrets that an execution was handed, with others beside them or in their place.
+
+        What cannot be opened any more does not keep anybody from handing all over anew.
+        """
+        handed: Mapping[str, str] = {}
+        if state["sealed"] is not None:
+            try:
+                handed = self._vault.open(tenant_id, state["id"], state["sealed"])
+            except SealedError:
+                if not beside:
+                    raise
+        if handed or beside:
+            await self._vault.ready()
+        return {**handed, **beside}
+
     async def _insert(self, tenant_id: TenantId, following: _Following, carry: Carry) -> ExecutionId:
         """Insert the next execution, with the next ordinal that nobody else takes at the same time."""
         origin = following.origin
@@ -200,9 +226,11 @@ class Repeats:
                 if following.first and last != origin["ordinal"]:
                     raise ConflictError(f"execution {origin['id']} has been repeated already")
                 made = execution_id(event_id, workflow_id, last + 1)
+                secrets = following.secrets
+                sealed = self._vault.seal(tenant_id, made, secrets) if secrets else None
                 taken = await connection.fetchval(
                     sql("insert_retry"), tenant_id, origin["id"], made, last + 1, following.timeout, following.version,
-                    following.inputs, following.kind, following.due_at,
+                    following.inputs, following.kind, following.due_at, sealed,
                 )  # fmt: skip
                 if taken is None:
                     continue

@@ -25,7 +25,7 @@ from hark.workflows.states import ENDED_STEP
 
 if TYPE_CHECKING:
     from hark.daemon.engine.approve import Question
-    from hark.daemon.engine.call import Ended
+    from hark.daemon.engine.call import Called, Ended
 
 _MOST_INPUT = 256 * 1024
 _MOST_OUTPUT = 4 * 1024 * 1024
@@ -107,9 +107,7 @@ class Services(Protocol):
         """Return the events that were found to have the key of a step's wait, oldest first; waits for the database."""
         ...
 
-    async def call(
-        self, run: Run, path: str, attempt: int, slug: str, inputs: Mapping[str, Any], *, detach: bool
-    ) -> ExecutionId:
+    async def call(self, run: Run, path: str, attempt: int, called: Called) -> ExecutionId:
         """Start another workflow; the same attempt of a step always starts the same execution. Raises ActionError."""
         ...
 
@@ -187,7 +185,9 @@ class Run:
         self.part = job.part
         self.whole_id = ExecutionId(UUID(job.part["whole"])) if job.part else job.id
         """The execution that this one is a part of; itself when it is none."""
-        self.vars: dict[str, Any] = dict(job.part["vars"]) if job.part else {}
+        self.vars: dict[str, Any] = dict(job.part["vars"] if job.part else job.variables)
+        self.secrets = job.secrets
+        """Those that it was handed for itself alone; its parts have them too."""
         self.stops = [record for record in self.known.values() if is_stop(record)]
         """What is on record from before and has stopped the execution."""
         self.unended = {path: record for path, record in self.known.items() if record.status not in ENDED_STEP}
@@ -203,6 +203,11 @@ class Run:
         self.woken = False
         """News came while it ran: the database does not let it wait, it goes on at once."""
         self._maskers = [masker] if "secrets" in program.roots and masker else []
+        if job.secrets:
+            # Whatever the workflow reads: they may also come back to it from outside.
+            self._maskers.append(Masker(job.secrets.values()))
+        self._of_secrets = tuple(self._maskers)
+        """Those for secrets: links are masked too, but may be passed on."""
         self.licence = services.licence
         """The licence under which this execution is held; what it puts on record counts under no other."""
         self._progress = Progress(self.tenant_id, self.id, self.licence)
@@ -365,6 +370,10 @@ class Run:
         self._committed = max(self._committed, mine)
 
     # ------------------------------------------------------------------ values on their way into the record
+
+    def holds_secret(self, value: Any) -> bool:
+        """Tell whether a value holds a secret in the clear."""
+        return bool(self._of_secrets) and any(masker.finds(encode(value)) for masker in self._of_secrets)
 
     def encoded(self, value: Any, *, what: str = "the value") -> tuple[str, Any]:
         """Encode a value for the record; returns the text and the value as it is from now on.

@@ -15,13 +15,14 @@ import orjson
 from hark.actions.sql import AsyncpgSql, NamedConnections
 from hark.daemon.engine.approval_links import ApprovalLinks, digest_of
 from hark.daemon.engine.approve import Question, answer_of
-from hark.daemon.engine.call import Ended
+from hark.daemon.engine.call import Called, Ended
 from hark.daemon.engine.claims import stored_event_view
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.looks import AwaitedEvent, Looks
 from hark.daemon.engine.records import Progress, Recorder, StepRecord, record_within
 from hark.daemon.engine.run import Run
+from hark.daemon.engine.sealing import Vault
 from hark.daemon.engine.starts import Caller, Starts
 from hark.daemon.store.database import ENGINE_PLANNER, IN_THE_WAY, Connection, Database, Record, translated
 from hark.daemon.store.home_connections import HomeConnections
@@ -71,6 +72,7 @@ class EngineServices:
         self.looks = Looks(database)
         self.ingest: Ingest
         self.starts: Starts
+        self.vault: Vault
         self._database = database
         self._instance = instance
         self._recorder = recorder
@@ -178,14 +180,12 @@ class EngineServices:
         """Return the events that were found to have the key of a step's wait, oldest first."""
         return [stored_event_view(row) for row in await self.looks.hits(run.tenant_id, run.id, path)]
 
-    async def call(
-        self, run: Run, path: str, attempt: int, slug: str, inputs: Mapping[str, Any], *, detach: bool
-    ) -> ExecutionId:
+    async def call(self, run: Run, path: str, attempt: int, called: Called) -> ExecutionId:
         """Start another workflow; the same attempt of a step always starts the same execution."""
-        caller = Caller(run.id, path, attempt, run.depth + 1, f"workflow:{run.program.slug}", detach)
+        caller = Caller(run.id, path, attempt, run.depth + 1, f"workflow:{run.program.slug}", called.detach)
         while True:
             try:
-                return await self.starts.call(run.tenant_id, slug, inputs, caller, mode=run.mode)
+                return await self.starts.call(run.tenant_id, called, caller, mode=run.mode)
             except UnavailableError:
                 await asyncio.sleep(PATIENCE_S)
 
@@ -201,7 +201,8 @@ class EngineServices:
 
     async def start_part(self, run: Run, child: ExecutionId, path: str, part: str) -> None:
         """Store a part of a distributed step, for any instance to take; again is nothing."""
-        await self._fetch("start_part", run.licence, run.tenant_id, run.id, child, path, part)
+        sealed = self.vault.seal(run.tenant_id, child, run.secrets) if run.secrets else None
+        await self._fetch("start_part", run.licence, run.tenant_id, run.id, child, path, part, sealed)
         self.starts.on_queued()
 
     async def cancel_children(self, run: Run, paths: Sequence[str]) -> None:

@@ -9,12 +9,15 @@ from typing import Any
 
 import orjson
 
+from hark.daemon.engine.call import Called
+from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.inputs import InvalidInputsError
 from hark.daemon.engine.limits import Evaluated
 from hark.daemon.engine.matcher import Start, event_view
 from hark.daemon.engine.payload import encode
 from hark.daemon.engine.registry import ActiveWorkflow, workflow_of
+from hark.daemon.engine.sealing import Vault
 from hark.daemon.store.database import Database
 from hark.workflows.catalogue import NewEvent, Receipt
 from hark.workflows.errors import (
@@ -54,12 +57,14 @@ class Starts:
         database: Database,
         ingest: Ingest,
         *,
+        vault: Vault,
         on_queued: Callable[[], None],
         now: Callable[[], datetime],
         config: Mapping[str, Any],
     ) -> None:
         self._database = database
         self._ingest = ingest
+        self._vault = vault
         self.on_queued = on_queued
         self._now = now
         self._config = config
@@ -74,13 +79,16 @@ class Starts:
         key: str | None,
         metadata: Mapping[str, Any] | None,
         source: str,
+        handed: HandedOver,
     ) -> Receipt:
         """Start the published version of a workflow by hand. Its triggers may be paused; its conditions are not asked.
 
-        Raises NotFoundError, ConflictError (not published, or the key was used with other inputs), UnprocessableError
-        (inputs that the workflow refuses), UnavailableError.
+        Raises NotFoundError, ConflictError (not published, or the key was used with other inputs or variables),
+        SealedError (this instance must not seal secrets), UnprocessableError (inputs that the workflow refuses),
+        UnavailableError.
         """
         workflow, applied, encoded = await self._accepted(tenant_id, slug, inputs)
+        variables = handed.encoded_variables
 
         event = NewEvent(
             tenant_id=tenant_id,
@@ -90,23 +98,33 @@ class Starts:
             route=f"manual:{workflow.id}",
             data=dict(inputs),
             dedupe_key=key,
+            fingerprint=None if variables is None else encode([inputs, handed.variables]).encode(),
         )
         limits = self._limits(workflow, event, applied)
+        if handed and workflow.limits is not None and workflow.limits.collects:
+            raise UnprocessableError(
+                f"workflow {slug!r} collects its starts (`batch`): what one of them is handed would be lost; "
+                "give it as input, and secrets to the daemon"
+            )
+        if handed.secrets:
+            await self._vault.ready()
 
         def explicit(event_id: EventId) -> Start:
             identifier = execution_id(event_id, workflow.id)
             start = Start(identifier, workflow, None, applied, encoded, None, mode=mode, metadata=metadata)
-            start.limits = limits
-            return start
+            start.limits, start.variables = limits, variables
+            return self._with(start, handed)
 
         return await self._ingest.take(event, explicit=explicit)
 
-    async def call(
-        self, tenant_id: TenantId, slug: str, inputs: Mapping[str, Any], caller: Caller, *, mode: str
-    ) -> ExecutionId:
+    async def call(self, tenant_id: TenantId, called: Called, caller: Caller, *, mode: str) -> ExecutionId:
         """Start the published version of a workflow for a step. Raises ActionError, UnavailableError."""
+        slug = called.slug
         try:
-            workflow, applied, encoded = await self._accepted(tenant_id, slug, inputs)
+            workflow, applied, encoded = await self._accepted(tenant_id, slug, called.inputs)
+            handed = HandedOver.checked(None, called.secrets)
+            if handed.secrets:
+                await self._vault.ready()
         except RequestError as error:
             # What is not there or refuses now may not do so later; the author says whether to try again.
             raise ActionError(f"call {slug}: {error}", error_class="call_refused", retryable=False) from error
@@ -116,7 +134,7 @@ class Starts:
             start.limits = limits
             if not caller.detach:
                 start.parent_id, start.parent_path = caller.execution_id, caller.path
-            return start
+            return self._with(start, handed)
 
         event = NewEvent(
             tenant_id=tenant_id,
@@ -124,7 +142,7 @@ class Starts:
             type="call",
             source=caller.source,
             route=f"call:{workflow.id}",
-            data=dict(inputs),
+            data=dict(called.inputs),
             dedupe_key=caller.key,
             fingerprint=caller.key.encode(),
             depth=caller.depth,
@@ -135,6 +153,13 @@ class Starts:
         if not found:
             raise ActionError(f"call {slug}: it is under way already", error_class="call_refused", retryable=True)
         return found[0]
+
+    def _with(self, start: Start, handed: HandedOver) -> Start:
+        """Give a start what it is handed."""
+        start.handed = handed
+        if handed.secrets:
+            start.sealed = self._vault.seal(start.workflow.tenant_id, start.id, handed.secrets)
+        return start
 
     def _limits_of_call(self, workflow: ActiveWorkflow, event: NewEvent, inputs: Mapping[str, Any]) -> Evaluated | None:
         try:

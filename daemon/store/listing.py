@@ -150,7 +150,7 @@ class Listing:
         found = await self._database.fetchrow("get_execution", tenant_id, execution_id)
         if not summary or found is None:
             return None
-        row = {**summary[0], **row_of(found, "inputs", "output", "error", "metadata")}
+        row = {**summary[0], **row_of(found, "inputs", "variables", "output", "error", "metadata")}
         return {**row, "definition": orjson.loads(found["definition"] or "{}")}
 
     async def get_hold(self, tenant_id: TenantId, execution_id: ExecutionId) -> Row | None:

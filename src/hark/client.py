@@ -132,9 +132,17 @@ class HarkClient:
         mode: str = "production",
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        secrets: Mapping[str, str] | None = None,
     ) -> models.StartedExecution:
-        """Start a workflow by hand and wait up to `wait_s` (whole seconds, at most 300) for its end."""
-        body = {"input": dict(inputs or {}), "mode": mode, "key": key, "metadata": metadata}
+        """Start a workflow by hand and wait up to `wait_s` (whole seconds, at most 300) for its end.
+
+        `secrets` are for this execution alone: sealed where they are stored, masked in whatever goes on record.
+        """
+        body = {
+            "input": dict(inputs or {}), "mode": mode, "key": key, "metadata": metadata, "variables": variables,
+            "secrets": secrets,
+        }  # fmt: skip
         path = f"/api/workflows/{_part(name)}/execute"
         raw = await self._send(
             "POST", path, body=body, headers={"Prefer": f"wait={int(wait_s)}"}, timeout_s=self._timeout_s + wait_s
@@ -156,10 +164,12 @@ class HarkClient:
         path = f"/api/executions/{_part(execution_id)}/cancel"
         return await self._post(path, models.ExecutionStatusChange, {"reason": reason})
 
-    async def retry(self, execution_id: UUID | str, *, from_start: bool = False) -> models.RetriedExecution:
-        """Run an ended execution again, as a new one."""
+    async def retry(
+        self, execution_id: UUID | str, *, from_start: bool = False, secrets: Mapping[str, str] | None = None
+    ) -> models.RetriedExecution:
+        """Run an ended execution again, as a new one; it has the same secrets, and `secrets` beside them."""
         path = f"/api/executions/{_part(execution_id)}/retry"
-        return await self._post(path, models.RetriedExecution, {"from_start": from_start})
+        return await self._post(path, models.RetriedExecution, {"from_start": from_start, "secrets": secrets})
 
     async def replay(
         self,
@@ -168,10 +178,11 @@ class HarkClient:
         from_step: str | None = None,
         version: int | None = None,
         input: dict[str, Any] | None = None,
+        secrets: Mapping[str, str] | None = None,
     ) -> models.RetriedExecution:
         """Run an ended execution again from any step, with the same or another version or input, as a new one."""
         path = f"/api/executions/{_part(execution_id)}/replay"
-        body = {"from_step": from_step, "version": version, "input": input}
+        body = {"from_step": from_step, "version": version, "input": input, "secrets": secrets}
         return await self._post(path, models.RetriedExecution, body)
 
     async def retry_many(self, **body: Any) -> models.BulkAnswer:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from support.api import running_api
@@ -138,3 +139,23 @@ async def test_ends_of_ids_must_tell_executions_apart(hark: Program) -> None:
     assert "too short" in (await hark("execution", "abc")).err
     assert "none of the latest" in (await hark("execution", "deadbeef")).err
     assert (await hark("execution")).status == 1
+
+
+async def test_an_execution_is_handed_secrets_and_variables(hark: Program, tmp_path: Path) -> None:
+    handed = (
+        "id: handed\nname: Handed\nsteps: [{id: a, action: probe, with: {say: '${{ secrets.a }} ${{ secrets.b }}'}}]\n"
+    )
+    (tmp_path / "handed.yaml").write_text(handed + "output: {n: '${{ vars.n }}'}")
+    (tmp_path / "token").write_text("from-a-file\n")
+    await hark("apply", "handed.yaml")
+    options = ("--secret", "a=given", "--secret", "b=@token", "--variable", 'n={"is": 1}', "--wait", "20", "--json")
+    started = (await hark("start", "handed", *options)).json
+    assert (started["status"], started["output"]) == ("completed", {"n": {"is": 1}})
+    assert hark.api.hark.probe.configs[-1].say == "given from-a-file"
+    for wrong in (("--secret", "=x"), ("--variable", "n"), ("--variable", "n=x"), ("--secret", "a=@absent")):
+        assert (await hark("start", "handed", *wrong)).status == 2
+    refused = await hark("start", "handed", "--secret", "a=abc")
+    assert (refused.status, "fewer than 4 characters" in refused.err) == (1, True)
+    again = await hark("replay", str(started["execution_id"]), "--secret", "a=another", "--json")
+    await hark.api.hark.ended(UUID(again.json["execution_id"]))
+    assert hark.api.hark.probe.configs[-1].say == "another from-a-file"

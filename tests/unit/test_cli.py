@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from hark._version import __version__
 from hark.daemon.cli import output
 from hark.daemon.cli.connection import find_target
+from hark.daemon.cli.handing_over import secrets_of
 from hark.daemon.cli.main import app
 from hark.daemon.configuration import load_settings
 from hark.daemon.runtime_file import RuntimeFile, read_running
@@ -161,13 +162,13 @@ def test_the_catalogue_is_listed_and_explained() -> None:
 
 
 def test_settings_tell_their_origin_and_mask_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARK_DATABASE_URL", "postgresql://me:secret@db/hark")
+    monkeypatch.setenv("HARK_DATABASE_URL", "postgresql://me:geheim@db/hark")
     shown = json.loads(hark("settings", "--json").stdout)
     assert shown["database_url"]["origin"] == "environment HARK_DATABASE_URL"
-    assert "secret" not in shown["database_url"]["value"]
-    assert "secret" not in hark("settings").stdout
+    assert "geheim" not in shown["database_url"]["value"]
+    assert "geheim" not in hark("settings").stdout
     bare = json.loads(hark("settings", "--json", "--show-secrets").stdout)
-    assert bare["database_url"]["value"] == "postgresql://me:secret@db/hark"
+    assert bare["database_url"]["value"] == "postgresql://me:geheim@db/hark"
 
 
 def test_the_admin_key_goes_to_this_machine_only(elsewhere: Path) -> None:
@@ -240,3 +241,13 @@ def test_on_a_terminal_times_are_relative_and_long_values_short(monkeypatch: pyt
     assert output.ago(now + timedelta(hours=2, seconds=1)) == "in 2 h"
     assert output.short_id("01a1f98a-e371-7ae7-bb98-4c96735a8f16") == "735a8f16"
     assert len(output.compact("y" * 500, 80)) == 80
+
+
+def test_a_secret_without_a_value_is_asked_for_and_others_come_from_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("first\nsecond\n")
+    monkeypatch.setattr("typer.prompt", lambda text, **how: f"typed for {text}" if how["hide_input"] else "shown")
+    given = secrets_of([f"a=@{tmp_path}/token", "b=x=y", "c"])
+    assert given == {"a": "first\nsecond", "b": "x=y", "c": "typed for secret c"}
+    assert secrets_of(None) is None

@@ -19,7 +19,7 @@ def executor(places: int, *, backlogged: bool = False) -> Executor:
         backlogged=lambda: backlogged,
         ended=lambda _, __: None,
     )
-    return Executor(NOBODY, NOBODY, NOBODY, places=places, handed={}, masker=NOBODY, signals=signals)
+    return Executor(NOBODY, NOBODY, NOBODY, places=places, handed={}, masker=NOBODY, vault=NOBODY, signals=signals)
 
 
 def now() -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hark.daemon.configuration import describe, load_settings, mask_url, unknown_variables
+from hark.daemon.secrets import load_secrets
 from hark.workflows.errors import ConfigurationError
 
 
@@ -121,10 +122,31 @@ def test_a_named_file_must_be_there() -> None:
 
 def test_secrets_are_masked_unless_asked_for() -> None:
     flags = {"database_url": "postgresql://me:geheim@db:5432/x?a=b", "api_key": "hk_geheim", "smtp_password": "geheim"}
-    settings = load_settings({**flags, "link_key": "geheim" * 8})
+    settings = load_settings({**flags, "link_key": "geheim" * 8, "secret_key": "geheim" * 8})
     assert "geheim" not in str(describe(settings)) + repr(settings) + str(settings)
     assert describe(settings)["database_url"]["value"] == "postgresql://me:********@db:5432/x?a=b"
     assert describe(settings, show_secrets=True)["database_url"]["value"] == flags["database_url"]
+
+
+def test_the_key_that_seals_is_a_setting_and_no_secret_of_workflows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HARK_SECRET_KEY", "k" * 32)
+    monkeypatch.setenv("HARK_SECRET_GH", "gh")
+    (tmp_path / "secret_key").write_text("c" * 32)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert load_secrets() == {"gh": "gh"}
+    key = load_settings().secret_key
+    assert key is not None
+    assert key.get_secret_value() == "k" * 32
+    assert unknown_variables() == []
+
+
+@pytest.mark.parametrize("key", ["short", "k" * 32 + ",", "k" * 32 + ", short"])
+def test_a_key_that_is_too_short_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ConfigurationError, match="each key needs 32 characters") as refused:
+        load_settings({"secret_key": key})
+    assert key not in str(refused.value)
 
 
 @pytest.mark.parametrize("url", ["postgresql://db/x", "postgresql://me@db/x", "postgresql:///x?host=/run"])

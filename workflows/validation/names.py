@@ -116,17 +116,21 @@ def _event(ask: _Ask) -> Wrong | None:
     return None
 
 
+_AT_START = "what is handed over at the start is read as vars.?{0}.orValue(…)"
+
+
 def _variables(ask: _Ask) -> Wrong | None:
     known = ask.scope.known
     if not known.variables or ask.guarded:
         return None
     definers = known.variables.get(ask.name)
     if definers is None:
-        return f"no step sets `{ask.name}`", suggestion(ask.name, known.variables), 2
+        return f"no step sets `{ask.name}`", suggestion(ask.name, known.variables) or _AT_START.format(ask.name), 2
     if any(known.outline.may_precede(step, ask.scope.viewer) for step in definers):
         return None
     where = " and ".join(f"`{step.id}`" for step in definers)
-    return f"`{ask.name}` has no value here: {where} sets it, but not before", "set it in an earlier step", 2
+    hint = f"set it in an earlier step; {_AT_START.format(ask.name)}"
+    return f"`{ask.name}` has no value here: {where} sets it, but not before", hint, 2
 
 
 def _execution(ask: _Ask) -> Wrong | None:

@@ -143,6 +143,12 @@ class StepChecker:
     def call(self, step: Step, scope: Scope) -> None:
         self._template(step, scope, "call")
         self._template(step, scope, "with")
+        self._template(step, scope, "secrets")
+        handed = step.raw.get("secrets")
+        for name, value in handed.items() if isinstance(handed, Mapping) else ():
+            if isinstance(value, str) and not is_template(value):
+                hint = f"keep it as a secret: ${{{{ secrets.{name} }}}}"
+                self._findings.warn((*step.path, "secrets", name), "a secret is written into the definition", hint)
         name = step.raw.get("call")
         if isinstance(name, str) and not is_template(name) and not re.fullmatch(SLUG, name):
             self._findings.error(

@@ -52,5 +52,5 @@ SET status = 'running', instance_id = $1, claims = e.claims + 1, due_at = NULL, 
 FROM licence, picked AS p
 WHERE e.tenant_id = p.tenant_id AND e.id = p.id
 RETURNING e.tenant_id, e.id, e.workflow_id, e.version, e.event_id, e.ordinal, e.trigger_id, e.trigger_type, e.mode, e.claims,
-          e.deadline_at, e.depth, e.inputs, e.started_at, e.cancel_requested_at, e.origin_id, e.metadata, e.parent_id,
-          e.parent_path, e.part, e.limits ? 'batch' AS is_batch, p.number AS tenants
+          e.deadline_at, e.depth, e.inputs, e.variables, e.sealed, e.started_at, e.cancel_requested_at, e.origin_id,
+          e.metadata, e.parent_id, e.parent_path, e.part, e.limits ? 'batch' AS is_batch, p.number AS tenants

@@ -1,5 +1,5 @@
 -- What only the page of one execution shows.
-SELECT e.inputs, e.output, e.error, e.metadata, e.priority, e.depth, e.claims, e.deadline_at, e.cancel_requested_at,
+SELECT e.inputs, e.variables, e.output, e.error, e.metadata, e.priority, e.depth, e.claims, e.deadline_at, e.cancel_requested_at,
        v.definition
 FROM hark.workflow_executions AS e
 LEFT JOIN hark.workflow_versions AS v

@@ -29,12 +29,12 @@ WITH licence AS MATERIALIZED (
 ), started AS (
     INSERT INTO hark.workflow_executions (tenant_id, id, workflow_id, version, event_id, ordinal, trigger_id,
                                           trigger_type, status, mode, priority, instance_id, claims, deadline_at, depth,
-                                          origin_id, parent_id, parent_path, subject_kind, subject_id, inputs, metadata, limits,
-                                          started_at)
+                                          origin_id, parent_id, parent_path, subject_kind, subject_id, inputs, variables,
+                                          sealed, metadata, limits, started_at)
     SELECT u.tenant_id, u.id, u.workflow_id, u.version, u.event_id, u.ordinal, u.trigger_id, u.trigger_type, u.status,
            u.mode, u.priority, CASE u.status WHEN 'running' THEN $1 END, CASE u.status WHEN 'running' THEN 1 ELSE 0 END,
            u.deadline_at, u.depth, u.origin_id, u.parent_id, u.parent_path, u.subject_kind, u.subject_id, u.inputs::jsonb,
-           u.metadata::jsonb, u.limits::jsonb, CASE u.status WHEN 'running' THEN now() END
+           u.variables::jsonb, u.sealed, u.metadata::jsonb, u.limits::jsonb, CASE u.status WHEN 'running' THEN now() END
     FROM licence, unnest($7::hark.arrived_execution[]) AS u
     -- IS TRUE keeps it a look into a hash. As a join it is planned for one parent, and compares every start with every one.
     WHERE ((u.tenant_id, u.workflow_id) IN (SELECT p.tenant_id, p.id FROM parents AS p)) IS TRUE
