@@ -78,6 +78,8 @@ class DeleteQuery(Query):
 
     archive: bool = False
     """Only take it out of service, and keep its history."""
+    force: bool = False
+    """Cancel the executions that are open; without it they forbid the deletion."""
 
 
 @table.add("GET /api/workflows", scope="read", answer=Page[WorkflowSummary], query=WorkflowsQuery)
@@ -136,10 +138,13 @@ async def replace_workflow(call: Call[Query, NoBody]) -> Row:
 
 @table.add("DELETE /api/workflows/{workflow}", scope="write", answer=Deleted, query=DeleteQuery)
 async def delete_workflow(call: Call[DeleteQuery, NoBody]) -> dict[str, Any]:
-    """Delete a workflow with its history, or archive it."""
+    """Delete a workflow with its history, unless executions are open; or archive it."""
     slug = await _slug(call)
     publisher = call.services.publisher
-    await (publisher.archive if call.query.archive else publisher.delete)(call.tenant_id, slug)
+    if call.query.archive:
+        await publisher.archive(call.tenant_id, slug)
+    else:
+        await publisher.delete(call.tenant_id, slug, force=call.query.force)
     return {"success": True}
 
 

@@ -188,7 +188,7 @@ class PublisherPort(Protocol):
         """Take a workflow out of service and keep its history."""
         ...
 
-    async def delete(self, tenant_id: TenantId, slug: str) -> None:
+    async def delete(self, tenant_id: TenantId, slug: str, *, force: bool = False) -> None:
         """Delete a workflow with its history."""
         ...
 

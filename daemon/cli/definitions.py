@@ -299,16 +299,17 @@ def _switched(workflow: WorkflowDetail, *, as_json: bool) -> None:
 def delete(
     name: Name,
     archive: Annotated[bool, typer.Option("--archive", help="Only take it out of service; keep its history.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Cancel the executions that are open.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Delete a workflow with all its executions and logs."""
+    """Delete a workflow with all its executions and logs; while some are open, only with --force."""
     if not archive and not yes and is_terminal() and sys.stdin.isatty():
         typer.confirm(f"Delete {name} with all its history at {target_of(url).url}?", abort=True)
 
     async def put(client: HarkClient) -> Any:
-        return await client.delete(name, archive=archive)
+        return await client.delete(name, archive=archive, force=force)
 
     answer = ask(url, put)
     if as_json:

@@ -272,29 +272,57 @@ class Publisher:
         """Take a workflow out of use; its history stays. Raises NotFoundError."""
         await self._switch("archive_workflow", tenant_id, slug)
 
-    async def delete(self, tenant_id: TenantId, slug: str) -> None:
-        """Delete a workflow with all its history. What still runs is cancelled first. Raises NotFoundError."""
-        await self._switch("archive_workflow", tenant_id, slug)
-        row = await self._database.fetchrow("find_workflow_head", tenant_id, slug)
-        if row is not None:
-            await self._end_all(tenant_id, row["workflow_id"])
+    async def delete(self, tenant_id: TenantId, slug: str, *, force: bool = False) -> None:
+        """Delete a workflow with all its history; with `force`, what is open is cancelled and waited for first.
+
+        Raises NotFoundError, and ConflictError when executions are open without `force`, or do not end with it.
+        """
+        workflow_id = await self._retire(tenant_id, slug, force=force)
+        await self._refresh()
+        until = time.monotonic() + _STOPPED_WITHIN_S
+        while True:
+            await self._end_all(tenant_id, slug, workflow_id, until)
             # Piece by piece: one statement over a million executions would outlast every time-out.
-            while (await self._database.fetchval("erase_some_history", tenant_id, row["workflow_id"], 1000)) > 0:
+            while (await self._database.fetchval("erase_some_history", tenant_id, workflow_id, 1000)) > 0:
                 continue
-        await self._database.execute("delete_workflow", tenant_id, slug)
+            if await self._erase(tenant_id, slug, workflow_id):
+                break
         await self._refresh()
         log.info("workflow.deleted", workflow=slug)
 
-    async def _end_all(self, tenant_id: TenantId, workflow_id: UUID) -> None:
-        """Cancel what still runs and wait for it: a record written after the deletion would be left behind."""
-        until = time.monotonic() + _STOPPED_WITHIN_S
+    async def _retire(self, tenant_id: TenantId, slug: str, *, force: bool) -> UUID:
+        """Take a workflow that is to be deleted out of use; unless forced, only if none of its executions is open."""
+        async with self._database.transaction() as connection:
+            # In this order, as everybody who changes workflows: the registry, then the row.
+            if await connection.fetchrow(sql("archive_workflow"), tenant_id, slug) is None:
+                raise NotFoundError(f"there is no workflow {slug!r}")
+            workflow_id: UUID = await connection.fetchval(sql("lock_workflow"), tenant_id, slug)
+            open_ones = await connection.fetch(sql("count_open_executions"), tenant_id, workflow_id)
+            if open_ones and not force:
+                raise _still_open(slug, open_ones)
+        return workflow_id
+
+    async def _erase(self, tenant_id: TenantId, slug: str, workflow_id: UUID) -> bool:
+        """Delete a workflow and what is left of its history; False when something has begun meanwhile."""
+        async with self._database.transaction() as connection:
+            await connection.fetchrow(sql("archive_workflow"), tenant_id, slug)
+            await connection.fetchval(sql("lock_workflow"), tenant_id, slug)
+            # A retry, or a start by hand that came before the end and was stored after it.
+            if await connection.fetch(sql("count_open_executions"), tenant_id, workflow_id):
+                return False
+            await connection.execute(sql("delete_workflow"), tenant_id, slug)
+        return True
+
+    async def _end_all(self, tenant_id: TenantId, slug: str, workflow_id: UUID, until: float) -> None:
+        """Cancel what is open and wait for it: a record written after the deletion would be left behind."""
         while rows := await self._database.fetch("list_open_executions", tenant_id, workflow_id, 500):
             for row in rows:
                 with suppress(ConflictError, NotFoundError):
                     await self._cancel(tenant_id, row["id"])
             if time.monotonic() > until:
                 raise ConflictError(
-                    f"{len(rows)} executions of the workflow do not end; it is archived: delete it later"
+                    f"{len(rows)} executions of workflow {slug!r} are being cancelled and have not ended yet; it is "
+                    "archived: delete it again in half a minute, when what a dead instance held is taken over"
                 )
             await asyncio.sleep(0.05)
 
@@ -305,6 +333,17 @@ class Publisher:
                 raise NotFoundError(f"there is no workflow {slug!r}")
             raise ConflictError(f"workflow {slug!r} is {rows[0]['status']}, not active")
         await self._refresh()
+
+
+def _still_open(slug: str, counts: Sequence[Record]) -> ConflictError:
+    """Say what keeps a workflow from being deleted, and what to do about it."""
+    total = sum(row["executions"] for row in counts)
+    which = ", ".join(f"{row['executions']} {row['status']}" for row in counts)
+    return ConflictError(
+        f"workflow {slug!r} has {total} open executions ({which}), which would end with it: wait for them, cancel them "
+        f"(`hark cancel --workflow {slug}`), take it out of service (`--archive`), or delete it with `--force` "
+        "(`?force=true`), which cancels them"
+    )
 
 
 class _RolledBack(Exception):  # noqa: N818 - no error: how a dry run leaves its transaction

@@ -118,9 +118,9 @@ class HarkClient:
         path = f"/api/workflows/{_part(name)}/versions"
         return await self._get(path, models.Page[models.WorkflowVersion], paging)
 
-    async def delete(self, name: str, *, archive: bool = False) -> models.Deleted:
-        """Delete a workflow with its history, or take it out of service."""
-        raw = await self._send("DELETE", f"/api/workflows/{_part(name)}", {"archive": archive})
+    async def delete(self, name: str, *, archive: bool = False, force: bool = False) -> models.Deleted:
+        """Delete a workflow with its history, or take it out of service; `force` cancels what is open."""
+        raw = await self._send("DELETE", f"/api/workflows/{_part(name)}", {"archive": archive, "force": force})
         return _read(models.Deleted, raw)
 
     async def start(

@@ -232,7 +232,7 @@ async def test_deleting_a_workflow_leaves_nothing_behind(database_url: str) -> N
         await one.emit("GO")
         await held_at(one, "before")
         tenant = await one.database.pool.fetchval("SELECT id FROM hark.tenants")
-        await one.engine.publisher.delete(tenant, "held")
+        await one.engine.publisher.delete(tenant, "held", force=True)
         for table in ("workflows", "workflow_versions", "workflow_executions", "workflow_steps", "workflow_timeline"):
             assert await one.database.pool.fetchval(f"SELECT count(*) FROM hark.{table}") == 0, table
 
