@@ -388,7 +388,8 @@ COMMENT ON COLUMN workflow_executions.parent_id IS 'The execution that waits for
 COMMENT ON COLUMN workflow_executions.parent_path IS 'The step of the parent that made it.';
 COMMENT ON COLUMN workflow_executions.kept_until IS 'No policy lets it go before: it was restored from the archive. NULL for nearly all.';
 COMMENT ON COLUMN workflow_executions.part IS
-    'Of a part of a distributed step: {step, path, key, names, vars}. A part runs one item or branch and nothing else.';
+    'Of a part of a distributed step: {step, path, key, whole, iterations, names, vars}. A part runs one item or branch and '
+    'nothing else; iterations says in which executions the loops around it run.';
 COMMENT ON COLUMN workflow_executions.variables IS 'The vars that it was started with; NULL for none.';
 COMMENT ON COLUMN workflow_executions.sealed IS
     'Secrets that it was handed, NULL for most: format (1 byte), id of the key (8), nonce (12), AES-256-GCM of a JSON object, '
@@ -570,6 +571,31 @@ COMMENT ON INDEX waits_for_people IS 'list_approvals.sql';
 CREATE INDEX waits_by_token ON waits (token_digest) WHERE token_digest IS NOT NULL;
 COMMENT ON INDEX waits_by_token IS 'find_approval.sql';
 
+CREATE FUNCTION takes_answer(answered_at timestamptz, closed_at timestamptz, until timestamptz) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE  -- without a search_path of its own it is inlined, and waits_for_people serves it
+    RETURN answered_at IS NULL AND closed_at IS NULL AND coalesce(until > now(), true);
+COMMENT ON FUNCTION takes_answer IS 'Whether a question, taken by itself, is still open; see the view approvals.';
+
+CREATE VIEW approvals WITH (security_invoker = true) AS
+    SELECT w.tenant_id, w.id, w.execution_id, a.workflow_id, a.workflow, a.workflow_name, w.path, w.detail, w.opened_at,
+           w.until, w.answer, w.answered_at, w.token_digest, a.status, a.step_status,
+           takes_answer(w.answered_at, w.closed_at, w.until) AND a.completed_at IS NULL AND a.step_status = 'waiting'
+               AS is_open
+    FROM waits AS w
+    CROSS JOIN LATERAL (
+        SELECT e.workflow_id, k.slug AS workflow, k.name AS workflow_name, e.status, e.completed_at,
+               s.status AS step_status
+        FROM workflow_executions AS e
+        JOIN workflows AS k ON k.tenant_id = e.tenant_id AND k.id = e.workflow_id
+        JOIN workflow_steps AS s ON s.tenant_id = e.tenant_id AND s.execution_id = e.id AND s.path = w.path
+        WHERE e.tenant_id = w.tenant_id AND e.id = w.execution_id
+        OFFSET 0  -- keeps it a look at one wait after the other, until whoever asks has enough
+    ) AS a
+    WHERE w.kind = 'approval';
+COMMENT ON VIEW approvals IS
+    'Questions to people, and whether they take an answer now: it has none yet and its time is not over, and neither its step '
+    '(a race was won by another branch) nor its execution has ended.';
+
 CREATE FUNCTION wake_executions(tenant uuid, ids uuid[]) RETURNS void
     LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
 DECLARE
@@ -728,6 +754,11 @@ CREATE TYPE arrived_execution AS (
     metadata text, limits text, gate uuid
 );
 COMMENT ON TYPE arrived_execution IS 'ingest_events.sql: executions that events start';
+
+CREATE TYPE started_part AS (
+    licence uuid, tenant_id uuid, parent_id uuid, parent_path text, id uuid, part text, sealed bytea
+);
+COMMENT ON TYPE started_part IS 'start_parts.sql: parts of distributed steps';
 
 CREATE TYPE arrived_refusal AS (
     tenant_id uuid, event_id uuid, workflow_id uuid, trigger_id text, reason text, detail text, gate uuid
@@ -976,6 +1007,18 @@ COMMENT ON FUNCTION next_start IS
     'When the next start of a window may be: now, or later. It is booked for then, unless it would be later and may not wait. '
     'Strict: in no span of `per_s` are there more than `limit`.';
 
+CREATE FUNCTION give_back_start(tenant uuid, rule jsonb) RETURNS void
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    last bigint;
+BEGIN
+    UPDATE windows AS w SET seq = w.seq - 1 WHERE w.tenant_id = tenant AND w.id = (rule ->> 'id')::uuid RETURNING w.seq + 1 INTO last;
+    DELETE FROM window_starts AS s WHERE s.tenant_id = tenant AND s.window_id = (rule ->> 'id')::uuid AND s.seq = last;
+END $$;
+COMMENT ON FUNCTION give_back_start IS
+    'Takes back the last booking of a window, which is this transaction''s own: the window has been locked since. It was for '
+    'now, so the start that next_start has dropped for it would not count any more anyway.';
+
 CREATE FUNCTION hold_collection(e workflow_executions, rule jsonb) RETURNS collections
     LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
 DECLARE
@@ -1201,6 +1244,19 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION give_up_key IS 'What was refused after all has not used its idempotency key.';
 
+CREATE FUNCTION give_up_places(e workflow_executions, entered smallint) RETURNS void
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+BEGIN
+    IF entered < 1 AND e.limits ? 'rate_limit' THEN
+        PERFORM give_back_start(e.tenant_id, e.limits -> 'rate_limit');
+    END IF;
+    IF entered < 3 AND e.limits ? 'throttle' THEN
+        PERFORM give_back_start(e.tenant_id, e.limits -> 'throttle');
+    END IF;
+END $$;
+COMMENT ON FUNCTION give_up_places IS
+    'What came through all gates at once, from the gate `entered` on, and was skipped at the last has used no place in a window.';
+
 CREATE FUNCTION pass_lanes(e workflow_executions) RETURNS workflow_executions
     LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
 DECLARE
@@ -1281,6 +1337,7 @@ BEGIN
     END IF;
     e := pass_gates(NEW);
     IF e.gate = 4 THEN
+        PERFORM give_up_places(e, NEW.gate);
         IF e.ordinal = 0 THEN
             PERFORM give_up_key(e);
             PERFORM refuse_start(e, 'overlap', 'an execution of this workflow was under way, and `overlap` is skip');

@@ -259,7 +259,9 @@ class _Step:
 
     async def _pause(self, record: StepRecord) -> Outcome:
         """Wait as an action asked for; then the step is complete with the output that it gave along."""
-        if record.due_at is not None:
+        if record.due_at is not None and self.run_.mode != "production":
+            self.run_.note_not_waited(self.path, record.due_at)
+        elif record.due_at is not None:
             suspended = await until(self.run_, record.due_at)
             if suspended is not None:
                 return suspended

@@ -30,6 +30,7 @@ from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.listeners import Listeners
 from hark.daemon.engine.maintenance import Maintenance
 from hark.daemon.engine.matcher import Matcher
+from hark.daemon.engine.part_starts import PartStarts
 from hark.daemon.engine.payload import Masker
 from hark.daemon.engine.programs import Programs
 from hark.daemon.engine.publisher import Publisher
@@ -136,11 +137,11 @@ class Engine:
             database,
             self.ingest,
             vault=self.vault,
-            on_queued=self._work_arrived,
             now=self.clock.now,
             config=handed["config"],
         )
         self.services.starts = self.starts
+        self.services.parts = PartStarts(database, on_queued=self._work_arrived)
         self.repeats = Repeats(
             database, self.programs, self.vault, now=self.clock.now, on_queued=self._work_arrived, on_due=self._due
         )
@@ -190,6 +191,7 @@ class Engine:
         await self.http.start()
         self.recorder.start()
         self.services.looks.start()
+        self.services.parts.start()
         self.ingest.start()
         await self._follow()
         self.claimer.start()
@@ -219,6 +221,7 @@ class Engine:
             self.ingest.stop,
             self.recorder.stop,
             self.services.looks.stop,
+            self.services.parts.stop,
             self.listening.stop,
             self.instance.stop,
             self.services.home.stop,
@@ -420,7 +423,7 @@ class Engine:
         self.claimer.due(moment)
 
     def _backend_pids(self) -> list[int]:
-        parts = (self.ingest, self.recorder, self.claimer, self.rows)
+        parts = (self.ingest, self.recorder, self.claimer, self.rows, self.services.parts)
         return [pid for pid in (part.backend_pid for part in parts) if pid is not None]
 
     def _cancel_heard(self, payload: str) -> None:

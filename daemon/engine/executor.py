@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 STOP_S = 10.0
 HOLD_S = 0.25
 """How long arrivals are held back while all places are taken."""
+MOST_REMEMBERED = 10_000
+"""Cancellations that are kept in mind for executions that may begin here in a moment."""
 MOST_CLAIMS = 5
 """An execution that was taken so often without being given back has brought its instances down: it is parked."""
 
@@ -86,6 +88,8 @@ class Executor:
         self._signals = signals
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._runs: dict[UUID, Run] = {}
+        self._cancelled_early: dict[UUID, None] = {}
+        """Executions that were to be cancelled while they did not run here; in order, the latest last."""
         self._closed = False
         self._roomier = asyncio.Event()
         self.idle = asyncio.Event()
@@ -191,6 +195,7 @@ class Executor:
             program = self._programs.ready(job.tenant_id, job.workflow_id, job.version) or await self._load(job)
             if program is not None:
                 run = self._runs[job.id] = self._run(job, program)
+                job.cancelled = job.cancelled or job.id in self._cancelled_early
                 await self._walk(run, job)
         except FencedError:
             log.warning("execution.fenced", execution=str(job.id))
@@ -269,11 +274,22 @@ class Executor:
         """Cancel an execution's task; `ending` says what becomes of it. False when it does not run here."""
         task, run = self._tasks.get(execution_id), self._runs.get(execution_id)
         if task is None or run is None:
+            if ending == "cancelled":
+                self._remember(execution_id)
             return False
         if run.ending is None or ending == "fenced":
             run.ending = ending
             task.cancel()
         return True
+
+    def _remember(self, execution_id: UUID) -> None:
+        """Note a cancellation that comes before its execution: it may be on its way here, stored or claimed just now.
+
+        A cancellation stands for ever, so nothing is wrong about remembering it long; most are for other instances.
+        """
+        self._cancelled_early[execution_id] = None
+        if len(self._cancelled_early) > MOST_REMEMBERED:
+            del self._cancelled_early[next(iter(self._cancelled_early))]
 
     def wake(self, execution_id: UUID) -> None:
         """Tell an execution that there is news for it: what waits in it looks again, and it does not wait before."""

@@ -12,8 +12,8 @@ from hark.daemon.engine.call import Ended, await_child, certainly
 from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended
 from hark.daemon.engine.program import Block, ForEachWork, Node
 from hark.daemon.engine.records import StepRecord
-from hark.daemon.engine.run import Frame, Run
-from hark.workflows.ids import ExecutionId, derived_id
+from hark.daemon.engine.run import Frame, Run, part_id
+from hark.workflows.ids import ExecutionId
 from hark.workflows.states import ENDED_STEP
 
 # ---------------------------------------------------------------------- in the whole
@@ -26,7 +26,7 @@ async def run_as_part(run: Run, node: Node, frame: Frame, key: str, names: Mappi
     known = run.known.get(place)
     if known is not None and known.status in ENDED_STEP:
         return _outcome(known)
-    child = ExecutionId(derived_id(run.id, "part", place))
+    child = part_id(run.id, place)
     if known is None:
         known = await _begin(run, node, frame, child, place, key, names)
     ended = await await_child(run, child, place)
@@ -46,6 +46,7 @@ async def _begin(
         "path": frame.path(node),
         "key": key,
         "whole": str(run.whole_id),
+        "iterations": run.iterations_around(frame.prefix),
         "names": {**seen, **names},
         "vars": run.vars,
     }

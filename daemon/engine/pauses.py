@@ -34,8 +34,9 @@ async def run_wait(run: Run, node: Node, known: StepRecord | None, path: str, fr
         known = StepRecord(path, run.next_seq(), node.verb, "waiting", due_at=due_at, started_at=run.now())
         run.record(known)
     if known.due_at is not None:
-        suspended = await until(run, known.due_at)
-        if suspended is not None:
+        if run.mode != "production":
+            run.note_not_waited(path, known.due_at)
+        elif (suspended := await until(run, known.due_at)) is not None:
             return suspended
         output = {"waited_until": known.due_at.isoformat()}
         return end_step(run, node, path, frame, output=output, begun=known)

@@ -73,6 +73,15 @@ class Block:
     is_graph: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """An approve step as it is seen from the execution, or the iteration, that it stands in."""
+
+    step: str
+    via: tuple[tuple[str, str], ...] = ()
+    """The distributed branches around it, outermost first: step and name. Each is an execution of its own, a part."""
+
+
 @dataclass(slots=True, eq=False)
 class ActionWork:
     """An action with its config: built once when it is literal, else rendered for every attempt."""
@@ -123,7 +132,7 @@ class ForEachWork:
     parallel: int
     max_items: int
     distribute: bool
-    asks: tuple[str, ...] = ()
+    asks: tuple[Ask, ...] = ()
     """The approve steps of one iteration."""
 
 
@@ -134,7 +143,7 @@ class WhileWork:
     condition: Expression
     do: Block
     max_iterations: int
-    asks: tuple[str, ...] = ()
+    asks: tuple[Ask, ...] = ()
     """The approve steps of one iteration."""
 
 
@@ -238,7 +247,7 @@ class Program:
     output_reads_context: bool = False
     reads_links: bool = False
     """An expression reads `execution.approval_url`."""
-    asks: tuple[str, ...] = ()
+    asks: tuple[Ask, ...] = ()
     """The approve steps outside of loops."""
 
     def node(self, step_id: str) -> Node:
@@ -283,7 +292,7 @@ class Compiler:
         self._roots: set[str] = set()
         self._own: set[str] = set()
         """Names that the step being compiled reads itself."""
-        self._asked: list[str] = []
+        self._asked: list[Ask] = []
         """The approve steps of the iteration being compiled."""
         self._reads_links = False
         self._verbs = {
@@ -388,7 +397,7 @@ class Compiler:
         body, asks = self._iteration(step.do)
         return WhileWork(self._expression(step.while_), body, step.max_iterations, asks)
 
-    def _iteration(self, steps: Iterable[BaseStep]) -> tuple[Block, tuple[str, ...]]:
+    def _iteration(self, steps: Iterable[BaseStep]) -> tuple[Block, tuple[Ask, ...]]:
         """Compile what a loop repeats; returns its approve steps too, whose paths differ in every iteration."""
         around, self._asked = self._asked, []
         block, asks = self._block(steps), tuple(self._asked)
@@ -396,9 +405,15 @@ class Compiler:
         return block, asks
 
     def _parallel(self, step: ParallelStep) -> ParallelWork:
-        return ParallelWork(
-            tuple((name, self._block(do)) for name, do in step.parallel.items()), step.race, step.distribute
-        )
+        branches = tuple((name, self._branch(step, name, do)) for name, do in step.parallel.items())
+        return ParallelWork(branches, step.race, step.distribute)
+
+    def _branch(self, step: ParallelStep, name: str, steps: Iterable[BaseStep]) -> Block:
+        around, self._asked = self._asked, []
+        block = self._block(steps)
+        via = ((step.id, name),) if step.distribute else ()
+        self._asked = [*around, *(Ask(ask.step, via + ask.via) for ask in self._asked)]
+        return block
 
     def _wait(self, step: WaitStep) -> WaitWork:
         if isinstance(step.wait, WaitUntil):
@@ -429,7 +444,7 @@ class Compiler:
         return EmitWork(*(self._template(part) for part in (emit.type, emit.data, emit.subject, emit.key)))
 
     def _approve(self, step: ApproveStep) -> ApproveWork:
-        self._asked.append(step.id)
+        self._asked.append(Ask(step.id))
         spec = step.approve
         form = {name: field.model_dump(exclude_unset=True) for name, field in spec.form.items()}
         timeout = self._duration(spec.timeout)

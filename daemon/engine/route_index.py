@@ -62,14 +62,14 @@ class RouteIndex:
         if place is None or filed is None:
             del self._rest[subscription]
             return
-        column = self._columns[place]
+        column = self._columns.get(place, {})  # with no key at all (`in []`) it was never more than empty
         for key in filed.keys:
             rows = column[key]
             del rows[subscription]
             if not rows:
                 del column[key]
         if not column:
-            del self._columns[place]
+            self._columns.pop(place, None)
 
     def candidates(self, names: Names) -> Sequence[Subscription]:
         """Return the subscriptions that an event may concern, in the order in which they were added."""

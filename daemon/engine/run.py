@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from hark.daemon.engine.approval_links import ApprovalLinks
 from hark.daemon.engine.job import Job
 from hark.daemon.engine.parking import Parking
 from hark.daemon.engine.payload import Masker, encode
-from hark.daemon.engine.program import Node, Program
+from hark.daemon.engine.program import Ask, Node, Program
 from hark.daemon.engine.records import Progress, StepRecord, is_stop, step_view
 from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
 from hark.workflows.errors import ActionError, UnprocessableError
@@ -236,7 +236,7 @@ class Run:
     def _scope(self, job: Job, names: Mapping[str, Any]) -> dict[str, Any]:
         execution = execution_view(job, self.program.slug) if "execution" in self.program.roots else _NONE
         if self.program.reads_links:
-            execution = {**execution, "approval_url": self._links("", self.program.asks)}
+            execution = {**execution, "approval_url": self._links_around(job.part)}
         return {
             **names,
             "event": job.event,
@@ -251,18 +251,35 @@ class Run:
 
     # ------------------------------------------------------------------ links
 
-    def names_in(self, frame: Frame, prefix: str, asks: Sequence[str]) -> dict[str, Any]:
+    def names_in(self, frame: Frame, prefix: str, asks: Sequence[Ask]) -> dict[str, Any]:
         """Return the names of a loop's iteration that differ from those around it: the links of its approvals."""
         if not (asks and self.program.reads_links):
             return {}
         execution = frame.scope["execution"]
-        links = {**execution["approval_url"], **self._links(prefix, asks)}
+        links = {**execution["approval_url"], **self._links(self.id, prefix, asks)}
         return {"execution": {**execution, "approval_url": links}}
 
-    def _links(self, prefix: str, asks: Sequence[str]) -> dict[str, str]:
+    def iterations_around(self, prefix: str) -> dict[str, str]:
+        """Return in which executions the iterations run that a prefix of paths leads through, by their prefixes."""
+        outside: Mapping[str, str] = self.part["iterations"] if self.part else {}
+        return {found: outside.get(found, str(self.id)) for found in _prefixes(prefix)}
+
+    def _links_around(self, part: Mapping[str, Any] | None) -> dict[str, str]:
+        """Make the links that are seen everywhere in an execution.
+
+        Those that a part sees lead to the execution in which the question will be asked: its whole, another part, or
+        an iteration around it. They are computed, for what it is handed is on record, and links are masked there.
+        """
+        links = self._links(self.whole_id, "", self.program.asks)
+        for prefix, owner in (part["iterations"] if part else {}).items():
+            loop = self.program.node(prefix.rpartition("[")[0].rpartition(".")[2])
+            links.update(self._links(ExecutionId(UUID(owner)), prefix, loop.work.asks))
+        return links
+
+    def _links(self, owner: ExecutionId, prefix: str, asks: Sequence[Ask]) -> dict[str, str]:
         """Make links; like secrets, they are masked in whatever goes on record."""
         links = self.services.links
-        made = {step: links.url(self.tenant_id, self.id, prefix + step) for step in asks}
+        made = {ask.step: links.url(self.tenant_id, _asking(owner, prefix, ask), prefix + ask.step) for ask in asks}
         self._maskers.append(Masker(url.rpartition("/")[2] for url in made.values()))
         return made
 
@@ -319,6 +336,10 @@ class Run:
     def note(self, kind: str, path: str | None, detail: Any = None) -> None:
         """Note something for the timeline."""
         self._progress.note(new_id(self.now()), kind, path, None if detail is None else self.encoded(detail)[0])
+
+    def note_not_waited(self, path: str, until: datetime | None) -> None:
+        """Note that a step would have waited: in tests and dry runs none does."""
+        self.note("step.not_waited", path, {"mode": self.mode, "until": None if until is None else until.isoformat()})
 
     def log(self, path: str, level: str, message: str, data: Any) -> None:
         """Note a line for the logs."""
@@ -415,6 +436,26 @@ class Run:
     def idempotency_key(self, path: str) -> str:
         """Return the key that all attempts of a step share."""
         return str(derived_id(self.id, "step", path))
+
+
+def part_id(whole: ExecutionId, place: str) -> ExecutionId:
+    """Return the id of the part that an execution makes at a place, such as `each[3]`."""
+    return ExecutionId(derived_id(whole, "part", place))
+
+
+def _asking(owner: ExecutionId, prefix: str, ask: Ask) -> ExecutionId:
+    """Return the execution in which an approve step asks."""
+    for step, branch in ask.via:
+        owner = part_id(owner, f"{prefix}{step}[{branch}]")
+    return owner
+
+
+def _prefixes(prefix: str) -> Iterator[str]:
+    """Yield the prefixes of all iterations that a prefix leads through: `a[0].`, `a[0].b[2].`."""
+    end = prefix.find("].")
+    while end >= 0:
+        yield prefix[: end + 2]
+        end = prefix.find("].", end + 2)
 
 
 def execution_view(job: Job, slug: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from hark.daemon.engine.claims import stored_event_view
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.looks import AwaitedEvent, Looks
+from hark.daemon.engine.part_starts import PartStarts, StartedPart
 from hark.daemon.engine.records import Progress, Recorder, StepRecord, record_within
 from hark.daemon.engine.run import Run
 from hark.daemon.engine.sealing import Vault
@@ -73,6 +74,7 @@ class EngineServices:
         self.ingest: Ingest
         self.starts: Starts
         self.vault: Vault
+        self.parts: PartStarts
         self._database = database
         self._instance = instance
         self._recorder = recorder
@@ -202,8 +204,7 @@ class EngineServices:
     async def start_part(self, run: Run, child: ExecutionId, path: str, part: str) -> None:
         """Store a part of a distributed step, for any instance to take; again is nothing."""
         sealed = self.vault.seal(run.tenant_id, child, run.secrets) if run.secrets else None
-        await self._fetch("start_part", run.licence, run.tenant_id, run.id, child, path, part, sealed)
-        self.starts.on_queued()
+        await self.parts.store(StartedPart(run.licence, run.tenant_id, run.id, path, child, part, sealed))
 
     async def cancel_children(self, run: Run, paths: Sequence[str]) -> None:
         """Cancel the open executions that steps wait for."""

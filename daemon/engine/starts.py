@@ -58,14 +58,12 @@ class Starts:
         ingest: Ingest,
         *,
         vault: Vault,
-        on_queued: Callable[[], None],
         now: Callable[[], datetime],
         config: Mapping[str, Any],
     ) -> None:
         self._database = database
         self._ingest = ingest
         self._vault = vault
-        self.on_queued = on_queued
         self._now = now
         self._config = config
 

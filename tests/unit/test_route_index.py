@@ -237,6 +237,7 @@ def test_what_is_taken_out_leaves_nothing_behind() -> None:
     config = EventConfig(event="E")
     some = [subscription(EVENT, config, f"event.data.n in [{n}, {n + 1}]", (), None) for n in range(20)]
     some.append(subscription(EVENT, config, "event.data.n > 1", (), None))
+    some += [subscription(EVENT, config, "event.data.n in []", (), None) for _ in range(2)]
     registry = OneRoute(some)
     for one in some:
         registry.route.remove(one)
