@@ -14,6 +14,7 @@ import pytest
 from support.database import connected
 from support.engine import EngineUnderTest, Probe, running_engine
 
+from hark.daemon.engine import engine as engine_module
 from hark.daemon.engine.maintenance import Maintenance
 from hark.daemon.store.database import sql
 from hark.daemon.store.listing import Listing
@@ -342,6 +343,94 @@ async def test_what_holds_an_execution_back_is_told(engine: EngineUnderTest) -> 
     assert dict(row or {}) == {"queued": 2, "delayed": 1}
 
 
+# ---- what is skipped costs nothing
+
+
+async def test_what_overlap_skips_has_used_no_place_in_a_window(engine: EngineUnderTest) -> None:
+    await engine.apply(workflow("overlap: skip\nrate_limit: {limit: 3, per: 1h}\nthrottle: {limit: 3, per: 1h}"))
+    for number in range(2):
+        identifier = await start(engine)
+        for _ in range(4):
+            assert (await engine.emit("go")).executions == ()
+        await engine.until(lambda number=number: len(engine.probe.calls) == number + 1)
+        await let_go(engine)
+        await engine.ended(identifier)
+    assert {reason for reason, _ in await decisions(engine)} == {"overlap"}
+    pool = engine.database.pool
+    assert await pool.fetchval("SELECT count(*) FROM hark.window_starts") == 4  # two starts in two windows
+    assert [row["seq"] for row in await pool.fetch("SELECT seq FROM hark.windows")] == [2, 2]
+    await start(engine)
+    assert (await engine.emit("go")).executions == ()
+    assert [reason for reason, _ in await decisions(engine)][-1] == "rate_limited"
+
+
+# ---- overlap at the same moment, and on two instances
+
+
+async def test_a_restart_within_one_flush_is_heard_at_once(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cancellation of the first is told before it has begun: it is remembered, no tending has to find it."""
+    monkeypatch.setattr(engine_module, "TEND_S", 60)
+    async with running_engine(database_url) as engine:
+        await engine.apply(workflow("overlap: restart"))
+        flushes = engine.engine.ingest._group.flushes
+        receipts = await asyncio.gather(*(engine.emit("go") for _ in range(3)))
+        assert engine.engine.ingest._group.flushes == flushes + 1
+        ids = [receipt.executions[0] for receipt in receipts]
+        for identifier in ids[:-1]:
+            assert (await engine.ended(identifier, 8))["status"] in {"cancelled", "skipped"}
+        engine.probe.release.set()
+        assert (await engine.ended(ids[-1], 8))["status"] == "completed"
+        assert await remains(engine) == (0, 0)
+
+
+class Counting(Probe):
+    """A probe that several engines share: how many run at once on all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+
+    async def run(self, config: Any, context: Any) -> Any:
+        self.now += 1
+        self.peak = max(self.peak, self.now)
+        try:
+            await asyncio.sleep(0.01)
+            return await super().run(config, context)
+        finally:
+            self.now -= 1
+
+
+async def test_overlap_holds_over_two_instances(database_url: str) -> None:
+    probe = Counting()
+    async with running_engine(database_url, probe=probe) as one, running_engine(database_url, probe=probe) as two:
+        await one.apply(workflow("overlap: queue\nmax_running: 2", QUICK))
+        await two.engine.registry.refresh()
+        receipts = await asyncio.gather(*(which.emit("go") for _ in range(15) for which in (one, two)))
+        for receipt in receipts:
+            assert (await one.ended(receipt.executions[0]))["status"] == "completed"
+        assert probe.peak == 2
+        assert len(probe.calls) == 30
+        assert await remains(one) == (0, 0)
+
+
+async def test_skip_and_restart_see_what_another_instance_runs(database_url: str) -> None:
+    async with running_engine(database_url) as one, running_engine(database_url) as two:
+        await one.apply(workflow("overlap: skip"))
+        first = await start(one)
+        await one.until(lambda: len(one.probe.calls) == 1)
+        await two.engine.registry.refresh()
+        assert (await two.emit("go")).executions == ()
+        await one.apply(workflow("overlap: restart"))
+        await two.engine.registry.refresh()
+        second = await start(two)
+        assert (await one.ended(first))["status"] == "cancelled"
+        await two.until(lambda: one.probe.calls[1:] or two.probe.calls)
+        for each in (one, two):
+            each.probe.release.set()
+        assert (await two.ended(second))["status"] == "completed"
+        assert await remains(one) == (0, 0)
+
+
 # ---- properties
 
 
@@ -371,29 +460,44 @@ async def test_a_sliding_window_is_that_of_a_plain_list(database_url: str) -> No
 
 
 async def test_lanes_hold_what_a_model_says_after_any_history(database_url: str) -> None:
-    """Starts, ends, cancels, deletions and raised limits in random order, two lanes each, with priorities."""
+    """Starts, ends, cancels, deletions and changed limits in random order, up to two lanes each, with priorities.
+
+    As in a workflow, the lane of `overlap` comes before that of `concurrency`, which others share.
+    """
     chance = random.Random(7)
     async with connected(database_url) as connection:
         for _ in range(6):
             await connection.execute("DELETE FROM hark.workflow_executions")
             assert await connection.fetchval("SELECT count(*) FROM hark.lanes") == 0
-            limits = {lane: chance.randint(1, 3) for lane in "abc"}
-            model = _Lanes(limits)
-            for number in range(60):
-                if chance.random() < 0.5 or not model.open:
-                    lanes = chance.sample("abc", chance.randint(1, 2))
+            model = _Lanes()
+            done = dict.fromkeys((_END, _CANCEL, _DELETE), 0)
+            for number in range(80):
+                if chance.random() < 0.55 or not model.open:
+                    lanes = [chance.choice(pair) for pair in chance.choice(_PAIRS)]
+                    # Mostly what it was: then and now somebody publishes another limit.
+                    limits = {lane: model.most.get(lane, 1) if chance.random() < 0.8 else chance.randint(1, 4)
+                              for lane in lanes}  # fmt: skip
                     one = (-chance.randint(0, 2), number)
                     await connection.execute(_START, _id(number), -one[0], _rules(lanes, limits))
-                    model.start(one, lanes)
+                    model.start(one, limits)
                 else:
-                    one = chance.choice(sorted(model.open))
-                    await connection.execute(chance.choice([_END, _DELETE]), _id(one[1]))
+                    one, how = chance.choice(sorted(model.open)), chance.choice([_END, _CANCEL, _DELETE])
+                    if how == _CANCEL:
+                        error = '{"class": "cancelled", "message": "enough"}'
+                        await connection.execute(sql("cancel_execution"), DEFAULT_TENANT, _id(one[1]), error)
+                    else:
+                        await connection.execute(how, _id(one[1]))
+                    done[how] += 1
                     model.end(one)
                 rows = await connection.fetch(_STATE)
                 assert {row["id"]: row["held"] for row in rows} == {
                     _id(number): len(held) for (_, number), (_, held) in model.open.items()
                 }
+                rows = await connection.fetch("SELECT id, most FROM hark.lanes")
+                assert {chr(row["id"].int): row["most"] for row in rows} == model.most
                 assert await connection.fetchval("SELECT count(*) FROM hark.find_bad_lanes()") == 0
+            assert all(done.values()), done
+        assert model.changed > 0
 
 
 def _id(number: int) -> UUID:
@@ -412,42 +516,74 @@ _START = """
 """
 _END = "UPDATE hark.workflow_executions SET status = 'cancelled', completed_at = now() WHERE id = $1"
 _DELETE = "DELETE FROM hark.workflow_executions WHERE id = $1"
+_CANCEL = "cancel"
+_PAIRS = (("ab",), ("cd",), ("ab", "cd"), ("ab", "cd"))
 _STATE = "SELECT id, held FROM hark.workflow_executions WHERE completed_at IS NULL"
 
 _One = tuple[int, int]
 
 
 class _Lanes:
-    """The model: who holds which lanes; the next in a lane is the most urgent, then the oldest."""
+    """The model: who holds which lanes; the next in a lane is the most urgent, then the oldest.
 
-    def __init__(self, limits: dict[str, int]) -> None:
-        self.limits = limits
-        self.open: dict[_One, tuple[list[str], list[str]]] = {}
-        self.leaving: list[str] = []
+    The newest start that comes to a lane sets its limit; a lane is there while somebody holds it or queues for it.
+    """
 
-    def _take(self, one: _One) -> None:
-        lanes, held = self.open[one]
-        while len(held) < len(lanes) and self._room(lanes[len(held)]) > 0:
-            held.append(lanes[len(held)])
+    def __init__(self) -> None:
+        self.open: dict[_One, tuple[dict[str, int], list[str]]] = {}
+        """Who is under way: its lanes in order with the limits that it brings, and those it holds."""
+        self.most: dict[str, int] = {}
+        self.changed = 0
+        """How often a limit was."""
+        self._set_by: dict[str, int] = {}
+        self._leaving: list[str] = []
+        self._moving: set[_One] = set()
+        """Who is taking lanes just now, and so queues nowhere."""
 
-    def _room(self, lane: str) -> int:
-        taken = sum(lane in held for _, held in self.open.values()) + self.leaving.count(lane)
-        return self.limits[lane] - taken
-
-    def start(self, one: _One, lanes: list[str]) -> None:
-        self.open[one] = (lanes, [])
+    def start(self, one: _One, limits: dict[str, int]) -> None:
+        self.open[one] = (limits, [])
         self._take(one)
 
     def end(self, one: _One) -> None:
         _, held = self.open.pop(one)
-        self.leaving = sorted(held)
+        self._leaving = sorted(held)
         for lane in sorted(held):
-            self.leaving.remove(lane)
-            queued = sorted(
-                other for other, (lanes, has) in self.open.items() if len(has) < len(lanes) and lanes[len(has)] == lane
-            )
-            if queued and self._room(lane) > 0:
-                self._take(queued[0])
+            self._leaving.remove(lane)
+            self._admit(lane)
+            if not self._taken(lane) and not self._queued(lane):
+                del self.most[lane], self._set_by[lane]
+
+    def _take(self, one: _One) -> None:
+        self._moving.add(one)
+        limits, held = self.open[one]
+        for lane in [*limits][len(held) :]:
+            self._hold(one, lane, limits[lane])
+            if self._taken(lane) >= self.most[lane]:
+                break
+            held.append(lane)
+        self._moving.discard(one)
+
+    def _hold(self, one: _One, lane: str, wanted: int) -> None:
+        if lane not in self.most:
+            self.most[lane], self._set_by[lane] = wanted, one[1]
+        elif self.most[lane] != wanted and one[1] > self._set_by[lane]:
+            self.most[lane], self._set_by[lane] = wanted, one[1]
+            self.changed += 1
+            self._admit(lane)
+
+    def _admit(self, lane: str) -> None:
+        while self._taken(lane) < self.most[lane] and (queued := self._queued(lane)):
+            self.open[queued[0]][1].append(lane)
+            self._take(queued[0])
+
+    def _taken(self, lane: str) -> int:
+        return sum(lane in held for _, held in self.open.values()) + self._leaving.count(lane)
+
+    def _queued(self, lane: str) -> list[_One]:
+        return sorted(
+            one for one, (limits, held) in self.open.items()
+            if one not in self._moving and [*limits][len(held) :][:1] == [lane]
+        )  # fmt: skip
 
 
 # ---- order among tenants, and care
