@@ -2331,7 +2331,8 @@ CREATE FUNCTION export_executions(tenant uuid, ids uuid[])
 BEGIN ATOMIC
     SELECT e.id,
            json_build_object(
-               'execution', to_jsonb(e), 'steps', coalesce(s.rows, '[]'), 'timeline', coalesce(t.rows, '[]'),
+               -- Without what it was handed sealed: nothing in the archive can be retried, and secrets end with the history.
+               'execution', to_jsonb(e) - 'sealed', 'steps', coalesce(s.rows, '[]'), 'timeline', coalesce(t.rows, '[]'),
                'logs', coalesce(l.rows, '[]'), 'context', coalesce(c.rows, '[]'), 'waits', coalesce(w.rows, '[]'),
                'batch', coalesce(b.rows, '[]'), 'events', coalesce(v.rows, '[]'), 'decisions', coalesce(d.rows, '[]'))::text,
            array_remove(ARRAY[archive_key('workflow:id', e.workflow_id::text), archive_key('execution:id', e.parent_id::text),

@@ -8,8 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from hark.daemon.engine.group_commit import GroupCommit
-from hark.daemon.engine.records import ENGINE_PLANNER
-from hark.daemon.store.database import Database, Lane
+from hark.daemon.store.database import ENGINE_PLANNER, Database, Lane
 from hark.workflows.errors import UnavailableError
 
 PATIENCE_S = 1.0

@@ -60,7 +60,7 @@ MOMENTS = [
     Moment("record of an SQL step", "chain", "record_step", "sql"),
     Moment("COMMIT of an SQL step", "chain", "COMMIT", "sql"),
     Moment("COMMIT of an SQL step in a loop", "loop", "COMMIT", "sql"),
-    Moment("start of a part", "parts", "start_part", "hark"),
+    Moment("start of a part", "parts", "start_parts", "parts"),
     Moment("question to people", "asks", "open_approval", "hark"),
     Moment("heartbeat", "chain", "beat_instance", "heartbeat", held="b"),
 ]
