@@ -99,7 +99,7 @@ MUTATIONS = [
         [
             ("schema.sql", KEY, KEY.partition("\n")[2]),
             (INGEST, "ON CONFLICT (tenant_id, id) DO NOTHING\n    RETURNING id, status", "RETURNING id, status"),
-            ("daemon/store/queries/start_part.sql", "ON CONFLICT (tenant_id, id) DO NOTHING", ""),
+            ("daemon/store/queries/start_parts.sql", "ON CONFLICT (tenant_id, id) DO NOTHING", ""),
         ],
         ["test_cut_connections.py::test_a_sender_without_a_key_is_not_told_more_than_is_true[after]"],
     ),

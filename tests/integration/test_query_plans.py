@@ -96,7 +96,7 @@ GUARDED: dict[str, Guard] = {
     "release_stranded": pool("@instance", "@running_ids", "@running_versions", pages=4_000),
     "give_back": record("@instance", pages=4_000),
     "reclaim_executions": record(pages=2_500),
-    "start_part": pool("@instance", "@tenant", "@running", "@new", "each[0]", "@part", pages=200),
+    "start_parts": record("@parts", pages=20_000),
     # a step, an approval, the context
     "get_step": pool(*ONE, "first", pages=50),
     "open_approval": pool("@instance", *ONE, "ask2", "@new", None, "{}", None, pages=30),
@@ -112,7 +112,7 @@ GUARDED: dict[str, Guard] = {
     # cancel, retry, replay
     "cancel_execution": pool("@tenant", "@waiting", "{}", pages=60),
     "cancel_children": pool(*ONE, None, pages=200),
-    "insert_retry": pool(*ONE, "@new", "1", None, "1", None, "retry", None, pages=200),
+    "insert_retry": pool(*ONE, "@new", "1", None, "1", None, "retry", None, None, pages=200),
     "last_ordinal": pool("@tenant", "@workflow", "@event", "@event_from", "@event_to", pages=50),
     "list_repeats": pool("@tenant", "@workflow", "@event", "@event_from", "@event_to", "@execution", pages=50),
     "list_recorded_steps": pool(*ONE, pages=50),
@@ -124,6 +124,7 @@ GUARDED: dict[str, Guard] = {
         "@tenant", None, "{failed}", *reversed(ANY_ID), "probed", "true", "500", pages=20_000
     ),
     "list_open_executions": pool("@tenant", "@workflow", "500", pages=200),
+    "count_open_executions": pool("@tenant", "@workflow", pages=12_000),
     "note_timeline": pool(*ONE, "@new", "test", None, pages=50),
     # what people look at
     "get_execution": pool(*ONE, pages=50),
@@ -149,6 +150,7 @@ GUARDED: dict[str, Guard] = {
     "count_held_back": pool(pages=600),
     "get_stats": pool("@tenant", pages=12_000),
     "doctor_count_waiting": pool("00:05:00", pages=12_000),
+    "doctor_list_sealed": pool(pages=100),
     "doctor_pick_sample": pool(pages=50),
     "doctor_count_remains": pool("@tenant", "@workflow", "@execution", pages=120),
     "list_approvals of one workflow": pool("@tenant", *ANY_ID, "50", "@slug", pages=4_000),

@@ -33,7 +33,9 @@ SELECT o.tenant_id::text AS tenant, o.id::text AS execution, o.event_id::text AS
        (SELECT array_agg(event_id)::text FROM live) AS events_of,
        (SELECT array_agg(workflow_id)::text FROM live) AS workflows_of,
        (SELECT array_agg('first'::text)::text FROM live) AS paths,
-       '{"step": "each", "path": "each[0]", "key": 0, "names": {}, "vars": {}}' AS part,
+       (SELECT array_agg(ROW('00000000-0000-7000-8000-00000000aaaa', tenant_id, id, 'each[0]', hark.new_id(),
+                             '{"step": "each", "path": "each[0]", "key": 0, "names": {}, "vars": {}}',
+                             NULL)::hark.started_part)::text FROM run) AS parts,
        (SELECT array_agg(ROW(tenant_id, 'event:E' || number % 1000, hark.id_floor(moment - interval '75 s'), '{order}',
                              n::text)::hark.awaited_event)::text FROM live) AS awaited,
        (SELECT array_agg(ROW(tenant_id, id, 'third', 2, 'action', 'probe', 'completed', 1, NULL, '{}', NULL, NULL,
@@ -55,7 +57,8 @@ SELECT o.tenant_id::text AS tenant, o.id::text AS execution, o.event_id::text AS
        (SELECT array_agg(tenant_id)::text FROM fresh) AS tenants_1,
        (SELECT array_agg(workflow_id)::text FROM fresh) AS workflows_1,
        (SELECT array_agg(ROW(tenant_id, id, workflow_id, 1, event_id, 0, 'go', 'event', 'running', 'production', 0, NULL, 0,
-                             NULL, NULL, NULL, NULL, NULL, '{}', NULL, NULL, event_id)::hark.arrived_execution)::text
+                             NULL, NULL, NULL, NULL, NULL, '{}', NULL, NULL, NULL, NULL,
+                             event_id)::hark.arrived_execution)::text
         FROM fresh) AS starts,
        (SELECT array_agg(ROW(tenant_id, event_id, workflow_id, 'other', 'when_false', NULL, event_id)::hark.arrived_refusal)::text
         FROM fresh) AS refusals
