@@ -65,7 +65,7 @@ async def test_every_kind_of_object_is_looked_at(look: Look) -> None:
     [
         ("DROP TABLE hark.api_keys", "table api_keys is missing"),
         ("ALTER TABLE hark.workflows DROP category", "column workflows.category is missing"),
-        ("ALTER TABLE hark.workflows ALTER name TYPE varchar(50)", "column workflows.name has changed"),
+        ("ALTER TABLE hark.workflows ALTER description TYPE varchar(50)", "column workflows.description has changed"),
         ("ALTER TABLE hark.workflows ALTER name DROP NOT NULL", "column workflows.name has changed"),
         ("ALTER TABLE hark.workflows ALTER tags DROP DEFAULT", "column workflows.tags has changed"),
         ("DROP INDEX hark.executions_by_workflow", "index workflow_executions.executions_by_workflow is missing"),
