@@ -284,6 +284,10 @@ async def test_erasing_the_history_erases_them(hark: EngineUnderTest) -> None:
     done = await run(hark)
     form = (await sealed_of(hark, done["id"])).hex()
     assert await tables_with(hark, form)
+    exported = "SELECT line FROM hark.export_executions($1, ARRAY[$2::uuid])"
+    line = await hark.database.pool.fetchval(exported, DEFAULT_TENANT, done["id"])
+    assert '"variables"' in line
+    assert form not in line, "the archive outlives the history"
     await hark.engine.publisher.delete(DEFAULT_TENANT, "flow")
     assert await tables_with(hark, form) == []
 
