@@ -33,7 +33,7 @@ async def describe(server: Server, scale: str) -> Machine:
         processor=_processor(),
         cores=os.cpu_count() or 0,
         memory_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
-        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        system=f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
         python=platform.python_version(),
         postgresql=postgresql,
         server_settings=settings,
