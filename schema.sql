@@ -422,7 +422,7 @@ COMMENT ON INDEX executions_sealed IS 'doctor_list_sealed.sql: with which keys t
 CREATE TABLE workflow_steps (
     tenant_id     uuid NOT NULL,
     execution_id  uuid NOT NULL,
-    path          text NOT NULL,
+    path          text COLLATE "C" NOT NULL,
     seq           integer NOT NULL,
     verb          text NOT NULL,
     action_type   text,
@@ -438,7 +438,12 @@ CREATE TABLE workflow_steps (
     PRIMARY KEY (tenant_id, execution_id, path)
 ) PARTITION BY RANGE (execution_id);
 COMMENT ON TABLE workflow_steps IS 'Step executions. A row with an ended status is what makes a step never run again.';
-COMMENT ON COLUMN workflow_steps.path IS 'The step''s id, led by the loop iterations it is in: each[3].mail.';
+COMMENT ON COLUMN workflow_steps.path IS
+    'The step''s id, led by the loop iterations it is in: each[3].mail. In the order of bytes all of a turn stands together: '
+    'see remove_folded.';
+COMMENT ON COLUMN workflow_steps.verb IS
+    'That of the step; iteration for a turn of a while, part for one of a distributed step, fold for turns that are folded '
+    'away: each[0-99], output {turns, completed, failed}, input what the execution still needs of them.';
 COMMENT ON COLUMN workflow_steps.seq IS 'Order in which the execution reached its steps, from 0.';
 COMMENT ON COLUMN workflow_steps.due_at IS 'When a waiting or retrying step goes on.';
 
@@ -545,7 +550,7 @@ COMMENT ON INDEX logs_by_time IS 'list_logs.sql over all executions, and its liv
 CREATE TABLE waits (
     tenant_id     uuid NOT NULL,
     execution_id  uuid NOT NULL,
-    path          text NOT NULL,
+    path          text COLLATE "C" NOT NULL,
     id            uuid NOT NULL,
     kind          text NOT NULL CHECK (kind IN ('approval')),
     opened_at     timestamptz NOT NULL DEFAULT now(),
@@ -829,6 +834,21 @@ BEGIN
     WHERE h.tenant_id = u.tenant_id AND h.execution_id = u.execution_id AND h.path = u.path;
 END $$;
 COMMENT ON FUNCTION record_waits IS 'The part of record_progress.sql for steps that wait for events: those that begin to, and those whose wait is over.';
+
+CREATE TYPE progress_folded AS (tenant_id uuid, execution_id uuid, path text);
+COMMENT ON TYPE progress_folded IS 'record_progress.sql: turns of loops that a fold replaces, and earlier folds';
+
+CREATE FUNCTION remove_folded(folded progress_folded[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+BEGIN
+    -- All of a turn: each[3] itself, and what begins with each[3]. and so comes before each[3]/ in the order of bytes.
+    DELETE FROM workflow_steps AS s USING unnest(folded) AS u
+    WHERE s.tenant_id = u.tenant_id AND s.execution_id = u.execution_id AND s.path >= u.path AND s.path < u.path || '/';
+    DELETE FROM waits AS w USING unnest(folded) AS u
+    WHERE w.tenant_id = u.tenant_id AND w.execution_id = u.execution_id AND w.path >= u.path AND w.path < u.path || '/';
+END $$;
+COMMENT ON FUNCTION remove_folded IS
+    'The part of record_progress.sql for loops that fold turns away; their fold is among the steps of the same flush.';
 
 CREATE TYPE progress_step AS (
     tenant_id uuid, execution_id uuid, path text, seq integer, verb text, action_type text, status text, attempt integer,
@@ -1993,6 +2013,45 @@ CREATE FUNCTION is_past(status text, completed_at timestamptz, kept_until timest
     RETURN coalesce(completed_at < CASE WHEN status IN ('failed', 'timeout') THEN failed_since ELSE kept_since END
                     AND (kept_until IS NULL OR kept_until < now()), false);
 COMMENT ON FUNCTION is_past IS 'Whether an execution ended so long ago that its policy lets it go; never while it is open.';
+
+CREATE FUNCTION prune_open(usual interval, failed interval, most integer) RETURNS bigint
+    LANGUAGE sql SET search_path = hark, pg_catalog
+    -- From the few that are open to what they have, by key, whatever statistics say.
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+BEGIN ATOMIC
+    WITH long AS MATERIALIZED (
+        SELECT e.tenant_id, e.id, id_floor(coalesce(o.kept_since, r.kept_since)) AS since
+        FROM retention_of(usual, failed) AS r
+        JOIN workflow_executions AS e
+            ON e.tenant_id = r.tenant_id AND e.status IN ('pending', 'running', 'waiting') AND e.status <> 'completed'
+        LEFT JOIN own_retention(usual, failed) AS o ON o.tenant_id = e.tenant_id AND o.workflow_id = e.workflow_id
+        WHERE e.id < id_floor(coalesce(o.kept_since, r.kept_since))
+    ), lines AS (
+        DELETE FROM workflow_logs AS d
+        USING (SELECT x.tenant_id, x.execution_id, x.id
+               FROM long AS g CROSS JOIN LATERAL (
+                   SELECT l.tenant_id, l.execution_id, l.id FROM workflow_logs AS l
+                   WHERE l.tenant_id = g.tenant_id AND l.execution_id = g.id AND l.id < g.since ORDER BY l.id LIMIT most) AS x
+               LIMIT most) AS old
+        WHERE d.tenant_id = old.tenant_id AND d.execution_id = old.execution_id AND d.id = old.id
+        RETURNING 1
+    ), notes AS (
+        -- What tells of the execution as a whole stays.
+        DELETE FROM workflow_timeline AS d
+        USING (SELECT x.tenant_id, x.execution_id, x.id
+               FROM long AS g CROSS JOIN LATERAL (
+                   SELECT l.tenant_id, l.execution_id, l.id FROM workflow_timeline AS l
+                   WHERE l.tenant_id = g.tenant_id AND l.execution_id = g.id AND l.id < g.since AND l.path IS NOT NULL
+                   ORDER BY l.id LIMIT most) AS x
+               LIMIT most) AS old
+        WHERE d.tenant_id = old.tenant_id AND d.execution_id = old.execution_id AND d.id = old.id
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM lines) + (SELECT count(*) FROM notes);
+END;
+COMMENT ON FUNCTION prune_open IS
+    'Deletes a batch of log lines, and of what the timeline tells of steps, that open executions have from before the policy '
+    'for ended ones: without it what runs for years would keep all of them; how many.';
 
 CREATE FUNCTION week_start(week text) RETURNS timestamptz
     LANGUAGE sql STABLE STRICT SET search_path = pg_catalog

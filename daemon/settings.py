@@ -118,6 +118,9 @@ class Settings(BaseSettings):
     retention: Days = Field(timedelta(days=90), description="how long executions stay after their end")
     failed_retention: Days = Field(timedelta(days=180), description="the same for those that failed or timed out")
     unmatched_retention: Duration = Field(timedelta(days=7), description="how long events that started nothing stay")
+    kept_turns: int = Field(
+        500, ge=1, le=100_000, description="how many turns of a loop stay on record; earlier ones are folded away"
+    )
 
     archive: Annotated[str, AfterValidator(_archive)] | None = Field(
         None, description="where executions go before they are dropped: a directory, or s3://bucket/prefix"

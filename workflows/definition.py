@@ -114,6 +114,8 @@ class Retention(Model):
     """How long one stays that failed or timed out; never shorter than the others."""
     count: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """At most so many stay that have ended, whatever came of them: the newest."""
+    turns: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Of a loop so many turns stay on record, the latest; earlier ones are folded away."""
 
     @model_validator(mode="after")
     def _keeps_failures_longer(self) -> Self:

@@ -15,8 +15,10 @@ from typing import Any, TypeAlias
 from hark.workflows.errors import UnprocessableError
 from hark.workflows.shape import blocks
 from hark.workflows.steps import verb_of
+from hark.workflows.turns import Turns, first_turn_of, loop_of
 
 _SEGMENT = re.compile(r"([^.\[\]]+)(?:\[(\d+)\])?")
+_TURN = re.compile(r"\[(\d+)\](?=\.|$)")
 _CONTAINERS = frozenset({"if", "switch", "for_each", "while", "parallel", "try"})
 _LOOPS = ("for_each", "while")
 _RANKS = {"catch": 1, "finally": 2, "on_error": 3}
@@ -164,6 +166,8 @@ class Recorded:
     path: str
     verb: str
     status: str
+    folded: Turns | None = None
+    """Of a fold: the turns that it has."""
 
 
 @dataclass(slots=True)
@@ -172,20 +176,33 @@ class ReplayPlan:
 
     kept: list[str] = field(default_factory=list)
     reopened: list[str] = field(default_factory=list)
+    folds: dict[str, list[Turns]] = field(default_factory=dict)
+    """Of what stays, the turns that are folded away, by loop."""
+
+    def keeps(self, path: str) -> bool:
+        """Tell whether what a step did stays: it is on record, or folded away with its turn."""
+        return path in self.kept or any(
+            number in turns for loop, number in _turns_in(path) for turns in self.folds.get(loop, ())
+        )
 
 
 def plan_replay(definition: Mapping[str, Any], record: Sequence[Recorded], from_step: str) -> ReplayPlan:
     """Plan to run an execution again from a step, by the definition that it ran with.
 
     What ran before the step stays as it is, what holds it is entered again, what follows is dropped. Beside it, in
-    other branches, what completed stays, and what failed or was broken off runs again. Raises UnprocessableError.
+    other branches, what completed stays, and what failed or was broken off runs again. Raises UnprocessableError, also
+    where turns of a loop would have to be told apart that are folded away together.
     """
     chart = Map(definition)
     target = chart.chain(from_step)
+    _check_not_folded(record, from_step)
     if target is None or all(one.path != from_step for one in record):
         raise UnprocessableError(f"from_step: {from_step!r} is no step that this execution has reached")
     plan = ReplayPlan()
     for one in record:
+        if one.folded is not None:
+            _plan_fold(plan, chart, target, one, from_step)
+            continue
         chain = chart.chain(one.path)
         if chain is None or not all(owner in plan.kept for owner in _handled(chain)):
             continue
@@ -198,6 +215,42 @@ def plan_replay(definition: Mapping[str, Any], record: Sequence[Recorded], from_
         elif one.verb in _CONTAINERS:
             plan.reopened.append(one.path)
     return plan
+
+
+def _check_not_folded(record: Iterable[Recorded], from_step: str) -> None:
+    """Raise UnprocessableError when the step from which to go on is in a turn that is folded away."""
+    turns = dict(_turns_in(from_step))
+    for one in record:
+        if one.folded is not None and turns.get(loop_of(one.path), -1) in one.folded:
+            raise _folded(one, from_step)
+
+
+def _folded(fold: Recorded, from_step: str) -> UnprocessableError:
+    loop, turns = loop_of(fold.path), fold.folded
+    last = turns.last if turns else 0
+    return UnprocessableError(
+        f"from_step: {from_step!r} cannot be gone on from: turns {turns} of {loop!r} are folded away, and what each of "
+        f"them did is not on record any more; replay from a turn after {last}, or from {loop!r}"
+    )
+
+
+def _plan_fold(plan: ReplayPlan, chart: Map, target: Chain, fold: Recorded, from_step: str) -> None:
+    """Plan what becomes of turns that are folded away: all stay, or all are dropped."""
+    chain, turns = chart.chain(first_turn_of(fold.path)), fold.folded
+    if chain is None or not turns or not all(owner in plan.kept for owner in _handled(chain)):
+        return
+    stands = {relation(target, (*chain[:-1], number)) for number in (turns.first, turns.last)}
+    if len(stands) > 1:
+        raise _folded(fold, from_step)
+    if stands & {Relation.BEFORE, Relation.BESIDE}:
+        plan.kept.append(fold.path)
+        plan.folds.setdefault(loop_of(fold.path), []).append(turns)
+
+
+def _turns_in(path: str) -> Iterator[tuple[str, int]]:
+    """Yield the turns that a path leads through, each as the path of its loop and its number."""
+    for found in _TURN.finditer(path):
+        yield path[: found.start()], int(found[1])
 
 
 def _handled(chain: Chain) -> Iterator[str]:
@@ -214,7 +267,7 @@ def check_version(plan: ReplayPlan, old: Mapping[str, Any], new: Mapping[str, An
     if target is None:
         raise UnprocessableError(f"version: it has no step {from_step!r}")
     for path in (*plan.kept, *plan.reopened):
-        was, now = before.chain(path), after.chain(path)
+        was, now = (chart.chain(first_turn_of(path)) for chart in (before, after))
         if was is None or now is None or _place(was) != _place(now):
             raise UnprocessableError(
                 f"version: step {path!r}, which ran before {from_step!r}, is not there, or is another one; "

@@ -135,7 +135,12 @@ def containers_in(steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def container_of(path: str, containers: Mapping[str, str]) -> str | None:
-    """Return the path of the step around one: `each` for `each[3].pick`, `each[3].pick` for `each[3].mail` in it."""
+    """Return the path of the step around one: `each` for `each[3].pick`, `each[3].pick` for `each[3].mail` in it.
+
+    Turns themselves, and those that are folded away, `each[0-99]`, stand under their loop.
+    """
+    if path.endswith("]"):
+        return path.rpartition("[")[0]
     iteration, dot, step = path.rpartition(".")
     container = containers.get(step)
     loop = iteration.rpartition("[")[0]

@@ -191,6 +191,8 @@ class StepExecution(Answer):
     """Path of the step that it is inside of: a branch, a loop."""
     seq: int | None = None
     verb: str
+    """That of the step, or `iteration` for a turn of a `while`, `part` for one of a distributed step, `fold` for turns
+    of a loop that are folded away: then the output says which, and how many completed and failed."""
     action_type: str | None = None
     status: StepStatus
     attempt: int = 0

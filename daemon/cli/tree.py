@@ -10,6 +10,7 @@ from rich.tree import Tree
 
 from hark.daemon.api.models import ExecutionDetail, HeldBack, StepExecution
 from hark.daemon.cli.output import STYLES, ago, compact, duration, fields, hint, say, short_id, state, utc, visible
+from hark.workflows.turns import FOLD, Turns
 
 _SIGNS = {
     "completed": "✔", "failed": "✘", "running": "▶", "waiting": "⏸", "retrying": "↻", "skipped": "–",
@@ -75,6 +76,9 @@ def step_tree(steps: Sequence[StepExecution]) -> Tree:
     branches: dict[str, Tree] = {}
     for step in steps:
         parent = branches.get(step.container or "", root)
+        if step.verb == FOLD:
+            parent.add(_folded(step))
+            continue
         branch = branches[step.path] = parent.add(_label(step))
         for name, value in (("in", step.input), ("out", None if step.output == step.input else step.output)):
             if value not in (None, {}):
@@ -82,6 +86,14 @@ def step_tree(steps: Sequence[StepExecution]) -> Tree:
         if step.error and step.error.get("step", step.path) == step.path:
             branch.add(Text(_error(step.error), style=STYLES["error"]))
     return root
+
+
+def _folded(step: StepExecution) -> Text:
+    """Say which turns of a loop are folded away."""
+    found: dict[str, Any] = step.output
+    turns = str(Turns(found["turns"]))
+    counts = f"{found['completed']:,} completed" + (f", {found['failed']:,} failed" if found["failed"] else "")
+    return Text.assemble("… ", (f"turns {turns} folded: {counts}", "dim"))
 
 
 def _label(step: StepExecution) -> Text:

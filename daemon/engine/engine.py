@@ -103,6 +103,7 @@ class Engine:
             links=ApprovalLinks(settings),
         )
         self.services.vault = self.vault
+        self.services.kept_turns = settings.kept_turns
         self.approvals = Approvals(ApprovalStore(database), self.services.links, on_answered=self._work_arrived)
         self.programs = Programs(database, catalogue)
         self.executor = Executor(

@@ -254,21 +254,28 @@ async def _run_for_each(run: Run, node: Node, known: StepRecord | None, path: st
 
     async def body(decision: Any) -> tuple[Outcome, Any]:
         items: list[Any] = decision["items"]
-        outputs: list[Any] = [None] * len(items)
+        loop = run.folding.loop(path, frame.prefix)
+        outputs = loop.outputs(len(items))
 
         async def iterate(index: int) -> Outcome:
+            with loop.turn(index) as turn:
+                outcome, outputs[index] = await do(index)
+                if outcome is None:
+                    loop.done(turn)
+                return outcome
+
+        async def do(index: int) -> tuple[Outcome, Any]:
             prefix = f"{path}[{index}]."
             names = {work.name: items[index], "index": index}
             if work.distribute:
-                outcome, outputs[index] = await run_as_part(run, node, frame, str(index), names)
-                return outcome
+                return await run_as_part(run, node, frame, str(index), names)
             names.update(run.names_in(frame, prefix, work.asks))
             inner = frame.inner(prefix, run.known_steps(prefix), **names)
             outcome = await run_block(run, work.do, inner)
-            outputs[index] = last_output(work.do, inner)
-            return outcome
+            return outcome, last_output(work.do, inner)
 
-        return await run_bounded(run.parking, iterate, len(items), work.parallel, run.begun_turns(path)), outputs
+        ahead = [*loop.ahead(len(items))]
+        return await run_bounded(run.parking, iterate, ahead, work.parallel, run.begun_turns(path)), outputs
 
     return await _container(run, node, known, path, frame, decide, body)
 
@@ -277,11 +284,12 @@ async def _run_while(run: Run, node: Node, known: StepRecord | None, path: str, 
     work: WhileWork = node.work
 
     async def body(_: Any) -> tuple[Outcome, Any]:
-        for index in range(work.max_iterations + 1):
-            turn = f"{path}[{index}]"
-            prefix = f"{turn}."
+        loop = run.folding.loop(path, frame.prefix)
+        for index in loop.ahead(work.max_iterations + 1):
+            begun = f"{path}[{index}]"
+            prefix = f"{begun}."
             inner = frame.inner(prefix, run.known_steps(prefix), index=index, **run.names_in(frame, prefix, work.asks))
-            if turn not in run.known:
+            if begun not in run.known:
                 if node.reads_context:
                     await run.refresh_context(inner.scope)
                 inner.scope["now"] = run.now()
@@ -291,10 +299,12 @@ async def _run_while(run: Run, node: Node, known: StepRecord | None, path: str, 
                     break
                 # The turn itself is on record: its condition may read what its own steps change.
                 moment = run.now()
-                run.record(StepRecord(turn, run.next_seq(), "iteration", "completed", completed_at=moment))
-            outcome = await run_block(run, work.do, inner)
-            if outcome is not None:
-                return outcome, {"iterations": index}
+                run.record(StepRecord(begun, run.next_seq(), "iteration", "completed", completed_at=moment))
+            with loop.turn(index) as turn:
+                outcome = await run_block(run, work.do, inner)
+                if outcome is not None:
+                    return outcome, {"iterations": index}
+                loop.done(turn)
         message = f"`while` still holds after its max_iterations of {work.max_iterations}"
         raise _refused("too_many_iterations", message)
 
@@ -318,7 +328,7 @@ async def _run_parallel(run: Run, node: Node, known: StepRecord | None, path: st
 
         names = [name for name, _ in work.branches]
         if not work.race:
-            outcome = await run_bounded(run.parking, branch, len(names), len(names), range(len(names)))
+            outcome = await run_bounded(run.parking, branch, range(len(names)), len(names), range(len(names)))
             return outcome, {name: outputs.get(name) for name, do in work.branches if do.nodes}
         outcome, winner = await run_race(run.parking, branch, names)
         if winner is None:
@@ -372,7 +382,7 @@ async def _run_set(run: Run, node: Node, _known: StepRecord | None, path: str, f
         return end_step(run, node, path, frame, failure(error, path))
     failed = end_step(run, node, path, frame, output=values)
     if failed is None:
-        run.vars.update(frame.steps[node.id]["output"])
+        run.set_vars(frame.prefix, frame.steps[node.id]["output"])
     return failed
 
 

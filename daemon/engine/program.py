@@ -249,6 +249,8 @@ class Program:
     """An expression reads `execution.approval_url`."""
     asks: tuple[Ask, ...] = ()
     """The approve steps outside of loops."""
+    kept_turns: int | None = None
+    """How many turns of a loop stay on record; None: as the settings say."""
 
     def node(self, step_id: str) -> Node:
         """Return a step, wherever it stands. Raises LookupError."""
@@ -332,6 +334,7 @@ class Compiler:
             output_reads_context=output is not None and any("context" in each.roots for each in output.expressions),
             reads_links=self._reads_links,
             asks=tuple(self._asked),
+            kept_turns=None if workflow.retention is None else workflow.retention.turns,
         )
 
     def _block(self, steps: Iterable[BaseStep]) -> Block:

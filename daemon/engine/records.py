@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -87,6 +87,8 @@ class Extras:
     """By path: events that steps begin to wait for, as `hark.progress_wait`; on record with the step."""
     waited: set[str] = field(default_factory=set)
     """Paths of steps whose wait is over."""
+    folded: list[str] = field(default_factory=list)
+    """Paths of turns, and of earlier folds, that a fold among the steps replaces."""
 
     def end_wait(self, path: str) -> None:
         """Note that a step waits no longer."""
@@ -99,6 +101,7 @@ class Extras:
         self.timeline += later.timeline
         self.context.update(later.context)
         self.waits.update(later.waits)
+        self.folded += later.folded
         for path in later.waited:
             self.end_wait(path)
 
@@ -143,6 +146,10 @@ class Progress:
         """Note that a step waits no longer."""
         self._more().end_wait(path)
 
+    def fold(self, paths: Iterable[str]) -> None:
+        """Note what a fold among the steps replaces; it has to be on record already."""
+        self._more().folded.extend(paths)
+
     def add(self, later: Progress) -> None:
         """Take in what the same execution noted later: the later state counts."""
         self.steps.update(later.steps)
@@ -168,6 +175,7 @@ class _Rows:
     """By execution and key: parts of one execution share a context, and one statement may not touch a row twice."""
     waits: list[Row] = field(default_factory=list)
     waited: list[Row] = field(default_factory=list)
+    folded: list[Row] = field(default_factory=list)
 
     def add(self, part: Progress) -> None:
         """Add the rows of one execution."""
@@ -187,6 +195,7 @@ class _Rows:
         self.context.update(((row[1], key), row) for key, row in extras.context.items())
         self.waits.extend(extras.waits.values())
         self.waited.extend((tenant_id, execution_id, path) for path in extras.waited)
+        self.folded.extend((tenant_id, execution_id, path) for path in extras.folded)
 
 
 def _arguments(instance: UUID, parts: Sequence[Progress]) -> list[Any]:
@@ -196,7 +205,9 @@ def _arguments(instance: UUID, parts: Sequence[Progress]) -> list[Any]:
         rows.add(part)
     # In one order on all instances, so that two flushes wait for each other and do not lock each other out.
     remembered = [rows.context[key] for key in sorted(rows.context)]
-    return [instance, rows.steps, rows.changes, rows.logs, rows.timeline, remembered, rows.waits, rows.waited]
+    return [
+        instance, rows.steps, rows.changes, rows.logs, rows.timeline, remembered, rows.waits, rows.waited, rows.folded,
+    ]  # fmt: skip
 
 
 def _merged(parts: Sequence[Progress]) -> Sequence[Progress]:

@@ -19,6 +19,7 @@ from hark.daemon.store.database import Connection, Database, Record, sql
 from hark.workflows.errors import ConflictError, NotFoundError, UnprocessableError
 from hark.workflows.ids import EventId, ExecutionId, TenantId, WorkflowId, execution_id, new_id, same_millisecond
 from hark.workflows.replay_plan import Recorded, ReplayPlan, check_version, plan_replay
+from hark.workflows.turns import Turns
 
 _RETRIED = frozenset({"failed", "cancelled", "timeout"})
 
@@ -139,7 +140,9 @@ class Repeats:
                 await connection.execute(
                     sql("copy_planned_steps"), tenant_id, identifier, following, plan.kept, plan.reopened
                 )
-                await connection.execute(sql("copy_context"), tenant_id, identifier, following, plan.kept)
+                await connection.execute(
+                    sql("copy_context"), tenant_id, identifier, following, await self._kept(tenant_id, identifier, plan)
+                )
 
         detail = {"from_step": wanted.from_step, "version": version}
         secrets = await self._secrets(tenant_id, state, wanted.secrets)
@@ -178,10 +181,18 @@ class Repeats:
             return None
         rows = await self._database.fetch("list_recorded_steps", tenant_id, identifier)
         own = definition if version == state["version"] else await self._definition(tenant_id, state, state["version"])
-        plan = plan_replay(own, [Recorded(*row.values()) for row in rows], wanted.from_step)
+        plan = plan_replay(own, [_recorded(row) for row in rows], wanted.from_step)
         if own is not definition:
             check_version(plan, own, definition, wanted.from_step)
         return plan
+
+    async def _kept(self, tenant_id: TenantId, identifier: UUID, plan: ReplayPlan) -> list[str]:
+        """Return the steps of which stays what they remembered: those on record, and those that are folded away."""
+        if not plan.folds:
+            return plan.kept
+        rows = await self._database.fetch("list_context", tenant_id, identifier, None, None)
+        writers = {row["updated_by"].removeprefix("step:") for row in rows}
+        return [writer for writer in writers if plan.keeps(writer)]
 
     async def _inputs(
         self, tenant_id: TenantId, identifier: UUID, definition: Mapping[str, Any], wanted: Replay, *, changed: bool
@@ -255,3 +266,8 @@ class Repeats:
         ):
             text = orjson.dumps({"execution_id": str(other), **detail}).decode()
             await connection.execute(sql("note_timeline"), tenant_id, execution, new_id(self._now()), kind, text)
+
+
+def _recorded(row: Record) -> Recorded:
+    folded = None if row["folded"] is None else Turns(orjson.loads(row["folded"]))
+    return Recorded(row["path"], row["verb"], row["status"], folded)

@@ -60,11 +60,13 @@ class Figures:
     weeks: int = 0
     executions: int = 0
     unmatched_events: int = 0
+    lines: int = 0
+    """Of logs and timelines of what has not ended."""
     passes: int = 0
 
     def since(self, before: Figures) -> Figures:
         """Return what was done since these were copied."""
-        names = ("weeks", "executions", "unmatched_events", "passes")
+        names = ("weeks", "executions", "unmatched_events", "lines", "passes")
         return Figures(self.lag_s, **{name: getattr(self, name) - getattr(before, name) for name in names})
 
     def stats(self) -> dict[str, float]:
@@ -75,6 +77,7 @@ class Figures:
             "retention_weeks_dropped_total": self.weeks,
             "retention_executions_dropped_total": self.executions,
             "retention_unmatched_events_dropped_total": self.unmatched_events,
+            "retention_lines_dropped_total": self.lines,
         }
 
 
@@ -103,6 +106,7 @@ class Retention:
             await self._let_executions_go(workflow_id)
             if workflow_id is None:
                 await self._prune_unmatched()
+                await self._prune_open()
             self.figures.lag_s = await self._database.fetchval("get_retention_lag", self.policy.usual)
         self.figures.passes += 1
         return self.figures.since(before)
@@ -117,6 +121,11 @@ class Retention:
     async def _prune_unmatched(self) -> None:
         while count := await self._database.fetchval("prune_unmatched_events", self.policy.unmatched, BATCH):
             self.figures.unmatched_events += count
+
+    async def _prune_open(self) -> None:
+        """Let go what long runs have written so long ago that it would have gone with them, had they ended."""
+        while count := await self._database.fetchval("prune_open", self.policy.usual, self.policy.failed, BATCH):
+            self.figures.lines += count
 
     # ------------------------------------------------------------------ whole weeks
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,7 @@ from uuid import UUID
 import orjson
 
 from hark.daemon.engine.approval_links import ApprovalLinks
+from hark.daemon.engine.folding import Folding, highest_seq, join_vars, vars_of
 from hark.daemon.engine.job import Job
 from hark.daemon.engine.parking import Parking
 from hark.daemon.engine.payload import Masker, encode
@@ -42,6 +43,8 @@ class Services(Protocol):
 
     http: Http
     settings: Mapping[str, Any]
+    kept_turns: int
+    """How many turns of a loop stay on record where a workflow does not say."""
 
     @property
     def licence(self) -> UUID:
@@ -181,13 +184,16 @@ class Run:
         self.mode = job.mode
         self.depth = job.depth
         self.mocks: Mapping[str, Any] = job.metadata.get("mocks") or {}
-        self.known = job.steps
         self.part = job.part
         self.whole_id = ExecutionId(UUID(job.part["whole"])) if job.part else job.id
         """The execution that this one is a part of; itself when it is none."""
         self.vars: dict[str, Any] = dict(job.part["vars"] if job.part else job.variables)
         self.secrets = job.secrets
         """Those that it was handed for itself alone; its parts have them too."""
+        self.kept_turns = program.kept_turns or services.kept_turns
+        """How many turns of a loop stay on record."""
+        self.folding = Folding(self)
+        self.known, remains = self.folding.restore(job.steps) if job.steps else ({}, [])
         self.stops = [record for record in self.known.values() if is_stop(record)]
         """What is on record from before and has stopped the execution."""
         self.unended = {path: record for path, record in self.known.items() if record.status not in ENDED_STEP}
@@ -211,11 +217,13 @@ class Run:
         self.licence = services.licence
         """The licence under which this execution is held; what it puts on record counts under no other."""
         self._progress = Progress(self.tenant_id, self.id, self.licence)
+        if remains:
+            self._progress.fold(remains)
         self._submitted = self._committed = 0
         self._seq = 0
         self._known_views: dict[str, dict[str, Any]] = {}
-        if self.known:
-            self._seq = max(record.seq for record in self.known.values()) + 1
+        if job.steps:
+            self._seq = max(map(highest_seq, job.steps.values())) + 1
             self._restore_vars()
             self._known_views = self._by_prefix()
         scope = self._scope(job, names)
@@ -286,9 +294,10 @@ class Run:
     # ------------------------------------------------------------------ what is known from before
 
     def _restore_vars(self) -> None:
-        for record in sorted(self.known.values(), key=lambda record: record.seq):
-            if record.verb == "set" and record.status == "completed" and record.output is not None:
-                self.vars.update(orjson.loads(record.output))
+        found: dict[str, tuple[int, Any]] = {}
+        for record in (*self.known.values(), *self.folding.records()):
+            join_vars(found, vars_of(record))
+        self.vars.update({name: value for name, (_, value) in found.items()})
 
     def _by_prefix(self) -> dict[str, dict[str, Any]]:
         """Sort what is on record as ended by the prefix of its path: once, for loops ask for every iteration."""
@@ -320,6 +329,21 @@ class Run:
         """How many steps are noted and not on their way into the record."""
         return len(self._progress.steps)
 
+    @property
+    def seq(self) -> int:
+        """The number of the next step that is reached."""
+        return self._seq
+
+    @property
+    def mark(self) -> int:
+        """Which submission has to be committed so that all that is noted by now is."""
+        return self._submitted + 1 if self._progress else self._submitted
+
+    @property
+    def committed(self) -> int:
+        """Up to which submission all is committed."""
+        return self._committed
+
     def next_seq(self) -> int:
         """Return the number of the next step that is reached."""
         self._seq += 1
@@ -330,8 +354,20 @@ class Run:
         self._progress.steps[record.path] = record
         if record.status in ENDED_STEP:
             self.unended.pop(record.path, None)
+            if record.status == "failed":
+                self.folding.note_failed(record.path)
         else:
             self.unended[record.path] = record
+
+    def set_vars(self, prefix: str, values: Mapping[str, Any]) -> None:
+        """Let variables have the values that the step that was just recorded has given them."""
+        self.vars.update(values)
+        self.folding.note_set(prefix, self._seq - 1, values)
+
+    def fold(self, record: StepRecord, gone: Iterable[str]) -> None:
+        """Note a fold, and the paths of the turns and folds that it replaces; they go with the next flush."""
+        self._progress.steps[record.path] = record
+        self._progress.fold(gone)
 
     def note(self, kind: str, path: str | None, detail: Any = None) -> None:
         """Note something for the timeline."""

@@ -75,6 +75,7 @@ class EngineServices:
         self.starts: Starts
         self.vault: Vault
         self.parts: PartStarts
+        self.kept_turns: int
         self._database = database
         self._instance = instance
         self._recorder = recorder

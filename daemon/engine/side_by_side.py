@@ -16,16 +16,16 @@ Piece = Callable[[int], Coroutine[Any, Any, Outcome]]
 
 
 async def run_bounded(
-    parking: Parking, one: Piece, count: int, width: int, begun: Container[int] = frozenset()
+    parking: Parking, one: Piece, numbers: Sequence[int], width: int, begun: Container[int] = frozenset()
 ) -> Outcome:
-    """Run `count` pieces, at most `width` at a time; after a failure or a stop no further one begins.
+    """Run pieces by their numbers, at most `width` at a time; after a failure or a stop no further one begins.
 
     Those that an earlier walk has `begun` go on all the same.
     """
     if width == 1:
-        return await _one_by_one(one, count)
+        return await _one_by_one(one, numbers)
     outcomes: list[Outcome] = []
-    remaining = iter(range(count))
+    remaining = iter(numbers)
 
     async def work() -> None:
         for index in remaining:
@@ -39,7 +39,7 @@ async def run_bounded(
                 await asyncio.sleep(0)
 
     async with Branches[None](parking) as branches:
-        for _ in range(min(width, count)):
+        for _ in range(min(width, len(numbers))):
             branches.start(work(), "branch")
         while branches.running:
             for task in await branches.ended():
@@ -47,8 +47,8 @@ async def run_bounded(
     return merged(outcomes)
 
 
-async def _one_by_one(one: Piece, count: int) -> Outcome:
-    for index in range(count):
+async def _one_by_one(one: Piece, numbers: Sequence[int]) -> Outcome:
+    for index in numbers:
         outcome = await one(index)
         if outcome is not None:
             return outcome

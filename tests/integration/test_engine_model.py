@@ -23,6 +23,8 @@ TIMES = float(os.environ.get("HARK_TEST_EXAMPLES", "1"))
 """How many times the usual number of examples are tried: for hunting, with `--timeout 0`."""
 
 numbers = st.integers(-2, 6)
+kept = st.sampled_from([1, 1, 2, 500])
+"""How many turns of a loop stay on record: with few, most loops fold some of theirs away."""
 
 
 def examples(count: int) -> settings:
@@ -58,8 +60,10 @@ async def enter(stack: AsyncExitStack, url: str, data_dir: Path, player: Player,
     player.engines.append(await stack.enter_async_context(running))
 
 
-async def compare(player: Player, flow: Flow, *inputs: int, exact: bool = True) -> None:
+async def compare(player: Player, flow: Flow, *inputs: int, kept_turns: int, exact: bool = True) -> None:
     """Play a workflow and compare it with the reference."""
+    for running in player.engines:
+        running.engine.services.kept_turns = kept_turns
     given_inputs = [{"n": n} for n in inputs]
     executions, found = await player.play(flow, given_inputs)
     for execution, each in zip(executions, given_inputs, strict=True):
@@ -67,27 +71,27 @@ async def compare(player: Player, flow: Flow, *inputs: int, exact: bool = True) 
 
 
 @examples(24)
-@given(flow=flows(), n=numbers)
+@given(flow=flows(), n=numbers, kept_turns=kept)
 @pytest.mark.usefixtures("engines")
-async def test_a_workflow_does_what_the_reference_says(player: Player, flow: Flow, n: int) -> None:
-    await compare(player, flow, n)
+async def test_a_workflow_does_what_the_reference_says(player: Player, flow: Flow, n: int, kept_turns: int) -> None:
+    await compare(player, flow, n, kept_turns=kept_turns)
 
 
 @examples(14)
-@given(flow=flows(), n=numbers, breaks_at=st.frozensets(st.integers(1, 12), min_size=1, max_size=4))
+@given(flow=flows(), n=numbers, kept_turns=kept, breaks_at=st.frozensets(st.integers(1, 12), min_size=1, max_size=4))
 @pytest.mark.usefixtures("engines")
 async def test_a_workflow_whose_instance_is_fenced_midway_comes_to_the_same(
-    player: Player, flow: Flow, n: int, breaks_at: frozenset[int]
+    player: Player, flow: Flow, n: int, kept_turns: int, breaks_at: frozenset[int]
 ) -> None:
     player.effects.on_break = lambda: player.database.pool.execute("DELETE FROM hark.instances")
     player.effects.breaks_at = set(breaks_at)
-    await compare(player, flow, n, exact=False)
+    await compare(player, flow, n, kept_turns=kept_turns, exact=False)
 
 
 @examples(5)
-@given(flow=flows(), n=numbers)
+@given(flow=flows(), n=numbers, kept_turns=kept)
 async def test_a_workflow_whose_daemon_is_restarted_while_it_waits_comes_to_the_same(
-    database_url: str, tmp_path: Path, player: Player, flow: Flow, n: int
+    database_url: str, tmp_path: Path, player: Player, flow: Flow, n: int, kept_turns: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parking, "HELD_S", 0.0)  # every wait gives its execution back
@@ -96,21 +100,21 @@ async def test_a_workflow_whose_daemon_is_restarted_while_it_waits_comes_to_the_
             async def restart() -> None:
                 await first.aclose()
                 player.engines.clear()
-                await enter(last, database_url, tmp_path, player)
+                await enter(last, database_url, tmp_path, player, kept_turns=kept_turns)
 
             first = await last.enter_async_context(AsyncExitStack())
             player.engines.clear()
             await enter(first, database_url, tmp_path, player)
             player.on_waiting = restart
-            await compare(player, flow, n, exact=False)
+            await compare(player, flow, n, kept_turns=kept_turns, exact=False)
 
 
 @examples(4)
-@given(flow=flows(), inputs=st.lists(numbers, min_size=2, max_size=5))
+@given(flow=flows(), inputs=st.lists(numbers, min_size=2, max_size=5), kept_turns=kept)
 async def test_several_instances_that_share_the_work_come_to_the_same(
-    several: Player, flow: Flow, inputs: list[int]
+    several: Player, flow: Flow, inputs: list[int], kept_turns: int
 ) -> None:
-    await compare(several, flow, *inputs)
+    await compare(several, flow, *inputs, kept_turns=kept_turns)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ async def plan(url: str, name: str, *types: str, **settings: str) -> str:
 
 async def test_the_end_of_an_execution_is_written_by_its_key(database_url: str) -> None:
     """It went through all executions of the instance for each row: quadratic in what is in flight."""
-    rows = ("step", "change", "log", "note", "memory", "wait", "waited")
+    rows = ("step", "change", "log", "note", "memory", "wait", "waited", "folded")
     found = await plan(database_url, "record_progress", "uuid", *(f"hark.progress_{row}[]" for row in rows))
     update = found[found.index("Update on workflow_executions") : found.index("CTE logs")]
     indexes = re.findall(r"Scan using (\S+) on workflow_executions", update)

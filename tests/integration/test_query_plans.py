@@ -71,7 +71,8 @@ GUARDED: dict[str, Guard] = {
         "{}", "{}", pages=20_000,
     ),
     "record_progress": record(
-        "@instance", "@steps", "@changes", "@logs", "@notes", "@memories", "@waits_begun", "@waits_over", pages=6_000
+        "@instance", "@steps", "@changes", "@logs", "@notes", "@memories", "@waits_begun", "@waits_over",
+        "@folded", pages=8_000,
     ),
     "record_step": record(
         "@instance", "@tenant", "@running", "first", "0", "action", "probe", "completed", "1", None, None, None, None,
@@ -184,6 +185,7 @@ NOT_GUARDED = {
     "note_staying": "goes through a week in slices by key; see test_retention.py",
     "list_walks": "goes through as many of a workflow as it counts, every ten minutes",
     "choose_past": "looks up the ids that it is given, from the few to the many",
+    "prune_open": "goes through what is open and its past lines by key, once in ten minutes; see test_retention.py",
     "erase_ended": "deletes the ids that it is given",
     "count_unmatched": "counts what a dry run is asked for",
     "foresee_week": "goes through a partition, for a dry run",

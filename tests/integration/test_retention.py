@@ -63,6 +63,52 @@ async def test_what_stayed_goes_when_its_own_time_has_come(history: History) -> 
     assert await history.left() == {waiting}
 
 
+async def test_what_has_not_ended_lets_go_of_what_it_wrote_long_ago(history: History) -> None:
+    waiting = await history.add("waiting", days(40))
+    ended = await history.add("failed", days(30))
+    for age in (39, 20, 3):
+        for one in (waiting, ended):
+            await history.connection.execute(
+                "WITH one AS (SELECT hark.new_id(now() - $3::interval) AS id), line AS ("
+                "  INSERT INTO hark.workflow_logs (tenant_id, execution_id, id, level, message)"
+                "  SELECT $1, $2, id, 'info', $4 FROM one) "
+                "INSERT INTO hark.workflow_timeline (tenant_id, execution_id, id, type, path)"
+                "SELECT $1, $2, id, $4, CASE WHEN $4 <> 'kept' THEN 'step' END FROM one",
+                DEFAULT_TENANT, one, days(age), "kept" if age == 39 else str(age),
+            )  # fmt: skip
+
+    await history.retention.run()
+
+    left = "SELECT message FROM hark.workflow_logs WHERE execution_id = $1 AND message <> 'done' ORDER BY id"
+    assert [row[0] for row in await history.connection.fetch(left, waiting)] == ["3"]
+    assert len(await history.connection.fetch(left, ended)) == 3
+    told = "SELECT type FROM hark.workflow_timeline WHERE execution_id = $1 AND type IN ('kept', '20', '3') ORDER BY id"
+    assert [row[0] for row in await history.connection.fetch(told, waiting)] == ["kept", "3"]
+
+
+async def test_turns_are_folded_away_wherever_their_execution_has_been_moved(history: History) -> None:
+    waiting = await history.add("waiting", days(40))
+    gone = ["each[3]", "each[3].a", "each[3].in[0].b", "each[3].in[0-9]"]
+    stays = ["each[3-9]", "each[30].a", "each[4]", "each", "a"]
+    await history.connection.executemany(
+        "INSERT INTO hark.workflow_steps (tenant_id, execution_id, path, seq, verb, status) "
+        "VALUES ($1, $2, $3, 9, 'x', 'running')",
+        [(DEFAULT_TENANT, waiting, path) for path in gone + stays],
+    )
+    await history.retention.run()
+    moved = "SELECT path FROM hark.workflow_steps_oldest WHERE execution_id = $1 AND verb = 'x' ORDER BY path"
+    assert len(await history.connection.fetch(moved, waiting)) == len(gone + stays)
+
+    await history.connection.execute(
+        "SELECT hark.remove_folded(ARRAY[ROW($1::uuid, $2::uuid, 'each[3]')::hark.progress_folded])",
+        DEFAULT_TENANT,
+        waiting,
+    )
+
+    left = {row[0] for row in await history.connection.fetch(moved, waiting)}
+    assert left == set(stays)
+
+
 async def test_a_tenant_that_keeps_longer_holds_the_weeks_and_others_go_row_by_row(history: History) -> None:
     other = uuid4()
     await history.connection.execute(

@@ -50,6 +50,7 @@ SELECT o.tenant_id::text AS tenant, o.id::text AS execution, o.event_id::text AS
        (SELECT array_agg(ROW(tenant_id, id, 'wait', 'event:E1', '{order}', n::text, now())::hark.progress_wait)::text
         FROM run) AS waits_begun,
        (SELECT array_agg(ROW(tenant_id, id, 'other')::hark.progress_waited)::text FROM run) AS waits_over,
+       (SELECT array_agg(ROW(tenant_id, id, 'each[3]')::hark.progress_folded)::text FROM run) AS folded,
        (SELECT array_agg(ROW(tenant_id, 'test', 'k' || n, event_id, '\x00', now() + interval '1 day')::hark.arrived_key)::text
         FROM fresh) AS keys,
        (SELECT array_agg(ROW(tenant_id, event_id, 'event', 'E1', 'test', 'event:E1', NULL, NULL, '{}', now(), NULL, 0, NULL,

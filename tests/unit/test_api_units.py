@@ -113,6 +113,8 @@ def test_words_are_divided_by_commas() -> None:
         ("each[12].mail", "each[12].pick"),
         ("each[0].inner", "each"),
         ("each[0].inner[3].deep", "each[0].inner"),
+        ("each[3]", "each"),
+        ("each[0].inner[0-99]", "each[0].inner"),
         ("unknown", None),
     ],
 )

@@ -69,7 +69,7 @@ class Walker:
                 return suspended
             case ("all", width, parts):
                 return await run_bounded(
-                    parking, lambda index: self.walk(parking, parts[index], (*path, index)), len(parts), width
+                    parking, lambda index: self.walk(parking, parts[index], (*path, index)), range(len(parts)), width
                 )
             case ("race", parts):
                 names = [str(index) for index in range(len(parts))]

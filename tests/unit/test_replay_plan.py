@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from hark.workflows.errors import UnprocessableError
-from hark.workflows.replay_plan import Recorded, plan_replay
+from hark.workflows.replay_plan import Recorded, check_version, plan_replay
+from hark.workflows.turns import Turns
 
 
 def step(name: str, **fields: Any) -> dict[str, Any]:
@@ -88,3 +89,57 @@ def test_what_stays(definition: Mapping[str, Any], record: str, from_step: str, 
 def test_a_path_to_nowhere_is_refused(from_step: str) -> None:
     with pytest.raises(UnprocessableError, match="has reached"):
         plan_replay(LOOPS, recorded(LOOPS_RECORD), from_step)
+
+
+FOLDED = {
+    "steps": [
+        {"id": "w", "while": "true", "do": [step("x"), {"id": "i", "for_each": "x", "do": [step("v")]}]},
+        {"id": "p", "for_each": "x", "parallel": 3, "do": [step("y")]},
+        step("z"),
+    ]
+}
+FOLDS = [
+    Recorded("w[0-9]", "fold", "completed", Turns([(0, 3), (5, 9)])),
+    *recorded("w[4]/iteration:completed w[4].x:failed w[4].i/for_each:completed w[10]/iteration:completed"),
+    *recorded("w[10].x:completed"),
+    Recorded("w[10].i[0-7]", "fold", "completed", Turns([(0, 7)])),
+    *recorded("w[10].i[8].v:completed w[10].i/for_each:completed w/while:completed"),
+    Recorded("p[0-4]", "fold", "completed", Turns([(0, 1), (3, 4)])),
+    *recorded("p[2].y:failed p[5].y:completed p/for_each:failed z:completed"),
+]
+BEFORE_P = "w[0-9] w[4] w[4].x w[4].i w[10] w[10].x w[10].i[0-7] w[10].i[8].v w[10].i w"
+
+
+@pytest.mark.parametrize(
+    "from_step, kept, reopened",
+    [
+        ("z", f"{BEFORE_P} p[0-4] p[2].y p[5].y p", ""),
+        ("p[2].y", f"{BEFORE_P} p[0-4] p[5].y", "p"),
+        ("p", BEFORE_P, ""),
+        ("w[10].i[8].v", "w[0-9] w[4] w[4].x w[4].i w[10] w[10].x w[10].i[0-7]", "w[10].i w"),
+        ("w[10].i", "w[0-9] w[4] w[4].x w[4].i w[10] w[10].x", "w"),
+        ("w[10].x", "w[0-9] w[4] w[4].x w[4].i w[10]", "w"),
+        ("w", "", ""),
+    ],
+)
+def test_folded_turns_stay_or_go_together(from_step: str, kept: str, reopened: str) -> None:
+    plan = plan_replay(FOLDED, FOLDS, from_step)
+    assert (plan.kept, plan.reopened) == (kept.split(), reopened.split())
+    assert plan.keeps("w[7].x") == ("w[0-9]" in kept.split())
+    check_version(plan, FOLDED, FOLDED, from_step)
+
+
+@pytest.mark.parametrize(
+    "from_step, said",
+    [
+        ("w[3].x", "turns 0-3, 5-9 of 'w' are folded away"),
+        ("w[7]", "replay from a turn after 9, or from 'w'"),
+        ("w[4].x", "turns 0-3, 5-9 of 'w' are folded away"),
+        ("w[10].i[2].v", r"turns 0-7 of 'w\[10\].i' are folded away"),
+        ("p[3].y", "turns 0-1, 3-4 of 'p' are folded away"),
+        ("w[11].x", "'w\\[11\\].x' is no step that this execution has reached"),
+    ],
+)
+def test_what_is_folded_away_is_not_gone_on_from(from_step: str, said: str) -> None:
+    with pytest.raises(UnprocessableError, match=said):
+        plan_replay(FOLDED, FOLDS, from_step)

@@ -15,8 +15,10 @@ WITH execution AS MATERIALIZED (
     FROM hark.workflow_steps AS s
     WHERE s.tenant_id = $1 AND s.execution_id = $2 AND s.started_at IS NOT NULL
     UNION ALL
-    SELECT coalesce(s.completed_at, s.started_at), 2, s.seq, 'step.' || s.status, s.path,
-           CASE WHEN s.error IS NOT NULL THEN jsonb_build_object('error', s.error ->> 'message')
+    SELECT coalesce(s.completed_at, s.started_at), 2, s.seq,
+           CASE WHEN s.verb = 'fold' THEN 'turns.folded' ELSE 'step.' || s.status END, s.path,
+           CASE WHEN s.verb = 'fold' THEN s.output
+                WHEN s.error IS NOT NULL THEN jsonb_build_object('error', s.error ->> 'message')
                 WHEN s.due_at IS NOT NULL THEN jsonb_build_object('due_at', s.due_at) END
     FROM hark.workflow_steps AS s
     WHERE s.tenant_id = $1 AND s.execution_id = $2 AND s.status NOT IN ('pending', 'running')

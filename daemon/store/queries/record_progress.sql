@@ -49,4 +49,6 @@ WITH licence AS MATERIALIZED (
 SELECT (SELECT id FROM licence) AS licence,
        -- Apart: most flushes have none, and four more tables to open cost them a tenth of a millisecond.
        CASE WHEN cardinality($7::hark.progress_wait[]) + cardinality($8::hark.progress_waited[]) > 0
-                 AND EXISTS (SELECT FROM licence) THEN hark.record_waits($7, $8) END AS waits
+                 AND EXISTS (SELECT FROM licence) THEN hark.record_waits($7, $8) END AS waits,
+       CASE WHEN cardinality($9::hark.progress_folded[]) > 0 AND EXISTS (SELECT FROM licence)
+            THEN hark.remove_folded($9) END AS folds

@@ -10,7 +10,9 @@ from uuid import UUID
 
 import orjson
 
+from hark.daemon.engine.folding import turns_around
 from hark.daemon.store.database import Database
+from hark.workflows.turns import FOLD, Turns, loop_of
 from support.model.flow import Flow, Outcome
 from support.model.trace import AtLeast, Called, Certainty, Effect, Failure, Record
 
@@ -20,7 +22,7 @@ FROM hark.workflow_executions AS e JOIN hark.workflows AS w ON w.tenant_id = e.t
 WHERE w.slug = ANY ($1) ORDER BY e.id
 """
 _STEPS = """
-SELECT execution_id, path, status, attempt, output, error FROM hark.workflow_steps WHERE execution_id = ANY ($1)
+SELECT execution_id, path, verb, status, attempt, output, error FROM hark.workflow_steps WHERE execution_id = ANY ($1)
 """
 _EVENTS = (
     "SELECT caused_by, type, data FROM hark.events WHERE caused_by = ANY ($1) AND kind = 'event' AND type LIKE '%emit%'"
@@ -43,6 +45,20 @@ class Left:
     events: Counter[bytes] = field(default_factory=Counter)
     memory: dict[str, Any] = field(default_factory=dict)
     children: dict[str, list[UUID]] = field(default_factory=dict)
+    folds: dict[str, Turns] = field(default_factory=dict)
+    """Turns that are folded away, by loop."""
+    beside: set[str] = field(default_factory=set)
+    """Steps that an execution has on record beside the fold of their turn."""
+
+    def has_folded(self, path: str) -> bool:
+        """Tell whether a step is in a turn that is folded away."""
+        return is_folded(path, self.folds)
+
+
+def is_folded(path: str, folds: Mapping[str, Turns]) -> bool:
+    """Tell whether a step is in one of some turns."""
+    turns = [turn.rpartition("[") for turn in turns_around(path)]
+    return any(int(number[:-1]) in folds.get(loop, Turns()) for loop, _, number in turns)
 
 
 async def load(database: Database, flow: Flow, effects: Sequence[tuple[UUID, str, int, str]]) -> Mapping[UUID, Left]:
@@ -61,10 +77,7 @@ async def load(database: Database, flow: Flow, effects: Sequence[tuple[UUID, str
     for row in rows:
         if row["parent_id"] and not row["is_part"]:
             found[whole(row["parent_id"])].children.setdefault(row["parent_path"], []).append(row["id"])
-    for row in await pool.fetch(_STEPS, ids):
-        if not row["path"].endswith("]"):
-            step = {**row, "output": read(row["output"]), "error": read(row["error"])}
-            found[whole(row["execution_id"])].steps[row["path"]] = step
+    _take_steps(await pool.fetch(_STEPS, ids), {one: found[whole(one)] for one in ids})
     for row in await pool.fetch(_EVENTS, ids):
         found[whole(row["caused_by"])].events[said(row["type"], read(row["data"]))] += 1
     for row in await pool.fetch(_CONTEXT, ids):
@@ -74,6 +87,29 @@ async def load(database: Database, flow: Flow, effects: Sequence[tuple[UUID, str
         left.calls.append((path, attempt))
         left.keys.setdefault(path, set()).add(key)
     return found
+
+
+def _take_steps(steps: Sequence[Mapping[str, Any]], lefts: Mapping[UUID, Left]) -> None:
+    """Take in the steps of executions, each into what it belongs to."""
+    folds: dict[UUID, dict[str, Turns]] = {}
+    for row in steps:
+        if row["verb"] == FOLD:
+            _add_fold(folds.setdefault(row["execution_id"], {}), row["path"], read(row["output"]))
+    for row in steps:
+        left, path, own = lefts[row["execution_id"]], row["path"], folds.get(row["execution_id"], {})
+        left.folds.update(own)
+        if not path.endswith("]"):
+            left.steps[path] = {**row, "output": read(row["output"]), "error": read(row["error"])}
+        if row["verb"] != FOLD and is_folded(path, own):
+            left.beside.add(path)
+
+
+def _add_fold(folds: dict[str, Turns], path: str, said: Mapping[str, Any]) -> None:
+    turns, loop = Turns(said["turns"]), loop_of(path)
+    assert said["completed"] + said["failed"] == len(turns), f"{path}: {said}"
+    both = folds.get(loop, Turns()) | turns
+    assert len(both) == len(folds.get(loop, Turns())) + len(turns), f"two folds of {loop} have the same turns"
+    folds[loop] = both
 
 
 def read(text: str | None) -> Any:
@@ -96,7 +132,7 @@ def check(found: Mapping[UUID, Left], execution: UUID, outcome: Outcome, *, exac
     if outcome.failure is not None:
         assert_same("error", left.error, view(outcome.failure))
     assert_same("output", left.output, outcome.output)
-    _check_steps(left.steps, trace.records)
+    _check_steps(left, trace.records)
     _check_effects(left, trace.effects, exact=exact)
     sure = Counter(said(one.type, one.data) for one in trace.events.values() if one.certainty is Certainty.SURE)
     most = Counter(said(one.type, one.data) for one in trace.events.values())
@@ -140,10 +176,13 @@ def view(failure: Failure) -> AtLeast:
     return error if failure.step is None else AtLeast({**error, "step": failure.step, "attempt": failure.attempt})
 
 
-def _check_steps(found: Mapping[str, Mapping[str, Any]], records: Mapping[str, Record]) -> None:
+def _check_steps(left: Left, records: Mapping[str, Record]) -> None:
+    found = left.steps
+    folded = {path for path in records if left.has_folded(path)}
+    assert not left.beside, f"on record beside the fold of its turn: {left.beside}"
     assert found.keys() <= records.keys(), f"nobody expects {found.keys() - records.keys()}"
     sure = {path for path, record in records.items() if record.certainty is Certainty.SURE}
-    assert sure <= found.keys(), f"missing: {sure - found.keys()}"
+    assert sure <= found.keys() | folded, f"missing: {sure - found.keys() - folded}"
     for path, step in found.items():
         record = records[path]
         if record.certainty is Certainty.CUT and step["status"] == "cancelled":
@@ -185,6 +224,8 @@ def _check_called(found: Mapping[UUID, Left], left: Left, path: str, called: Cal
     if not children and step is not None and step["output"] and "execution_id" in (step["output"] or {}):
         children = [UUID(step["output"]["execution_id"])]
     number = len(list(children))
+    if step is None and not children and left.has_folded(path):
+        return  # one that nobody waits for: only the step's record named it
     least = called.attempts if called.certainty is Certainty.SURE else 0
     assert least <= number, f"{path} called {number} times, expected {called}"
     # What was given up when its instance was lost has been cancelled once, and then called anew.
