@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import asyncpg
 
-from hark.actions.sql_codecs import prepare_connection, to_argument, to_json
+from hark.actions.sql_codecs import register_codecs, to_argument, to_json
 from hark.workflows.catalogue import Sql, suggestion
 from hark.workflows.errors import ActionError
 
@@ -31,7 +32,28 @@ _DETAILS = {
     "position": "position",
 }
 _CLOSE_S = 10.0
+_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 25_000}
+"""Seconds, but for the last: milliseconds from when data was sent that nobody has acknowledged."""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+async def prepare_connection(connection: Any) -> None:
+    """Make a connection fit for SQL actions, once, before it is used for them (a pool's `init`)."""
+    _notice_silence(connection._transport.get_extra_info("socket"))  # noqa: SLF001 - asyncpg has no option for it
+    await register_codecs(connection)
+
+
+def _notice_silence(end: Any) -> None:
+    """Let the kernel find out within half a minute that a server has gone without a word.
+
+    A statement may work for hours and say nothing, so that no time-out of ours would do.
+    """
+    if end.family == socket.AF_UNIX:
+        return
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        if hasattr(socket, option):  # not every system has all of them
+            end.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 class AsyncpgSql:

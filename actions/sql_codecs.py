@@ -115,8 +115,8 @@ def _codecs() -> Iterable[tuple[str, Encoder, Decoder]]:
     yield "bytea", _encode_bytea, _decode_bytea
 
 
-async def prepare_connection(connection: Any) -> None:
-    """Register the codecs on a connection, once, before it is used for SQL actions (a pool's `init`)."""
+async def register_codecs(connection: Any) -> None:
+    """Register the codecs on a connection, once."""
     for name, encoder, decoder in _codecs():
         await connection.set_type_codec(name, schema="pg_catalog", encoder=encoder, decoder=decoder, format="text")
 

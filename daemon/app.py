@@ -71,7 +71,7 @@ async def run(settings: Settings) -> None:
     notifier = Notifier()
     async with AsyncExitStack() as stack:
         stack.callback(notifier.close)
-        starting = asyncio.create_task(_start(stack, settings, notifier), name="start")
+        starting = asyncio.create_task(_start_patiently(stack, settings, notifier), name="start")
         stopping = asyncio.create_task(stop.wait(), name="stop signal")
         await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
@@ -105,10 +105,29 @@ def _on_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, asked, number.name)
 
 
+async def _start_patiently(stack: AsyncExitStack, settings: Settings, notifier: Notifier) -> Engine:
+    """Start all parts; from the beginning again for as long as the database is away, or goes away meanwhile."""
+    while True:
+        async with AsyncExitStack() as attempt:
+            try:
+                engine = await _start(attempt, settings, notifier)
+            except UnavailableError as error:
+                log.warning("database.awaited", error=str(error))
+                notifier.status(f"waiting for the database: {error}")
+                notifier.extend_timeout(30)
+            else:
+                await stack.enter_async_context(attempt.pop_all())
+                return engine
+        await asyncio.sleep(2)
+
+
 async def _start(stack: AsyncExitStack, settings: Settings, notifier: Notifier) -> Engine:
     data_dir = make_data_dir(settings.data_dir)
     url = await stack.enter_async_context(_database_url(settings, notifier))
-    database = await stack.enter_async_context(_database(url, settings, notifier))
+    await ensure_schema(url)
+    database = Database(url, pool_size=settings.database_connections)
+    stack.push_async_callback(database.stop)
+    await database.start()
     catalogue = builtin_catalogue()
     engine = Engine(settings, database, catalogue, secrets=load_secrets(), connections=load_connections())
     stack.push_async_callback(engine.stop)
@@ -118,6 +137,7 @@ async def _start(stack: AsyncExitStack, settings: Settings, notifier: Notifier) 
     if settings.workflows is not None:
         await _apply(engine, catalogue, settings.workflows)
     key_file = await ensure_admin_key(database, data_dir)
+    hints = await engine.publisher.hints(DEFAULT_TENANT)
     services = Services(
         engine=engine,
         publisher=engine.publisher,
@@ -126,6 +146,7 @@ async def _start(stack: AsyncExitStack, settings: Settings, notifier: Notifier) 
         catalogue=catalogue,
         keys=KeyRing(database),
     )
+    # From here on the database is not asked: what systemd has opened can be taken over once.
     server = Server(services, sockets=listen_sockets())
     stack.push_async_callback(server.stop)
     address = await server.start()
@@ -137,7 +158,7 @@ async def _start(stack: AsyncExitStack, settings: Settings, notifier: Notifier) 
     await watchdog.start()
     settle_garbage()
     notifier.ready(f"Hark {__version__} at {address}")
-    show_welcome(settings.url or address, key_file, await engine.publisher.hints(DEFAULT_TENANT))
+    show_welcome(settings.url or address, key_file, hints)
     return engine
 
 
@@ -157,26 +178,6 @@ async def _database_url(settings: Settings, notifier: Notifier) -> AsyncIterator
         yield await server.start()
     finally:
         await server.stop()
-
-
-@asynccontextmanager
-async def _database(url: str, settings: Settings, notifier: Notifier) -> AsyncIterator[Database]:
-    """Wait for the database, bring its schema up to date, and open the pool."""
-    while True:
-        try:
-            await ensure_schema(url)
-            break
-        except UnavailableError as error:
-            log.warning("database.awaited", error=str(error))
-            notifier.status(f"waiting for the database: {error}")
-            notifier.extend_timeout(30)
-            await asyncio.sleep(2)
-    database = Database(url, pool_size=settings.database_connections)
-    await database.start()
-    try:
-        yield database
-    finally:
-        await database.stop()
 
 
 async def _set_up(url: str, file: Path) -> None:

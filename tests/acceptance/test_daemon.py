@@ -14,7 +14,8 @@ from typing import Any
 import aiohttp
 import asyncpg
 from aiohttp import web
-from support.daemon import Daemon, daemon, until
+from support.daemon import Daemon, daemon, daemon_home, until
+from support.faults.proxy import Point, Proxy, Verdict
 
 SECRET = "a-shared-secret"
 
@@ -241,3 +242,22 @@ async def test_a_daemon_whose_log_nobody_reads_still_stops() -> None:
         os.close(write)
         os.close(read)
         assert await one.stop() == 0
+
+
+async def test_a_database_that_goes_away_during_the_start_is_waited_for(database_url: str) -> None:
+    """What stands by then is taken down, and everything begins anew."""
+
+    async def cut() -> Verdict:
+        return Verdict.CUT
+
+    proxy = Proxy(database_url)
+    await proxy.start()
+    trap = proxy.lay(Point("list_hints"), cut)
+    try:
+        async with daemon_home() as home:
+            one = Daemon(home, {"HARK_DATABASE_URL": proxy.url()})
+            await one.start()
+            assert await one.stop() == 0
+            assert (trap.hits, one.log.count("database.awaited")) == (1, 1)
+    finally:
+        await proxy.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import orjson
 import pytest
 from support.actions import make_context, run_action
 from support.database import connected
+from support.faults.proxy import Proxy
 
 from hark.actions.sql import AsyncpgSql, NamedConnections, named_connections, prepare_connection
 from hark.actions.update_database import UpdateDatabase
@@ -201,6 +203,21 @@ async def test_a_lost_connection_may_come_back(connection: asyncpg.Connection, d
             with pytest.raises(ActionError) as caught:
                 await sql.fetch("SELECT 1")
             assert caught.value.retryable
+
+
+async def test_the_kernel_asks_a_server_that_says_nothing(database_url: str) -> None:
+    """Else a step whose server has vanished from the network would wait for ever."""
+    proxy = Proxy(database_url)
+    await proxy.start()
+    try:
+        async with connected(proxy.url()) as connection:
+            end = connection._transport.get_extra_info("socket")
+            assert not end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            await prepare_connection(connection)
+            assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+    finally:
+        await proxy.stop()
 
 
 async def test_the_server_ends_a_statement_that_takes_too_long(sql: AsyncpgSql) -> None:
