@@ -2,84 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import cached_property
 from itertools import chain
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, ConfigDict, Field, StringConstraints
+import orjson
 
+from hark.triggers.cloudevents import (
+    CloudEvent,
+    attributes_of,
+    content_of,
+    mode_of,
+    read_cloudevents,
+    subject_pair,
+    time_of,
+)
 from hark.triggers.webhook_auth import secret_headers
-from hark.triggers.webhook_auth_config import Auth, NoAuth
-from hark.triggers.webhook_body import grouped
-from hark.triggers.webhook_paths import PathTable, normalise_path, shape
-from hark.triggers.webhook_request import WebhookRequest
-from hark.workflows.catalogue import ActiveTrigger, Config, NewEvent, TriggerKind, TriggerSpec
+from hark.triggers.webhook_auth_config import NoAuth, TwilioAuth
+from hark.triggers.webhook_body import grouped, parse_body
+from hark.triggers.webhook_config import SHARED, WebhookConfig
+from hark.triggers.webhook_jwt import JwtAuth
+from hark.triggers.webhook_keys import delivery_key, fingerprint, storable_key
+from hark.triggers.webhook_paths import PathTable, shape
+from hark.triggers.webhook_request import WebhookRequest, whole_text
+from hark.workflows.catalogue import ActiveTrigger, NewEvent, TriggerKind, TriggerSpec
 from hark.workflows.errors import Problem, UnprocessableError
 from hark.workflows.ids import TenantId, WorkflowId
 
-_REMEMBERED = timedelta(days=7)
-"""Longer than any known sender goes on sending the same delivery."""
-_LONGEST_KEY = 200
 _MASK = "***"
 _ALWAYS_SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
-_KEY_SOURCE = r"^(body(\.[A-Za-z0-9_-]+)+|[A-Za-z0-9!#$%&'*+^_`|~-]+)$"
-_KEYS = {
-    "github": ("X-GitHub-Delivery",),
-    "gitlab": ("Idempotency-Key",),
-    "stripe": ("body.id",),
-    "slack": ("body.event_id",),
-    "standard_webhooks": ("webhook-id",),
-    "shopify": ("X-Shopify-Webhook-Id",),
-}
-_OTHER_KEYS = ("Idempotency-Key",)
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _method(text: str) -> str:
-    return "*" if text.upper() in ("*", "ANY") else text.upper()
-
-
-Method = Annotated[str, StringConstraints(pattern=r"^([A-Za-z]{1,20}|\*)$"), AfterValidator(_method)]
-KeySource = Annotated[str, StringConstraints(pattern=_KEY_SOURCE, max_length=100)]
-
-
-class WebhookConfig(Config):
-    """Which requests start a workflow."""
-
-    # The outermost model decides whether a refusal shows its input, and so the secret.
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    path: Annotated[str, AfterValidator(normalise_path)]
-    """What follows `/hooks/`; a segment such as `{id}` takes any value, which is `event.data.params.id`."""
-    methods: Annotated[list[Method], BeforeValidator(_as_list), Field(min_length=1, max_length=20)] = Field(
-        default_factory=lambda: ["POST"]
-    )
-    """HTTP methods; `ANY` takes all."""
-    auth: Auth = Field(default_factory=NoAuth)
-    """How the sender proves who it is; without it anybody who knows the path may call."""
-    dedupe: Annotated[list[KeySource], BeforeValidator(_as_list), Field(max_length=5)] | None = None
-    """Headers, or fields such as `body.id`, that name a delivery: the first that is there counts. `[]`: none.
-
-    Default: the header that the sender of `auth` documents, else `Idempotency-Key`.
-    """
-    max_body: Annotated[ByteSize, Field(ge=1, le=100 * 1024 * 1024)] | None = None
-    """Largest body, such as `64KiB`; the daemon's own limit if absent."""
-
-    def takes(self, method: str) -> bool:
-        """Say whether requests of this method concern the trigger."""
-        return method in self.methods or "*" in self.methods
-
-    def key_sources(self) -> Sequence[str]:
-        """Return where to look for the delivery's id."""
-        return self.dedupe if self.dedupe is not None else _KEYS.get(self.auth.type, _OTHER_KEYS)
 
 
 class WebhookTrigger(TriggerKind[WebhookConfig]):
@@ -96,7 +49,8 @@ class WebhookTrigger(TriggerKind[WebhookConfig]):
             "methods": ["POST"],
             "auth": {"type": "github", "secret": "${{ secrets.github }}"},
         },
-        data_fields=("method", "path", "params", "query", "headers", "body", "encoding"),
+        data_fields=("method", "path", "params", "query", "headers", "body", "encoding", "claims", "cloudevent"),
+        late=frozenset({"respond"}),
     )
 
     def route(self, config: WebhookConfig, workflow_id: WorkflowId, trigger_id: str) -> str:
@@ -107,8 +61,11 @@ class WebhookTrigger(TriggerKind[WebhookConfig]):
         return None if config.takes(method) else f"the method is {method}, not {' or '.join(config.methods)}"
 
     def warnings(self, config: WebhookConfig) -> Sequence[str]:
-        if isinstance(config.auth, NoAuth):
+        auth = config.auth
+        if isinstance(auth, NoAuth):
             return ("anybody who knows the path can start this workflow: give the webhook an `auth`",)
+        if isinstance(auth, JwtAuth) and not auth.written() and not auth.audience:
+            return ("tokens that the issuer has made for others are good here too: give `auth` an `audience`",)
         return ()
 
 
@@ -135,6 +92,23 @@ class Hook:
     def is_open(self) -> bool:
         """Whether anybody may call."""
         return isinstance(self.config.auth, NoAuth)
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether a POST to it is an event and nothing else: nothing but its proof has to be asked for."""
+        config = self.config
+        special = (config.rate, config.allow_from, config.cors, self.responder)
+        return self.takes("POST") and not any(special) and config.auth.type not in ("slack", "twilio")
+
+    @cached_property
+    def responder(self) -> ActiveTrigger | None:
+        """The one trigger whose execution its senders wait for."""
+        return next((trigger for trigger in self.triggers if trigger.config.respond is not None), None)
+
+    @cached_property
+    def wants_address(self) -> bool:
+        """Whether the proof is about the address of the request too."""
+        return isinstance(self.config.auth, TwilioAuth)
 
     @cached_property
     def hidden(self) -> frozenset[str]:
@@ -170,49 +144,85 @@ def hook_table(triggers: Iterable[ActiveTrigger]) -> PathTable[Hook]:
     return PathTable((hook.tenant_id, hook.template, hook) for hook in hooks.values())
 
 
-def delivery_key(config: WebhookConfig, headers: Mapping[str, str], body: Any) -> str | None:
-    """Return the sender's id of this delivery, None when it gives none."""
-    for source in config.key_sources():
-        value = _field(body, source.split(".")[1:]) if source.startswith("body.") else headers.get(source.lower())
-        if isinstance(value, str | int) and not isinstance(value, bool) and (key := str(value).strip()):
-            return _storable_key(key)
-    return None
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a request says: its body as it was read, or one CloudEvent of it."""
+
+    body: Any
+    encoding: str | None
+    cloudevent: CloudEvent | None = None
 
 
-def _storable_key(key: str) -> str:
-    """Return a key as it is, or its digest when it is too long or no Unicode."""
-    if len(key) <= _LONGEST_KEY and key == _whole(key):
-        return key
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+def contents_of(request: WebhookRequest) -> tuple[Sequence[Content], bool]:
+    """Read what a request says; tells whether that is a batch. Raises UnprocessableError."""
+    mode = mode_of(request.headers)
+    if mode is None:
+        return (Content(*parse_body(request.headers, request.body)),), False
+    events = read_cloudevents(mode, request.headers, request.body)
+    return [Content(*content_of(event), event) for event in events], mode == "batch"
 
 
 def event_for(
-    hook: Hook, request: WebhookRequest, params: Mapping[str, str], body: Any, encoding: str | None
+    hook: Hook,
+    request: WebhookRequest,
+    params: Mapping[str, str],
+    content: Content,
+    claims: Mapping[str, Any] | None = None,
 ) -> NewEvent:
     """Make the event of an authenticated request. Raises UnprocessableError when path or query cannot be stored."""
-    key = delivery_key(hook.config, request.headers, body)
     headers = dict(_storable(request.headers.items(), "headers"))
     for name in hook.hidden & headers.keys():
         headers[name] = _MASK
-    return NewEvent(
+    data = {
+        "method": request.method,
+        "path": whole_text(request.path),
+        "params": dict(_storable(params.items(), "params")) if params else {},
+        "query": grouped(_storable(request.query, "query")) if request.query else {},
+        "headers": headers,
+        "body": content.body,
+        "encoding": content.encoding,
+    }
+    if claims is not None:
+        data["claims"] = dict(claims)
+    event = NewEvent(
         tenant_id=hook.tenant_id,
         kind="webhook",
         type="webhook.received",
         source=hook.route,
         route=hook.route,
-        data={
-            "method": request.method,
-            "path": _whole(request.path),
-            "params": dict(_storable(params.items(), "params")) if params else {},
-            "query": grouped(_storable(request.query, "query")) if request.query else {},
-            "headers": headers,
-            "body": body,
-            "encoding": encoding,
-        },
-        dedupe_key=key,
-        dedupe_ttl=_REMEMBERED,
-        fingerprint=None if key is None else _fingerprint(request),
+        data=data,
+        dedupe_key=delivery_key(hook.config.key_sources(), request.headers, content.body),
+        dedupe_ttl=hook.config.remember,
     )
+    if content.cloudevent is not None:
+        _tell_of(event, content.cloudevent, named=hook.config.dedupe is not None)
+    elif event.dedupe_key is not None:
+        event.fingerprint = fingerprint(request)
+    return event
+
+
+def _tell_of(event: NewEvent, cloudevent: CloudEvent, *, named: bool) -> None:
+    """Give an event what a CloudEvent says. Source and id name it, unless the trigger says what does (`named`)."""
+    attributes = attributes_of(cloudevent)
+    event.data["cloudevent"] = attributes
+    event.subject = subject_pair(cloudevent.get("subject"))
+    event.occurred_at = time_of(cloudevent)
+    if not named:
+        event.dedupe_key = storable_key(f"{attributes['source']}+{attributes['id']}")
+    if event.dedupe_key is not None:
+        told = {name: value for name, value in attributes.items() if name not in _TRACES}
+        event.fingerprint = orjson.dumps([told, event.data["body"]], option=orjson.OPT_SORT_KEYS)
+
+
+_TRACES = frozenset({"traceparent", "tracestate"})
+"""What a sender may say otherwise when it repeats a CloudEvent."""
+
+
+def slack_challenge(config: WebhookConfig, body: Any) -> str | None:
+    """Return what Slack wants to hear, when a request only asks whether this is the right address."""
+    if config.auth.type != "slack" or not isinstance(body, dict) or body.get("type") != "url_verification":
+        return None
+    return str(body.get("challenge", ""))[:1000]
 
 
 def conflicts(active: Iterable[ActiveTrigger], new: Sequence[ActiveTrigger]) -> list[tuple[ActiveTrigger, Problem]]:
@@ -224,15 +234,24 @@ def conflicts(active: Iterable[ActiveTrigger], new: Sequence[ActiveTrigger]) -> 
     replaced = {trigger.workflow_id for trigger in new}
     others = [trigger for trigger in active if trigger.workflow_id not in replaced]
     first: dict[tuple[TenantId, str], ActiveTrigger] = {}
-    for trigger in others:
-        if trigger.kind == "webhook":
-            first.setdefault((trigger.tenant_id, shape(trigger.config.path)), trigger)
+    responders: dict[tuple[TenantId, str], ActiveTrigger] = {}
     found = []
-    for trigger in new:
+    for trigger in (*others, *new):
         if trigger.kind == "webhook":
-            known = first.setdefault((trigger.tenant_id, shape(trigger.config.path)), trigger)
-            found += [(trigger, problem) for problem in _differences(known, trigger)]
-    return found
+            place = trigger.tenant_id, shape(trigger.config.path)
+            problems = _differences(first.setdefault(place, trigger), trigger)
+            if trigger.config.respond is not None and responders.setdefault(place, trigger) is not trigger:
+                problems.append(_second_answer(responders[place]))
+            found += [(trigger, problem) for problem in problems]
+    return [(trigger, problem) for trigger, problem in found if trigger not in others]
+
+
+def _second_answer(known: ActiveTrigger) -> Problem:
+    return Problem(
+        f"workflow {known.workflow!r} (trigger {known.id!r}) answers the requests of this path already",
+        path=("respond",),
+        hint="leave `respond` out here: the workflow starts all the same",
+    )
 
 
 def _differences(known: ActiveTrigger, trigger: ActiveTrigger) -> list[Problem]:
@@ -246,25 +265,9 @@ def _differences(known: ActiveTrigger, trigger: ActiveTrigger) -> list[Problem]:
             path=(name,),
             hint=f"use the same {name} in both, or another path",
         )
-        for name in ("auth", "dedupe", "max_body")
+        for name in SHARED
         if getattr(known.config, name) != getattr(trigger.config, name)
     ]
-
-
-def _field(value: Any, names: Sequence[str]) -> Any:
-    for name in names:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-def _fingerprint(request: WebhookRequest) -> bytes:
-    """Digest what a sender repeats when it repeats a delivery: all but the headers."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (request.method, request.path, *(text for pair in request.query for text in pair)):
-        raw = part.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(4, "big") + raw)
-    digest.update(request.body)
-    return digest.digest()
 
 
 def _storable(pairs: Collection[tuple[str, str]], where: str) -> Collection[tuple[str, str]]:
@@ -272,9 +275,4 @@ def _storable(pairs: Collection[tuple[str, str]], where: str) -> Collection[tupl
     if "\0" in text:
         detail = f"{where} holds the character U+0000, which cannot be stored"
         raise UnprocessableError(detail, [Problem(detail, path=(where,))])
-    return pairs if text.isascii() else [(_whole(name), _whole(value)) for name, value in pairs]
-
-
-def _whole(text: str) -> str:
-    """Replace what is no Unicode: half surrogate pairs, and bytes that an HTTP library could not decode."""
-    return text if text.isascii() else re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
+    return pairs if text.isascii() else [(whole_text(name), whole_text(value)) for name, value in pairs]

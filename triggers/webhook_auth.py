@@ -9,9 +9,10 @@ import base64
 import binascii
 import hmac
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from hark.triggers.webhook_auth_config import (
     PLACEHOLDER,
@@ -22,9 +23,13 @@ from hark.triggers.webhook_auth_config import (
     HmacAuth,
     NoAuth,
     PresetAuth,
-    standard_key,
+    TwilioAuth,
 )
+from hark.triggers.webhook_jwt import JwtAuth, KeyFinder, check_token
 from hark.triggers.webhook_request import WebhookRequest
+from hark.triggers.webhook_secrets import standard_key
+from hark.triggers.webhook_twilio import HEADER as TWILIO_HEADER
+from hark.triggers.webhook_twilio import is_signed_by_twilio
 from hark.workflows.errors import UnauthorizedError
 
 _MANY_SIGNATURES = 20
@@ -75,28 +80,50 @@ SCHEMES = {
 _GITLAB_HEADER = "x-gitlab-token"
 
 
-def authenticate(auth: Auth, request: WebhookRequest, now: datetime) -> None:
-    """Check a request against a webhook's auth, in constant time for each secret.
+def authenticate(
+    auth: Auth, request: WebhookRequest, now: datetime, fetched: KeyFinder = lambda _url: None
+) -> Mapping[str, Any] | None:
+    """Check a request against a webhook's auth, in constant time for each secret; return what a token claims.
 
-    Raises UnauthorizedError, the same for a missing and for a wrong proof, and ConfigurationError when the secret has
-    not been filled in.
+    Raises UnauthorizedError, the same for a missing and for a wrong proof, UnknownKeyError when keys have to be fetched
+    first, and ConfigurationError when the secret has not been filled in.
     """
-    match auth:
-        case NoAuth():
-            good = True
-        case BasicAuth():
-            good = _is_basic(auth, request)
-        case BearerAuth():
-            good = _is_bearer(auth, request)
-        case HeaderAuth():
-            good = _is_any(auth.known(), request.headers.get(auth.header.lower(), ""))
-        case PresetAuth(type="gitlab"):
-            good = _is_any(auth.known(), request.headers.get(_GITLAB_HEADER, ""))
-        case _:
-            return _check_signature(auth, request, now)
-    if not good:
+    if isinstance(auth, JwtAuth):
+        return check_token(auth, request, now, fetched)
+    if isinstance(auth, HmacAuth | PresetAuth) and not _sends_its_secret(auth, request):
+        _check_signature(auth, request, now)
+    elif not _is_known(auth, request):
         raise UnauthorizedError("the credentials are missing or wrong")
     return None
+
+
+def _is_known(auth: Auth, request: WebhookRequest) -> bool:
+    match auth:
+        case NoAuth():
+            known = True
+        case BasicAuth():
+            known = _is_basic(auth, request)
+        case BearerAuth():
+            known = _is_bearer(auth, request)
+        case TwilioAuth():
+            given = _decoded(_from_base64, request.headers.get(TWILIO_HEADER, ""))
+            known = is_signed_by_twilio(auth.known(), request, auth.url, given)
+        case HeaderAuth():
+            known = _is_any(auth.known(), request.headers.get(auth.header.lower(), ""))
+        case PresetAuth():
+            keys = [key for key in auth.known() if not auth.is_signing_token(key)]
+            known = _is_any(keys, request.headers.get(_GITLAB_HEADER, ""))
+        case _:
+            known = False
+    return known
+
+
+def _sends_its_secret(auth: HmacAuth | PresetAuth, request: WebhookRequest) -> bool:
+    """Say whether the sender proves itself with the secret itself, as GitLab does where it has no signing token."""
+    if auth.type != "gitlab":
+        return False
+    signs = any(auth.is_signing_token(key) for key in auth.written())
+    return not signs or "webhook-signature" not in request.headers
 
 
 def challenge(auth: Auth) -> str | None:
@@ -104,7 +131,7 @@ def challenge(auth: Auth) -> str | None:
     match auth:
         case BasicAuth():
             return 'Basic realm="hark", charset="UTF-8"'
-        case BearerAuth():
+        case BearerAuth() | JwtAuth(header="Authorization"):
             return 'Bearer realm="hark"'
     return None
 
@@ -112,10 +139,12 @@ def challenge(auth: Auth) -> str | None:
 def secret_headers(auth: Auth) -> frozenset[str]:
     """Return the headers, in lower case, that must not be stored as they came."""
     match auth:
-        case HeaderAuth():
+        case HeaderAuth() | JwtAuth():
             return frozenset({auth.header.lower()})
         case PresetAuth(type="gitlab"):
-            return frozenset({_GITLAB_HEADER})
+            return frozenset({_GITLAB_HEADER, scheme_of(auth).header})
+        case TwilioAuth():
+            return frozenset({TWILIO_HEADER})
         case HmacAuth() | PresetAuth():
             return frozenset({scheme_of(auth).header})
     return frozenset()
@@ -124,7 +153,7 @@ def secret_headers(auth: Auth) -> frozenset[str]:
 def scheme_of(auth: HmacAuth | PresetAuth) -> Scheme:
     """Return the scheme by which a sender signs."""
     if isinstance(auth, PresetAuth):
-        return SCHEMES[auth.type]
+        return SCHEMES["standard_webhooks" if auth.type == "gitlab" else auth.type]
     return Scheme(
         auth.header.lower(),
         prefix=auth.prefix,
@@ -158,7 +187,7 @@ def _is_any(keys: list[str], given: str | bytes) -> bool:
 
 def _check_signature(auth: HmacAuth | PresetAuth, request: WebhookRequest, now: datetime) -> None:
     scheme = scheme_of(auth)
-    keys = [scheme.key(key) for key in auth.known()]
+    keys = [scheme.key(key) for key in _signing_keys(auth)]
     value = request.headers.get(scheme.header, "")
     pieces = value.split(scheme.separator)[:_MANY_SIGNATURES] if scheme.separator else [value]
     pieces = [piece.strip() for piece in pieces]
@@ -170,6 +199,12 @@ def _check_signature(auth: HmacAuth | PresetAuth, request: WebhookRequest, now: 
         raise UnauthorizedError(_WRONG)
     if timestamp and abs(now.timestamp() - int(timestamp)) > auth.tolerance.total_seconds():
         raise UnauthorizedError("the signature is too old, or a clock is wrong")
+
+
+def _signing_keys(auth: HmacAuth | PresetAuth) -> list[str]:
+    if auth.type != "gitlab":
+        return auth.known()
+    return [key for key in auth.known() if auth.is_signing_token(key)]
 
 
 def _timestamp(scheme: Scheme, request: WebhookRequest, pieces: list[str]) -> str:
@@ -201,11 +236,16 @@ def _digests(scheme: Scheme, pieces: list[str]) -> Iterator[bytes]:
     decode = bytes.fromhex if scheme.encoding == "hex" else _from_base64
     for piece in pieces:
         if piece.startswith(scheme.prefix):
-            digest = piece.removeprefix(scheme.prefix).removeprefix(f"{scheme.algorithm}=")
-            try:
-                yield decode(digest)
-            except ValueError:
-                continue
+            digest = _decoded(decode, piece.removeprefix(scheme.prefix).removeprefix(f"{scheme.algorithm}="))
+            if digest is not None:
+                yield digest
+
+
+def _decoded(decode: Callable[[str], bytes], text: str) -> bytes | None:
+    try:
+        return decode(text)
+    except ValueError:
+        return None
 
 
 def _from_base64(text: str) -> bytes:

@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, field_validator, model_validator
 
+from hark.triggers.webhook_jwt import JwtAuth
+from hark.triggers.webhook_secrets import STANDARD_PREFIX, HeaderName, Keyed, is_filled_in, standard_key
 from hark.workflows.catalogue import Config
 from hark.workflows.durations import Duration
-from hark.workflows.errors import ConfigurationError
 
-Secret = Annotated[str, Field(min_length=1, max_length=4096)]
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=100)]
-
-_LATER = {"twilio": "verify it with hmac", "jwt": "use bearer or hmac"}
 PLACEHOLDER = re.compile(r"(\{\w+\})")
+
+
+def _web_address(text: str) -> str:
+    if urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).netloc or "?" in text:
+        raise ValueError("write the whole address without its query: https://example.org/hooks/sms")
+    return text
 
 
 class NoAuth(Config):
     """Anybody who knows the path may call."""
 
     type: Literal["none"] = "none"
-
-
-class Keyed(Config):
-    """An auth with one secret, or with several while they are being changed."""
-
-    secret: Secret | None = Field(default=None, repr=False)
-    """What the sender knows too; usually `${{ secrets.name }}`."""
-    secrets: Annotated[list[Secret], Field(max_length=10)] = Field(default_factory=list, repr=False)
-    """Several that are good at the same time, for rotation."""
-
-    @model_validator(mode="after")
-    def _has_one(self) -> Self:
-        if self.secret is None and not self.secrets:
-            raise ValueError("give `secret`, or `secrets` with several, such as secret: ${{ secrets.name }}")
-        return self
-
-    def known(self) -> list[str]:
-        """Return all secrets. Raises ConfigurationError when one has not been filled in: it would be known to all."""
-        keys = [self.secret, *self.secrets] if self.secret is not None else list(self.secrets)
-        if any("${{" in key for key in keys):
-            raise ConfigurationError("the webhook's secret has not been filled in")
-        return keys
 
 
 class BasicAuth(Keyed):
@@ -116,32 +96,28 @@ class PresetAuth(Keyed):
 
     @model_validator(mode="after")
     def _has_real_keys(self) -> Self:
-        if self.type == "standard_webhooks":
-            for key in (self.secret, *self.secrets):
-                if key is not None and "${{" not in key:
-                    standard_key(key)
+        for key in self.written():
+            if is_filled_in(key) and (self.type == "standard_webhooks" or self.is_signing_token(key)):
+                standard_key(key)
         return self
 
+    def is_signing_token(self, key: str) -> bool:
+        """Say whether a secret of GitLab's is one that it signs with, and does not send along."""
+        return self.type == "gitlab" and key.startswith(STANDARD_PREFIX)
 
-def _known_type(value: Any) -> Any:
-    kind = value.get("type") if isinstance(value, dict) else None
-    if isinstance(kind, str) and kind in _LATER:
-        raise ValueError(f"auth type {kind!r} is not supported yet; {_LATER[kind]}")
-    return value
+
+class TwilioAuth(Keyed):
+    """Twilio's signature over the address and the form, or over the digest of another body; the secret is its token."""
+
+    type: Literal["twilio"]
+    url: Annotated[str, AfterValidator(_web_address)] | None = None
+    """The address as Twilio has it, without its query, where a proxy has changed it: `https://example.org/sms`.
+
+    Default: the setting `url` and the path, else what a trusted proxy says, else the `Host` of the request.
+    """
 
 
 Auth = Annotated[
-    Annotated[
-        NoAuth | BasicAuth | BearerAuth | HeaderAuth | HmacAuth | PresetAuth,
-        Discriminator("type"),
-    ],
-    BeforeValidator(_known_type),
+    NoAuth | BasicAuth | BearerAuth | HeaderAuth | HmacAuth | PresetAuth | TwilioAuth | JwtAuth,
+    Discriminator("type"),
 ]
-
-
-def standard_key(secret: str) -> bytes:
-    """Return the bytes of a Standard Webhooks secret: base64, usually after `whsec_`."""
-    try:
-        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except binascii.Error:
-        raise ValueError("a standard_webhooks secret is base64, usually after whsec_") from None

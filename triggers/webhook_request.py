@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ class WebhookRequest:
     headers: dict[str, str]
     """Names in lower case; repeated ones joined by `, `."""
     body: bytes
+    url: str = ""
+    """The address as its sender has written it, as far as Hark knows: behind proxies it is what they say."""
 
 
 def joined_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -27,3 +30,8 @@ def joined_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
         key = name.lower()
         headers[key] = f"{headers[key]}, {value}" if key in headers else value
     return headers
+
+
+def whole_text(text: str) -> str:
+    """Replace what is no Unicode: half surrogate pairs, and bytes that an HTTP library could not decode."""
+    return text if text.isascii() else re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)

@@ -283,6 +283,8 @@ class TriggerSpec:
     other_names: tuple[str, ...] = ()
     roots: frozenset[str] = frozenset()
     """Names that expressions see besides `event`: `old` and `new` for rows."""
+    late: frozenset[str] = frozenset()
+    """Fields whose expressions are evaluated when an execution has ended, not when the trigger is attached."""
 
     def document(self) -> dict[str, Any]:
         """Return the entry that CLI, API and documentation show."""

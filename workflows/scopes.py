@@ -37,6 +37,9 @@ START = frozenset({"event", "inputs", "config", "now"})
 STEP = frozenset({"event", "inputs", "vars", "steps", "context", "config", "secrets", "execution", "now"})
 """In steps and in `output`; `error` where one is handled, `item` (or its other name) and `index` in a loop."""
 
+RESPOND = frozenset({"event", "inputs", "steps", "output", "error", "execution", "config", "now"})
+"""In what a trigger answers once its execution has ended (`respond` of webhooks); `output` is the workflow's."""
+
 BATCH = frozenset({"events"})
 """In steps and `output` of a workflow with `batch`: the events that it has collected, in the order of arrival."""
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from hark.daemon.api.models import EventDetail, EventSummary, Page, Received, Subject
 from hark.daemon.api.paging import HistoryQuery, Query, page
@@ -17,27 +13,24 @@ from hark.daemon.api.problems import refusal_of
 from hark.daemon.api.requests import NewEventBody
 from hark.daemon.api.table import Call, NoBody, Table, read_json
 from hark.daemon.store.listing import Row
+from hark.triggers.cloudevents import (
+    BATCH,
+    STRUCTURED,
+    checked_cloudevent,
+    content_of,
+    mode_of,
+    read_cloudevents,
+    subject_pair,
+)
 from hark.triggers.event import published
+from hark.triggers.webhook_request import joined_headers
 from hark.workflows.catalogue import NewEvent, Receipt
 from hark.workflows.errors import NotFoundError, UnprocessableError
 from hark.workflows.ids import EventId, TenantId
 
 table = Table("events")
 
-_STRUCTURED = "application/cloudevents+json"
-_BATCH = "application/cloudevents-batch+json"
-_MOST_IN_BATCH = 1000
 _LONGEST_SUBJECT = 500
-_RFC3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
-
-
-def _rfc3339(value: Any) -> Any:
-    """Keep pydantic from taking numbers, and strings of digits, for seconds since 1970."""
-    if value is not None and not (isinstance(value, str) and _RFC3339.fullmatch(value)):
-        raise ValueError("write it as RFC 3339 does, such as 2026-01-31T09:00:00Z")
-    return value
 
 
 class _CloudEventBody(NewEventBody):
@@ -48,7 +41,7 @@ class _CloudEventBody(NewEventBody):
     source: str = Field(min_length=1, max_length=200)
     subject: str | None = None
     key: str = Field(alias="id", min_length=1, max_length=500)
-    occurred_at: Annotated[datetime | None, BeforeValidator(_rfc3339)] = Field(default=None, alias="time")
+    occurred_at: datetime | None = Field(default=None, alias="time")
 
 
 class EventsQuery(HistoryQuery):
@@ -68,13 +61,18 @@ class EventsQuery(HistoryQuery):
     answer=Received,
     body=NewEventBody,
     status=202,
-    media=("application/json", _STRUCTURED, _BATCH),
+    media=("application/json", STRUCTURED, BATCH),
 )
 async def publish_event(call: Call[Query, NoBody]) -> dict[str, Any]:
-    """Publish an event: as JSON, or as a CloudEvent in structured, batch or binary mode."""
-    if call.request.content_type == _BATCH:
-        return {"items": [receipt_view(await call.services.engine.emit(event)) for event in _batch(call)]}
-    return receipt_view(await call.services.engine.emit(_event(call)))
+    """Publish an event: as JSON, or as a CloudEvent in structured, batch (all or nothing) or binary mode."""
+    headers = joined_headers(call.request.headers.items())
+    mode = mode_of(headers) or ("binary" if headers.keys() & {"ce-id", "ce-type"} else None)
+    if mode is None:
+        return receipt_view(await call.services.engine.emit(_event(call)))
+    events = [from_cloudevent(call.tenant_id, event) for event in read_cloudevents(mode, headers, call.raw)]
+    if mode == "batch":
+        return {"items": [receipt_view(receipt) for receipt in await call.services.engine.emit_all(events)]}
+    return receipt_view(await call.services.engine.emit(events[0]))
 
 
 def receipt_view(receipt: Receipt) -> dict[str, Any]:
@@ -83,10 +81,6 @@ def receipt_view(receipt: Receipt) -> dict[str, Any]:
 
 
 def _event(call: Call[Any, Any]) -> NewEvent:
-    if call.request.content_type == _STRUCTURED:
-        return from_cloudevent(call.tenant_id, read_json(call.raw))
-    if "ce-id" in call.request.headers or "ce-type" in call.request.headers:
-        return from_cloudevent(call.tenant_id, _binary(call))
     try:
         body = NewEventBody.model_validate(read_json(call.raw or b"{}"))
     except ValidationError as error:
@@ -112,67 +106,22 @@ def new_event(tenant_id: TenantId, body: NewEventBody) -> NewEvent:
 
 def from_cloudevent(tenant_id: TenantId, event: Any) -> NewEvent:
     """Make an event of a CloudEvent 1.0; its id is the key by which it is stored once. Raises UnprocessableError."""
-    if not isinstance(event, dict):
-        raise UnprocessableError("a CloudEvent is a JSON object")
-    if event.get("specversion") != "1.0":
-        raise UnprocessableError("specversion: only CloudEvents 1.0 are accepted")
-    for name in ("id", "source", "type"):
-        if not isinstance(event.get(name), str) or not event[name]:
-            raise UnprocessableError(f"{name}: a CloudEvent needs it, as a string")
+    checked = checked_cloudevent(event)
+    content, encoding = content_of(checked)
+    data = {"encoding": "base64", "body": content} if encoding == "base64" else {} if content is None else content
     try:
-        body = _CloudEventBody.model_validate({**event, "data": _cloud_data(event)})
+        body = _CloudEventBody.model_validate({**checked, "data": data})
     except ValidationError as error:
         raise refusal_of(error, "CloudEvent") from error
     return new_event(tenant_id, body)
 
 
-def _cloud_data(event: Mapping[str, Any]) -> Any:
-    if "data_base64" not in event:
-        return event.get("data") if event.get("data") is not None else {}
-    try:
-        base64.b64decode(event["data_base64"], validate=True)
-    except (TypeError, ValueError, binascii.Error):
-        raise UnprocessableError("data_base64: it is no base64") from None
-    return {"encoding": "base64", "body": event["data_base64"]}
-
-
-def _binary(call: Call[Any, Any]) -> dict[str, Any]:
-    """Read a CloudEvent in binary mode: attributes in `ce-` headers, data in the body."""
-    headers = call.request.headers
-    event: dict[str, Any] = {
-        name[3:].lower(): value for name, value in headers.items() if name.lower().startswith("ce-")
-    }
-    content_type = call.request.content_type
-    if not call.raw:
-        return event
-    if content_type == "application/json" or content_type.endswith("+json"):
-        return {**event, "data": read_json(call.raw)}
-    try:
-        text = call.raw.decode()
-    except UnicodeDecodeError:
-        return {**event, "data_base64": base64.b64encode(call.raw).decode()}
-    if "\0" in text:
-        return {**event, "data_base64": base64.b64encode(call.raw).decode()}
-    return {**event, "data": text}
-
-
-def _batch(call: Call[Any, Any]) -> list[NewEvent]:
-    events = read_json(call.raw)
-    if not isinstance(events, list) or len(events) > _MOST_IN_BATCH:
-        raise UnprocessableError(f"a batch is a JSON array of at most {_MOST_IN_BATCH} CloudEvents")
-    return [from_cloudevent(call.tenant_id, event) for event in events]
-
-
 def _subject(value: Subject | str | None) -> tuple[str, str] | None:
     """Read a subject: `{kind, id}`, or `kind/id` as CloudEvents and people write it."""
-    if value is None or value == "":
-        return None
-    if len(value if isinstance(value, str) else f"{value.kind}/{value.id}") > _LONGEST_SUBJECT:
-        raise UnprocessableError(f"subject: kind/id has at most {_LONGEST_SUBJECT} characters")
-    if isinstance(value, Subject):
-        return value.kind, value.id
-    kind, slash, identifier = value.partition("/")
-    return (kind, identifier) if slash and kind and identifier else ("subject", value)
+    if not isinstance(value, Subject):
+        return subject_pair(value)
+    subject_pair(f"{value.kind}/{value.id}")
+    return value.kind, value.id
 
 
 def _aware(moment: datetime | None) -> datetime | None:

@@ -21,7 +21,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 
-from hark.daemon.api.hooks import PREFIX, Hooks, answer_of
+from hark.daemon.api.hooks import PREFIX, Arrived, Hooks, answer_of
 from hark.daemon.api.problems import response_for
 from hark.daemon.api.services import Services
 from hark.workflows.catalogue import NewEvent, Receipt
@@ -90,11 +90,12 @@ class Front:
         if len(body) != int(headers.get("Content-Length", "0")):
             return None  # the next request has begun
         found = self._hooks.find(url.raw_path[len(PREFIX) :])
-        if found is None or not found.hook.takes("POST") or len(body) > self._hooks.most_bytes(found.hook):
+        if found is None or not found.hook.is_plain or len(body) > self._hooks.most_bytes(found.hook):
             return None
         query = url.query.items() if url.raw_query_string else ()
+        arrived = Arrived("POST", message.path, query, headers.items(), "")
         try:
-            return self._hooks.event(found, "POST", query, headers.items(), body)
+            return self._hooks.event(found, self._hooks.request_of(found, arrived, body))
         except Exception:  # noqa: BLE001 - whatever it is, whoever answers it in the other place tells and logs it
             return None
 

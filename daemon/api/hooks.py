@@ -1,24 +1,29 @@
-"""`/hooks/…`: webhooks. Known path, method, size, proof, content, record; the first that fails is the answer."""
+"""`/hooks/…`: webhooks. Path, method, address, size, proof, content, rate: the first that is wrong is the answer."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import orjson
 from aiohttp import web
 
-from hark.daemon.api.problems import MethodNotAllowedError, problem_response
+from hark.daemon.api.hook_answer import Waiters
+from hark.daemon.api.hook_gate import Rates, answer_beforehand, check_address, share_with_page
+from hark.daemon.api.key_sets import KeySets
+from hark.daemon.api.origin import Proxies
+from hark.daemon.api.problems import MethodNotAllowedError, problem_response, response_for
 from hark.daemon.api.services import Services
 from hark.daemon.api.table import SERVICES
-from hark.triggers.webhook import Hook, event_for, hook_table
+from hark.triggers.cloudevents import mode_of
+from hark.triggers.webhook import Hook, contents_of, event_for, hook_table, slack_challenge
 from hark.triggers.webhook_auth import authenticate, challenge
-from hark.triggers.webhook_body import parse_body
+from hark.triggers.webhook_jwt import UnknownKeyError
 from hark.triggers.webhook_paths import PathTable
 from hark.triggers.webhook_request import WebhookRequest, joined_headers
 from hark.workflows.catalogue import NewEvent, Receipt
-from hark.workflows.errors import ConfigurationError, NotFoundError, UnauthorizedError, UnavailableError
+from hark.workflows.errors import ConfigurationError, HarkError, NotFoundError, UnauthorizedError, UnavailableError
 from hark.workflows.ids import DEFAULT_TENANT, TenantId
 
 PREFIX = "/hooks/"
@@ -35,6 +40,18 @@ class Found(NamedTuple):
     path: str
 
 
+class Arrived(NamedTuple):
+    """What is known of a request before its body is read."""
+
+    method: str
+    target: str
+    """Path and query as they were sent."""
+    query: Iterable[tuple[str, str]]
+    headers: Iterable[tuple[str, str]]
+    peer: str
+    """The address at the other end of the connection."""
+
+
 class Hooks:
     """The paths that are served now: made anew when the set of active workflows has changed."""
 
@@ -46,6 +63,11 @@ class Hooks:
         """What was found by path; parameters may be anything, so those with some are not kept."""
         self._tenants: dict[str, TenantId] = {}
         self._tenants_at = -_TENANTS_FOR_S
+        settings = services.settings
+        self.proxies = Proxies(settings.trusted_proxies, settings.url)
+        self.key_sets = KeySets(services.engine.http)
+        self.rates = Rates()
+        self.waiters = Waiters(services)
 
     def find(self, path: str) -> Found | None:
         """Return what is known of a path (behind `/hooks/`, percent-encoded).
@@ -90,27 +112,40 @@ class Hooks:
         limit = self._services.settings.max_body_bytes
         return min(hook.config.max_body or limit, limit)
 
-    def event(
-        self,
-        found: Found,
-        method: str,
-        query: Iterable[tuple[str, str]],
-        headers: Iterable[tuple[str, str]],
-        raw: bytes,
-    ) -> NewEvent:
-        """Check the sender's proof on the raw bytes, then read them.
+    def request_of(self, found: Found, arrived: Arrived, raw: bytes) -> WebhookRequest:
+        """Return a request as its proof is checked on it."""
+        headers = joined_headers(arrived.headers)
+        url = self.proxies.address(arrived.peer, headers, arrived.target) if found.hook.wants_address else ""
+        return WebhookRequest(arrived.method, found.path, tuple(arrived.query), headers, raw, url)
+
+    def event(self, found: Found, request: WebhookRequest) -> NewEvent | None:
+        """Return the one event of a plain request, None for what is more than that; raises what `events` raises."""
+        return None if mode_of(request.headers) else self.events(found, request)[0][0]
+
+    def events(self, found: Found, request: WebhookRequest) -> tuple[Sequence[NewEvent], bool]:
+        """Check the sender's proof on the raw bytes, then read them; tells too whether they are a batch.
 
         Raises UnauthorizedError, UnprocessableError, and UnavailableError while the secret has not been filled in.
         """
-        hook = found.hook
-        request = WebhookRequest(method, found.path, tuple(query), joined_headers(headers), raw)
-        if not hook.is_open:
-            try:
-                authenticate(hook.config.auth, request, self._services.engine.now())
-            except ConfigurationError as error:
-                raise UnavailableError(str(error), retry_after_s=60) from error
-        body, encoding = parse_body(request.headers, raw)
-        return event_for(hook, request, found.params, body, encoding)
+        claims = None if found.hook.is_open else self.prove(found.hook, request)
+        contents, is_batch = contents_of(request)
+        return [event_for(found.hook, request, found.params, content, claims) for content in contents], is_batch
+
+    def prove(self, hook: Hook, request: WebhookRequest) -> Mapping[str, Any] | None:
+        """Check the sender's proof; return what a token claims."""
+        try:
+            return authenticate(hook.config.auth, request, self._services.engine.now(), self.key_sets.find)
+        except ConfigurationError as error:
+            raise UnavailableError(str(error), retry_after_s=60) from error
+
+    async def proven(self, found: Found, request: WebhookRequest) -> tuple[Sequence[NewEvent], bool]:
+        """Do as `events` does, and fetch the keys of an issuer when they are not known, or not any more."""
+        try:
+            return self.events(found, request)
+        except UnknownKeyError as error:
+            if not await self.key_sets.refresh(error.url):
+                raise UnavailableError("the keys of the tokens' issuer cannot be fetched", retry_after_s=30) from error
+        return self.events(found, request)
 
 
 HOOKS: web.AppKey[Hooks] = web.AppKey("hooks", Hooks)
@@ -122,7 +157,7 @@ def answer_of(receipt: Receipt) -> bytes:
 
 
 async def receive(request: web.Request) -> web.Response:
-    """Take a webhook in; the caller turns what it raises into an answer."""
+    """Take a webhook in; the caller turns what it raises into an answer, where no web page wants to read it."""
     services, hooks = request.app[SERVICES], request.app[HOOKS]
     if services.stopping:
         raise UnavailableError("this instance is stopping", retry_after_s=2)
@@ -133,16 +168,50 @@ async def receive(request: web.Request) -> web.Response:
         found = hooks.find(path)
     if found is None:
         raise NotFoundError("no active workflow listens on this path")
-    if not found.hook.takes(request.method):
-        return _wrong_method(found.hook, request.method)
-    raw = await services.bodies.read(request, hooks.most_bytes(found.hook))
-    query = request.rel_url.query.items() if request.query_string else ()
+    if request.method == "OPTIONS" and (answer := answer_beforehand(found.hook, request.headers)) is not None:
+        return answer
     try:
-        event = hooks.event(found, request.method, query, request.headers.items(), raw)
-    except UnauthorizedError as error:
-        return _unauthorized(found.hook, error)
+        answer = await _take(request, services, found)
+    except HarkError as error:
+        answer = _refusal(found.hook, error)
+    share_with_page(found.hook, request.headers, answer)
+    return answer
+
+
+async def _take(request: web.Request, services: Services, found: Found) -> web.Response:
+    hooks, hook = request.app[HOOKS], found.hook
+    if not hook.takes(request.method):
+        return _wrong_method(hook, request.method)
+    peer = ((request.transport and request.transport.get_extra_info("peername")) or ("",))[0]
+    if hook.config.allow_from is not None:
+        check_address(hook, hooks.proxies.client(peer, joined_headers(request.headers.items())))
+    raw = await services.bodies.read(request, hooks.most_bytes(hook))
+    query = request.rel_url.query.items() if request.query_string else ()
+    arrived = Arrived(request.method, request.raw_path, query, request.headers.items(), peer)
+    events, is_batch = await hooks.proven(found, hooks.request_of(found, arrived, raw))
+    hooks.rates.take(hook)
+    if is_batch:
+        receipts = await services.engine.emit_all(events)
+        return web.Response(body=b'{"events":[%b]}' % b",".join(map(answer_of, receipts)), status=202, headers=_JSON)
+    challenged = slack_challenge(hook.config, events[0].data["body"])
+    if challenged is not None:
+        return web.Response(text=challenged)
+    return await _emit(services, hooks, hook, events[0])
+
+
+async def _emit(services: Services, hooks: Hooks, hook: Hook, event: NewEvent) -> web.Response:
+    """Store an event; answer at once, or with what its execution comes to in good time."""
+    responder = hook.responder
+    if responder is not None:
+        hooks.waiters.check_room()
     receipt = await services.engine.emit(event)
-    return web.Response(body=answer_of(receipt), status=202, headers=_JSON)
+    answer = None if responder is None else await hooks.waiters.answer(responder, event, receipt)
+    if answer is not None:
+        return answer
+    headers = dict(_JSON)
+    if responder is not None and receipt.executions:
+        headers["Location"] = f"/api/executions/{receipt.executions[0]}"
+    return web.Response(body=answer_of(receipt), status=202, headers=headers)
 
 
 def _wrong_method(hook: Hook, method: str) -> web.Response:
@@ -155,8 +224,11 @@ def _wrong_method(hook: Hook, method: str) -> web.Response:
     )
 
 
-def _unauthorized(hook: Hook, error: UnauthorizedError) -> web.Response:
-    """Nothing of a request without its proof is stored."""
-    wanted = challenge(hook.config.auth)
-    headers = {"WWW-Authenticate": wanted} if wanted else None
-    return problem_response(error.status, error.title, error.detail, headers=headers)
+def _refusal(hook: Hook, error: HarkError) -> web.Response:
+    """Answer for what went wrong. Nothing of a request without its proof is stored."""
+    answer = response_for(error)
+    if isinstance(error, UnauthorizedError):
+        del answer.headers["WWW-Authenticate"]
+        if wanted := challenge(hook.config.auth):
+            answer.headers["WWW-Authenticate"] = wanted
+    return answer

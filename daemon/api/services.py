@@ -18,7 +18,7 @@ from hark.daemon.settings import Settings
 from hark.daemon.store.bulk import Batch, Which
 from hark.daemon.store.database import Database
 from hark.daemon.store.listing import Listing
-from hark.workflows.catalogue import ActiveTrigger, Catalogue, Health, NewEvent, Receipt
+from hark.workflows.catalogue import ActiveTrigger, Catalogue, Health, Http, NewEvent, Receipt
 from hark.workflows.errors import Problem
 from hark.workflows.ids import ExecutionId, TenantId
 from hark.workflows.loading import Loaded
@@ -44,6 +44,11 @@ class EnginePort(Protocol):
         ...
 
     @property
+    def http(self) -> Http:
+        """Outgoing HTTP."""
+        ...
+
+    @property
     def approvals(self) -> Approvals:
         """What waits for an answer of people."""
         ...
@@ -59,6 +64,10 @@ class EnginePort(Protocol):
 
     async def emit(self, event: NewEvent) -> Receipt:
         """Store an event and start what matches; returns after the commit."""
+        ...
+
+    async def emit_all(self, events: Sequence[NewEvent]) -> list[Receipt]:
+        """Store events and start what matches, all of them or none; returns after the commit."""
         ...
 
     def submit(self, event: NewEvent, waiter: Waiter[Receipt]) -> None:

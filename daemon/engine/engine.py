@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -250,6 +250,10 @@ class Engine:
         receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self.submit(event, receipt)
         return await receipt
+
+    async def emit_all(self, events: Sequence[NewEvent]) -> list[Receipt]:
+        """Store events and start what matches, all of them or none; returns after the commit."""
+        return await self.ingest.take_all(events)
 
     def submit(self, event: NewEvent, waiter: Waiter[Receipt]) -> None:
         """Store an event for somebody who is told of it after the commit; raises, and tells, what `emit` raises."""

@@ -32,6 +32,8 @@ ANSWER_S = 10.0
 MOST_WAITING_BYTES = 64 * 1024**2
 """What all events together may hold that are taken in and not stored yet; one more is let in below that."""
 _PAUSE_S = 0.3
+_MOST_TOGETHER = 16
+"""Batches that are stored or wait for it; each may be as large as a request."""
 _ATTEMPTS = 3
 """How often one flush is tried when the database goes away under it. Repeating is harmless: the ids are the same."""
 
@@ -152,6 +154,7 @@ class Ingest:
         self._takings = takings
         self._now = now
         self._lane = Lane(database, "ingest", ENGINE_PLANNER)
+        self._together = 0
         self._group: GroupCommit[Arrival, Receipt] = GroupCommit(
             "ingest",
             self._write,
@@ -210,6 +213,24 @@ class Ingest:
         batch, _, _ = await self._store(connection, [self.arrival(event) for event in events])
         return Taken(lambda: self._launch(batch, batch.claimed), lambda: self._capacity.give_back(len(batch.launches)))
 
+    async def take_all(self, events: Sequence[NewEvent]) -> list[Receipt]:
+        """Store events in one transaction of their own, all of them or none; return after the commit.
+
+        Raises what `take` raises: for one that cannot be stored none is. What was there before is answered as it was.
+        """
+        if not events:
+            return []
+        if self._together >= _MOST_TOGETHER:
+            raise UnavailableError("too many batches are being stored", overloaded=True)
+        self._together += 1
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await self._take_all([self.arrival(event) for event in events])
+        except TimeoutError as error:
+            raise UnavailableError("the database does not answer") from error
+        finally:
+            self._together -= 1
+
     # ------------------------------------------------------------------ the flush
 
     async def _write(self, arrivals: Sequence[Arrival]) -> Sequence[Receipt | Exception]:
@@ -223,6 +244,25 @@ class Ingest:
             outcome = await self._commit_at_last(unique)
         known = await self._known([a for a in arrivals if a.id not in outcome])
         return [outcome.get(arrival.id) or known[arrival.id] for arrival in arrivals]
+
+    async def _take_all(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
+        unique, same_as = _distinct(arrivals)
+        with self._takings.under_way():
+            async with self._lane.connection() as connection:
+                batch: _Batch | None = None
+                try:
+                    async with connection.transaction():
+                        batch, matches, keyed = await self._store(connection, unique)
+                        before = await _held_before(connection, [a for a in unique if a.key and a.id not in keyed])
+                except BaseException:
+                    if batch is not None:
+                        self._capacity.give_back(len(batch.launches))
+                    raise
+            self._launch(batch, batch.claimed)
+        receipts = {match.event_id: batch.receipt(match) for match in matches if match.event_id not in before}
+        for identifier, (tenant_id, event_id) in before.items():
+            receipts[identifier] = await self._receipt_of(tenant_id, event_id)
+        return [receipts[identifier] for identifier in same_as]
 
     async def _commit_at_last(self, arrivals: Sequence[Arrival]) -> dict[EventId, Receipt]:
         for attempt in range(1, _ATTEMPTS):
@@ -383,9 +423,7 @@ class Ingest:
             if holder is None:
                 answers[arrival.id] = UnavailableError("the key of this event was just given up; send it again")
             elif holder["digest"] != arrival.digest:
-                answers[arrival.id] = ConflictError(
-                    f"an event with the key {arrival.event.dedupe_key!r} was received before with other content"
-                )
+                answers[arrival.id] = _conflict(arrival)
             else:
                 answers[arrival.id] = await self._receipt_of(arrival.event.tenant_id, EventId(holder["event_id"]))
         return answers
@@ -393,6 +431,40 @@ class Ingest:
     async def _receipt_of(self, tenant_id: TenantId, event_id: EventId) -> Receipt:
         rows = await self._lane.fetch("find_executions_of_event", tenant_id, event_id, *same_millisecond(event_id))
         return Receipt(event_id, tuple(ExecutionId(row["id"]) for row in rows), duplicate=True)
+
+
+def _distinct(arrivals: Sequence[Arrival]) -> tuple[list[Arrival], list[EventId]]:
+    """Leave out what comes twice; return the rest, and for every arrival which of those stands for it."""
+    first_of: dict[tuple[TenantId, str, str], Arrival] = {}
+    same_as = []
+    for arrival in arrivals:
+        first = arrival if arrival.key is None else first_of.setdefault(arrival.key, arrival)
+        if first.digest != arrival.digest:
+            raise ConflictError(f"the key {arrival.event.dedupe_key!r} comes twice, with different content")
+        same_as.append(first.id)
+    stands = set(same_as)
+    return [arrival for arrival in arrivals if arrival.id in stands], same_as
+
+
+async def _held_before(connection: Connection, arrivals: Sequence[Arrival]) -> dict[EventId, tuple[TenantId, EventId]]:
+    """Return which stored events hold the keys of these. Raises ConflictError when one has other content."""
+    if not arrivals:
+        return {}
+    keys = {arrival.key: arrival for arrival in arrivals if arrival.key is not None}
+    rows = await connection.fetch(sql("find_event_keys"), *zip(*sorted(keys), strict=True))
+    found = {}
+    for row in rows:
+        arrival = keys[row["tenant_id"], row["source"], row["key"]]
+        if row["digest"] != arrival.digest:
+            raise _conflict(arrival)
+        found[arrival.id] = (arrival.event.tenant_id, EventId(row["event_id"]))
+    if len(found) < len(arrivals):
+        raise UnavailableError("the key of an event was just given up; send it again")
+    return found
+
+
+def _conflict(arrival: Arrival) -> ConflictError:
+    return ConflictError(f"an event with the key {arrival.event.dedupe_key!r} was received before with other content")
 
 
 def _execution_row(start: Start, match: Match, now: datetime, gate: UUID | None, *, claimed: bool) -> tuple[Any, ...]:

@@ -287,4 +287,5 @@ def build_config(kind: TriggerKind[Any], trigger: Mapping[str, Any], handed: Map
     Raises ExpressionError when a secret is missing, ValidationError when the filled-in config is wrong.
     """
     raw = {name: value for name, value in trigger.items() if name not in _GENERIC}
-    return kind.spec.config.model_validate(compile_template(raw, ROOTS).render(handed))
+    late = {name: raw.pop(name) for name in kind.spec.late & raw.keys()}
+    return kind.spec.config.model_validate({**compile_template(raw, ROOTS).render(handed), **late})

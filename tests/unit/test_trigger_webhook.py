@@ -13,20 +13,22 @@ from pydantic import ValidationError
 from support.triggers import active
 
 from hark.triggers.webhook import (
+    Content,
     Hook,
-    WebhookConfig,
     WebhookTrigger,
     conflicts,
-    delivery_key,
     event_for,
     hook_table,
 )
+from hark.triggers.webhook_config import WebhookConfig
+from hark.triggers.webhook_keys import delivery_key
 from hark.triggers.webhook_paths import PathTable, normalise_path
 from hark.triggers.webhook_request import WebhookRequest, joined_headers
 from hark.workflows.catalogue import ActiveTrigger
 from hark.workflows.errors import UnprocessableError
 from hark.workflows.ids import DEFAULT_TENANT, TenantId, WorkflowId
 
+SHOPIFY = {"type": "shopify", "secret": "x"}
 GITHUB = {"type": "github", "secret": "${{ secrets.gh }}"}
 
 
@@ -114,7 +116,7 @@ def test_the_event_says_all_but_the_secrets() -> None:
         },
         body=b"{}",
     )
-    event = event_for(Hook(DEFAULT_TENANT, "leads/{id}", (trigger,)), arrived, {"id": "42"}, {"n": 1}, "json")
+    event = event_for(Hook(DEFAULT_TENANT, "leads/{id}", (trigger,)), arrived, {"id": "42"}, Content({"n": 1}, "json"))
     assert event.data == {
         "method": "POST",
         "path": "leads/42",
@@ -138,7 +140,7 @@ def test_a_delivery_sent_again_is_the_same_and_another_body_is_not() -> None:
 
     def fingerprint(headers: dict[str, str] | None = None, **fields: Any) -> bytes | None:
         delivery = {"idempotency-key": "1", **(headers or {})}
-        return event_for(shared, request(headers=delivery, **fields), {}, None, None).fingerprint
+        return event_for(shared, request(headers=delivery, **fields), {}, Content(None, None)).fingerprint
 
     first = fingerprint(body=b"1", headers={"Date": "then"})
     assert first is not None
@@ -147,13 +149,13 @@ def test_a_delivery_sent_again_is_the_same_and_another_body_is_not() -> None:
     assert fingerprint(body=b"1", method="PUT") != first
     assert fingerprint(body=b"1", query=(("a", ""),)) != first
     # Without a delivery id there is nothing to compare it with.
-    assert event_for(shared, request(body=b"1"), {}, None, None).fingerprint is None
+    assert event_for(shared, request(body=b"1"), {}, Content(None, None)).fingerprint is None
 
 
 @pytest.mark.parametrize("fields", [{"query": (("a", "\0"),)}, {"query": (("\0", ""),)}])
 def test_nul_in_the_query_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(UnprocessableError, match="query holds"):
-        event_for(Hook(DEFAULT_TENANT, "leads", (hook(),)), request(**fields), {}, None, None)
+        event_for(Hook(DEFAULT_TENANT, "leads", (hook(),)), request(**fields), {}, Content(None, None))
 
 
 @pytest.mark.parametrize(
@@ -162,6 +164,11 @@ def test_nul_in_the_query_is_refused(fields: dict[str, Any]) -> None:
         ({"auth": GITHUB}, {"x-github-delivery": "g", "idempotency-key": "i"}, None, "g"),
         ({"auth": {"type": "stripe", "secret": "x"}}, {}, {"id": "evt_1"}, "evt_1"),
         ({"auth": {"type": "slack", "secret": "x"}}, {}, {"event_id": "Ev1"}, "Ev1"),
+        ({"auth": {"type": "gitlab", "secret": "x"}}, {"webhook-id": "w"}, None, "w"),
+        ({"auth": SHOPIFY}, {"x-shopify-topic": "orders/paid", "x-shopify-event-id": "e"}, None, "orders/paid+e"),
+        ({"auth": SHOPIFY}, {"x-shopify-event-id": "e", "x-shopify-webhook-id": "w"}, None, "w"),
+        ({"auth": {"type": "twilio", "secret": "x"}}, {"i-twilio-idempotency-token": "t"}, None, "t"),
+        ({"auth": {"type": "standard_webhooks", "secret": "eA=="}}, {"webhook-id": "m"}, None, "m"),
         ({}, {"idempotency-key": " i "}, None, "i"),
         ({}, {}, {"id": 1}, None),
         ({"dedupe": "X-Id"}, {"x-id": "x", "idempotency-key": "i"}, None, "x"),
@@ -174,18 +181,19 @@ def test_nul_in_the_query_is_refused(fields: dict[str, Any]) -> None:
 def test_a_delivery_has_the_id_that_its_sender_gives(
     config: dict[str, Any], headers: dict[str, str], body: Any, key: str | None
 ) -> None:
-    assert delivery_key(WebhookConfig(path="leads", **config), headers, body) == key
+    assert delivery_key(WebhookConfig(path="leads", **config).key_sources(), headers, body) == key
 
 
 def test_a_long_delivery_id_is_digested() -> None:
-    keys = [delivery_key(WebhookConfig(path="a"), {"idempotency-key": "x" * 5000 + end}, None) for end in "ab"]
+    sources = WebhookConfig(path="a").key_sources()
+    keys = [delivery_key(sources, {"idempotency-key": "x" * 5000 + end}, None) for end in "ab"]
     assert keys[0] != keys[1]
     assert all(key is not None and len(key) == 64 for key in keys)
 
 
 def test_a_delivery_id_that_is_no_unicode_is_digested() -> None:
-    config = WebhookConfig(path="a")
-    keys = [delivery_key(config, {"idempotency-key": key}, None) for key in ("\udcff", "\udcfe", "\udcff")]
+    sources = WebhookConfig(path="a").key_sources()
+    keys = [delivery_key(sources, {"idempotency-key": key}, None) for key in ("\udcff", "\udcfe", "\udcff")]
     assert keys[0] == keys[2] != keys[1]
     assert all(key is not None and key.isascii() for key in keys)
 
@@ -197,7 +205,7 @@ def test_methods_decide_whom_a_request_concerns() -> None:
     assert not shared.takes("POST")
     assert shared.methods() == ["GET"]
     assert Hook(DEFAULT_TENANT, "leads", (get, every)).takes("DELETE")
-    event = event_for(shared, request(), {}, None, None)
+    event = event_for(shared, request(), {}, Content(None, None))
     assert WebhookTrigger().refusal(get.config, event) == "the method is POST, not GET"
     assert WebhookTrigger().refusal(every.config, event) is None
 
@@ -242,7 +250,13 @@ def test_one_shape_of_path_has_one_set_of_names() -> None:
         ({"methods": ["PO ST"]}, "pattern"),
         ({"dedupe": ["a b"]}, "pattern"),
         ({"max_body": "1GiB"}, "less than or equal"),
-        ({"auth": {"type": "twilio", "secret": "x"}}, "not supported yet"),
+        ({"auth": {"type": "twilio"}}, "give `secret`"),
+        ({"remember": "1m"}, "write 1h to 366d"),
+        ({"rate": {"limit": 0, "per": "1m"}}, "greater than or equal"),
+        ({"rate": {"limit": 1, "per": "2d"}}, "write 1s to 1d"),
+        ({"allow_from": "10.0.0.0/99"}, "network"),
+        ({"cors": {"origins": "example.org"}}, "pattern"),
+        ({"dedupe": "X-A++X-B"}, "pattern"),
     ],
 )
 def test_a_bad_config_is_refused(config: dict[str, Any], says: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hark.workflows.catalogue import Catalogue, TriggerKind, suggestion
 from hark.workflows.definition import Trigger
-from hark.workflows.scopes import TRIGGER, TRIGGER_CONFIG, TRIGGER_INPUTS
+from hark.workflows.scopes import RESPOND, TRIGGER, TRIGGER_CONFIG, TRIGGER_INPUTS
 from hark.workflows.shape import keys, spellings
 from hark.workflows.source import Path
 from hark.workflows.validation.actions import warn_of_secrets
@@ -82,7 +82,11 @@ def _check_config(raw: Mapping[str, Any], path: Path, kind: TriggerKind[Any], kn
             hint = suggestion(key, {*keys(model), *_COMMON})
             findings.error((*path, key), f"a {kind.spec.kind} trigger has no field `{key}`", hint, key=True)
             del config[key]
-    check_template(config, path, Scope(known, TRIGGER_CONFIG), findings)
+    early = {key: value for key, value in config.items() if key not in kind.spec.late}
+    check_template(early, path, Scope(known, TRIGGER_CONFIG), findings)
+    fields = frozenset(kind.spec.data_fields) or None
+    for key in config.keys() - early.keys():
+        check_template(config[key], (*path, key), Scope(known, RESPOND, data=fields), findings)
     built = check_structure(model, config, findings, at=path, open=True)
     if built is not None:
         for text in kind.warnings(built):

@@ -1,0 +1,138 @@
+"""Answers of webhooks that wait: the execution's end, put into the words of the trigger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from time import monotonic
+from typing import Any
+
+import orjson
+import structlog
+from aiohttp import web
+
+from hark.daemon.api.problems import problem_response
+from hark.daemon.api.services import Services
+from hark.daemon.engine.matcher import event_view
+from hark.triggers.webhook_respond import Answer, Respond, header_value, status_of
+from hark.workflows.catalogue import ActiveTrigger, NewEvent, Receipt
+from hark.workflows.errors import ExpressionError, UnavailableError
+from hark.workflows.ids import ExecutionId, execution_id
+from hark.workflows.scopes import RESPOND, STEP_FIELDS
+from hark.workflows.templates import compile_template, to_text
+
+log = structlog.get_logger(__name__)
+
+_LOOK_S = 1.0
+_SHOWN = ("workflow", "version", "mode", "started_at", "trigger_type")
+
+
+class Waiters:
+    """Those whose answer is an execution's end: at most half of the requests that may be in flight."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._count = 0
+
+    def check_room(self) -> None:
+        """Refuse what would have to wait, before it is stored. Raises UnavailableError."""
+        if self._count * 2 >= self._services.most_in_flight:
+            raise UnavailableError("too many requests wait for their workflow", overloaded=True)
+
+    async def answer(self, trigger: ActiveTrigger, event: NewEvent, receipt: Receipt) -> web.Response | None:
+        """Wait for the trigger's execution and make its answer; None when there is none, or it takes too long."""
+        found = _execution_of(trigger, receipt)
+        if found is None:
+            return None
+        respond: Respond = trigger.config.respond
+        self._count += 1
+        try:
+            ended = await self._wait(trigger, found, respond.timeout.total_seconds())
+        finally:
+            self._count -= 1
+        if not ended:
+            return None
+        return await self._answer(respond, trigger, found, event_view(event, receipt.event_id, self._now()))
+
+    async def _wait(self, trigger: ActiveTrigger, found: ExecutionId, timeout_s: float) -> bool:
+        until = monotonic() + timeout_s
+        while not self._services.stopping and (left := until - monotonic()) > 0:
+            if await self._services.engine.wait_for_end(trigger.tenant_id, found, min(left, _LOOK_S)):
+                return True
+        return False
+
+    async def _answer(
+        self, respond: Respond, trigger: ActiveTrigger, found: ExecutionId, event: Mapping[str, Any]
+    ) -> web.Response:
+        row = await self._services.listing.get_execution(trigger.tenant_id, found)
+        if row is None:
+            return _failed(found, "is gone")
+        answer = respond if row["status"] == "completed" else respond.failed
+        if answer is None:
+            return _failed(found, f"ended as {row['status']}")
+        steps = await self._services.listing.list_steps(trigger.tenant_id, found)
+        scope = {
+            "event": event,
+            **_as_read(row, ("inputs", "output", "error")),
+            "steps": {step["path"]: _as_read(step, STEP_FIELDS) for step in steps if _is_own(step)},
+            "execution": {**{name: row[name] for name in _SHOWN}, **_told_of(trigger, row)},
+            "config": {},
+            "now": self._now(),
+        }
+        try:
+            return rendered(answer, scope)
+        except (ExpressionError, ValueError) as error:
+            log.warning("hook.answer_failed", workflow=trigger.workflow, execution_id=str(found), error=str(error))
+            return _failed(found, "has ended, and its answer cannot be made: the daemon's log says why")
+
+    def _now(self) -> datetime:
+        return self._services.engine.now()
+
+
+def _as_read(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return columns as expressions read them: of lists and pages they are JSON that nobody has parsed."""
+    found: dict[str, Any] = orjson.loads(orjson.dumps({name: row[name] for name in names}, default=str))
+    return found
+
+
+def _is_own(step: Mapping[str, Any]) -> bool:
+    """Say whether a step stands in no loop and no branch of its own: such have no name outside."""
+    return "." not in step["path"] and "[" not in step["path"]
+
+
+def _told_of(trigger: ActiveTrigger, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        "id": str(row["id"]),
+        "attempt": row["claims"],
+        "event_id": str(row["event_id"]),
+        "trigger": trigger.id,
+    }
+
+
+def _execution_of(trigger: ActiveTrigger, receipt: Receipt) -> ExecutionId | None:
+    """Return the execution that an event has started by this trigger; None when it was refused or joined others."""
+    own = execution_id(receipt.event_id, trigger.workflow_id)
+    return next((one for one in receipt.executions if one == own), None)
+
+
+def rendered(answer: Answer, scope: Mapping[str, Any]) -> web.Response:
+    """Make an answer of its templates. Raises ExpressionError and ValueError."""
+    template = compile_template({"status": answer.status, "headers": answer.headers, "body": answer.body}, RESPOND)
+    found = template.render(scope)
+    headers = {name: header_value(to_text(value)) for name, value in found["headers"].items()}
+    body, kind = _body(found["body"])
+    if kind is not None and "content-type" not in {name.lower() for name in headers}:
+        headers["Content-Type"] = kind
+    return web.Response(status=status_of(found["status"]), headers=headers, body=body)
+
+
+def _body(value: Any) -> tuple[bytes, str | None]:
+    if value is None:
+        return b"", None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace"), "text/plain; charset=utf-8"
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=str), "application/json"
+
+
+def _failed(found: ExecutionId, what: str) -> web.Response:
+    return problem_response(500, "Workflow failed", f"execution {found} {what}")
