@@ -1868,10 +1868,54 @@ COMMENT ON FUNCTION capture_change IS
 
 -- These are called by the daemon.
 
-CREATE FUNCTION place_capture(relation oid, trigger_name text, operation text, level text, condition text,
-                              arguments text[]) RETURNS void
+CREATE FUNCTION drop_key_sets(relation oid, operation text, kept text[]) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    name text;
 BEGIN
+    FOR name IN
+        SELECT p.proname FROM pg_proc AS p
+        WHERE p.pronamespace = 'hark'::regnamespace AND p.proname ^@ format('wants_%s_%s_', relation, lower(operation))
+          AND p.proname <> ALL (kept)
+    LOOP
+        EXECUTE format('DROP FUNCTION hark.%I(text)', name);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION drop_key_sets IS 'Takes away the sets of a row trigger, but for some.';
+
+CREATE FUNCTION sweep_key_sets() RETURNS integer
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    name text;
+    swept integer := 0;
+BEGIN
+    FOR name IN
+        SELECT p.proname FROM pg_proc AS p
+        WHERE p.pronamespace = 'hark'::regnamespace AND p.proname ^@ 'wants_'
+          AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid
+                          AND d.classid = 'pg_trigger'::regclass)
+    LOOP
+        EXECUTE format('DROP FUNCTION hark.%I(text)', name);
+        swept := swept + 1;
+    END LOOP;
+    RETURN swept;
+END $$;
+COMMENT ON FUNCTION sweep_key_sets IS 'Takes away the sets whose triggers went with their tables; returns how many.';
+
+CREATE FUNCTION place_capture(relation oid, trigger_name text, operation text, level text, condition text,
+                              arguments text[], set_names text[] DEFAULT '{}', set_contents text[] DEFAULT '{}')
+    RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- In PL/pgSQL: what a session has read of it once it keeps, where the WHEN of a trigger is read for every statement.
+    FOR i IN 1 .. cardinality(set_names) LOOP
+        EXECUTE format(
+            'CREATE OR REPLACE FUNCTION hark.%I(value text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE STRICT AS %L',
+            set_names[i], format(
+                'BEGIN RETURN pg_catalog.octet_length(value) OPERATOR(pg_catalog.<=) 200 '
+                'AND %L::pg_catalog.jsonb OPERATOR(pg_catalog.?) value; END', set_contents[i]));
+        -- The writer calls it, whoever that is.
+        EXECUTE format('GRANT EXECUTE ON FUNCTION hark.%I(text) TO PUBLIC', set_names[i]);
+    END LOOP;
     EXECUTE format(
         'CREATE OR REPLACE TRIGGER %I AFTER %s ON %s %s FOR EACH %s %s EXECUTE FUNCTION hark.capture_change(%s)',
         trigger_name, operation, relation::regclass,
@@ -1879,25 +1923,35 @@ BEGIN
             'REFERENCING ' || concat_ws(' ', CASE WHEN operation <> 'INSERT' THEN 'OLD TABLE AS hark_old' END,
                                         CASE WHEN operation <> 'DELETE' THEN 'NEW TABLE AS hark_new' END) END,
         level, 'WHEN (' || condition || ')', (SELECT string_agg(quote_literal(a), ', ') FROM unnest(arguments) AS a));
+    IF level = 'ROW' THEN
+        PERFORM hark.drop_key_sets(relation, operation, set_names);
+    END IF;
 END $$;
-COMMENT ON FUNCTION place_capture IS 'Makes or replaces one trigger. The condition is SQL and comes from the daemon alone.';
+COMMENT ON FUNCTION place_capture IS
+    'Makes or replaces one trigger, with the sets that its condition looks into: functions wants_*, each of which tells '
+    'whether a JSON object has a key. The condition is SQL and comes from the daemon alone.';
 
 CREATE FUNCTION remove_capture(relation oid, trigger_name text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = relation AND t.tgname = trigger_name) THEN
-        EXECUTE format('DROP TRIGGER %I ON %s', trigger_name, relation::regclass);
+    BEGIN
+        IF EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = relation AND t.tgname = trigger_name) THEN
+            EXECUTE format('DROP TRIGGER %I ON %s', trigger_name, relation::regclass);
+        END IF;
+    EXCEPTION WHEN insufficient_privilege THEN
+        -- Only a table's owner may drop its triggers; who may create them can make one that never fires.
+        EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER INSERT ON %s FOR EACH ROW WHEN (false) '
+                       'EXECUTE FUNCTION hark.capture_change(''0'', ''off'', ''off'')', trigger_name, relation::regclass);
+    END;
+    IF trigger_name LIKE '%\_row' THEN
+        PERFORM hark.drop_key_sets(relation, substring(trigger_name FROM 'hark_capture_(.*)_row'), '{}');
     END IF;
-EXCEPTION WHEN insufficient_privilege THEN
-    -- Only a table's owner may drop its triggers; who may create them can make one that never fires.
-    EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER INSERT ON %s FOR EACH ROW WHEN (false) '
-                   'EXECUTE FUNCTION hark.capture_change(''0'', ''off'', ''off'')', trigger_name, relation::regclass);
 END $$;
-COMMENT ON FUNCTION remove_capture IS 'Takes one trigger off a table, or makes it one that never fires.';
+COMMENT ON FUNCTION remove_capture IS 'Takes one trigger off a table, or makes it one that never fires; its sets go with it.';
 
 -- A trigger's function runs with the rights of its owner: nobody else may put it on a table and write into the outbox.
 REVOKE ALL ON FUNCTION capture_note, keep_row_change, fits, careful_row_json, capture_change,
-    place_capture, remove_capture FROM PUBLIC;
+    drop_key_sets, sweep_key_sets, place_capture, remove_capture FROM PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------- partitions
 

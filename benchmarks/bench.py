@@ -36,12 +36,15 @@ class Scale:
     stored: tuple[int, ...]
     active: tuple[int, ...]
     instances: tuple[int, ...]
+    capture_rounds: int
     limit_s: float
     """How long the whole may take; what is not reached by then is left out, and named."""
 
 
-FULL = Scale("full", 3, 20_000, 3.5, 10.0, 5.0, 4.0, (1_000, 100_000, 1_000_000), (10, 1_000, 10_000), (1, 2, 4), 870.0)
-QUICK = Scale("quick", 1, 3_000, 1.5, 3.0, 2.0, 2.0, (1_000, 30_000), (10, 1_000), (1, 2), 230.0)
+FULL = Scale(
+    "full", 3, 20_000, 3.5, 10.0, 5.0, 4.0, (1_000, 100_000, 1_000_000), (10, 1_000, 10_000), (1, 2, 4), 10, 870.0
+)
+QUICK = Scale("quick", 1, 3_000, 1.5, 3.0, 2.0, 2.0, (1_000, 30_000), (10, 1_000), (1, 2), 5, 230.0)
 
 
 @dataclass(slots=True)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.parts.capture import BY_HAND, FILTERED, LARGE, ONE, UNWATCHED, WATCHED
 from benchmarks.parts.latency import BARE
-from benchmarks.results import Instances, Latency, Soak, Stored, Throughput, Webhooks, Workflows
+from benchmarks.results import Capture, Instances, Latency, Soak, Stored, Throughput, Webhooks, Workflows
 
 FLAT_MIB = 15.0
 COST_RATIO = 1.5
@@ -22,6 +23,7 @@ class Figures:
     webhooks: Webhooks | None
     instances: Instances | None
     workflows: Workflows | None
+    capture: Capture | None
     stored: Stored | None
     soak: Soak | None
 
@@ -34,6 +36,7 @@ class Figures:
             Webhooks.load(directory),
             Instances.load(directory),
             Workflows.load(directory),
+            Capture.load(directory),
             Stored.load(directory),
             Soak.load(directory),
         )
@@ -131,6 +134,18 @@ def _workflows(figures: Figures) -> Iterable[Goal]:
     yield Goal(wanted, f"{goal.measured}, with {many.workflows:,} and {few.workflows:,}", goal.met)
 
 
+def _capture(figures: Figures) -> Iterable[Goal]:
+    part = figures.capture
+    for shape in (ONE, LARGE):
+        plain, by_hand, watched, filtered = (
+            part.writing(what, shape) if part else None for what in (UNWATCHED, BY_HAND, WATCHED, FILTERED)
+        )
+        ours, theirs = (one - plain if one and plain else None for one in (watched, by_hand))
+        wanted = f"{shape} on a watched table: adds ≤ 2 × what a one-row outbox trigger written by hand adds"
+        yield _at_most(wanted, ours, theirs, 2.0, "µs")
+        yield _at_most(f"{shape} that `when` filters out: ≤ 1.15 × unwatched", filtered, plain, 1.15, "µs")
+
+
 def _instances(figures: Figures) -> Iterable[Goal]:
     fleets = {fleet.instances: fleet.rate for fleet in figures.instances.fleets} if figures.instances else {}
     yield _ratio("4 instances together: ≥ 1.2 × one", fleets.get(4), fleets.get(1), 1.2)
@@ -162,6 +177,7 @@ _JUDGES: tuple[Callable[[Figures], Iterable[Goal]], ...] = (
     _latency,
     _stored,
     _workflows,
+    _capture,
     _instances,
     _memory,
 )

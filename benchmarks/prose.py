@@ -14,9 +14,9 @@ RERUN = f"""## How to rerun
     make bench BENCH="--only soak"                    # memory over a million executions; takes minutes, if asked for
     make bench BENCH="--report"                       # only write this page again
 
-Parts: `throughput`, `latency`, `webhooks`, `instances`, `active`, `stored`, `soak`. Each part keeps its figures as JSON
-under `.hark/bench/results`, and this page and its plot are written from them. A quiet machine matters more than
-anything else: compare ratios of one run, never figures of two.
+Parts: `throughput`, `latency`, `webhooks`, `instances`, `active`, `capture`, `stored`, `soak`. Each part keeps its
+figures as JSON under `.hark/bench/results`; this page and its plot are written from them. A quiet machine matters more
+than anything else: compare ratios of one run, never figures of two.
 
 The benchmark starts an embedded PostgreSQL of its own and gives each contestant a database on it. It installs the peers
 by itself, each into an environment of its own under `.hark/bench` (or `HARK_BENCH_HOME`):

@@ -192,6 +192,32 @@ class Workflows(Part):
     actives: list[Active]
 
 
+class Writing(Result):
+    """What it takes to write to a table with such a trigger, in microseconds for the whole statement."""
+
+    what: str
+    shape: str
+    us: float
+
+
+class Watching(Result):
+    """How long it takes until so many workflows on one table are captured for, from one less, or from none."""
+
+    watchers: int
+    seconds: float
+
+
+class Capture(Part):
+    """What row capture costs the writers."""
+
+    writings: list[Writing]
+    watchings: list[Watching]
+
+    def writing(self, what: str, shape: str) -> float | None:
+        """Return one figure."""
+        return next((one.us for one in self.writings if (one.what, one.shape) == (what, shape)), None)
+
+
 class Fleet(Result):
     """Speed of so many instances together."""
 

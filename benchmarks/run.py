@@ -25,7 +25,7 @@ from benchmarks.results import Part
 from benchmarks.server import own_server
 from hark.daemon.logging import configure_logging
 
-PARTS = ("throughput", "latency", "webhooks", "instances", "active", "stored")
+PARTS = ("throughput", "latency", "webhooks", "instances", "active", "capture", "stored")
 """In this order: the last one takes longest, and is what is left out when the time is over."""
 ON_DEMAND = ("soak",)
 NEEDED_S = 20.0

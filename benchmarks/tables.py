@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmarks.goals import Figures, goals
+from benchmarks.parts.capture import LARGE, ONE, TABLES, UNWATCHED
 from benchmarks.parts.latency import BARE
 from benchmarks.results import Delay, Latency, Speed, Throughput
 
@@ -39,6 +40,7 @@ def sections(figures: Figures) -> Iterable[str]:
     yield _webhooks(figures)
     yield _stored(figures)
     yield _active(figures)
+    yield _capture(figures)
     yield _instances(figures)
     yield _soak(figures)
 
@@ -196,6 +198,25 @@ def _active(figures: Figures) -> str:
     ]  # fmt: skip
     said = "All on one event type, with an equality condition each; every event starts one execution.\n"
     return _section("With more and more active workflows", said, header, rows)
+
+
+def _capture(figures: Figures) -> str:
+    part = figures.capture
+    if part is None:
+        return ""
+
+    def cells(what: str, shape: str) -> list[str]:
+        ours, plain = part.writing(what, shape), part.writing(UNWATCHED, shape)
+        return [f"{ours:,.0f}", f"{ours / plain:.2f}"] if ours and plain else ["", ""]
+
+    rows = [[what, *cells(what, ONE), *cells(what, LARGE)] for what in TABLES]
+    known = " and ".join(f"{one.seconds * 1e3:,.0f} ms for {one.watchers:,}" for one in part.watchings)
+    said = (
+        "Inserts into tables that are alike but for their triggers; one connection, without waiting for the disk. "
+        f"Capturing for workflows with a condition each on one table: {known}, the second after the first.\n"
+    )
+    header = ["the table is", f"{ONE}, µs", "× unwatched", f"{LARGE}, µs", "× unwatched"]
+    return _section("What capture costs the writers", said, header, rows)
 
 
 def _instances(figures: Figures) -> str:

@@ -12,30 +12,19 @@ A change is captured once, however many workflows want it. For each operation th
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any
 
+from hark.triggers.capture_filters import Filter, KeySet, filter_of, joined
 from hark.triggers.row_changes import Interest
 from hark.triggers.row_config import OPERATIONS, Granularity, RowConfig
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import ActiveTrigger
-from hark.workflows.errors import ExpressionError
-from hark.workflows.expressions import compile_expression
-from hark.workflows.pushdown import quote_identifier, to_sql
 
-_ROOTS = frozenset({"event", "config", "now", "old", "new"})
-_MOST_FILTERS = 20
-"""With more different filters on a table, checking them all costs a writer more than capturing."""
-_MODIFIER = re.compile(r"\(.*?\)")
-_WITH_EQUALITY = frozenset(
-    {"smallint", "integer", "bigint", "oid", "boolean", "uuid", "real", "double precision", "numeric", "date", "bytea"}
-    | {"jsonb", "timestamp without time zone", "timestamp with time zone", "time without time zone"}
-)
-_VERSION = "1"
+_VERSION = "2"
 """Part of every fingerprint; raised when triggers made before have to be made again."""
 
 
@@ -108,6 +97,8 @@ class Placement:
     level: str
     mode: str
     condition: str | None = None
+    sets: tuple[KeySet, ...] = ()
+    """What the condition looks into; made together with the trigger."""
 
     @property
     def name(self) -> str:
@@ -116,7 +107,8 @@ class Placement:
 
     def fingerprint(self) -> str:
         """Return what tells that a trigger in the database was made from this."""
-        parts = (_VERSION, self.operation, self.level, self.mode, self.condition or "")
+        sets = [one.digest() for one in self.sets]
+        parts = (_VERSION, self.operation, self.level, self.mode, self.condition or "", *sets)
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
@@ -133,22 +125,71 @@ class CapturePlan:
 
 
 @dataclass(slots=True)
-class _Demand:
-    """What the watchers of one operation want. A None among the filters wants everything."""
+class _Made:
+    """The plan of a table, and what it was made from."""
 
-    granularities: set[Granularity] = field(default_factory=set)
-    filters: dict[str | None, None] = field(default_factory=dict)
+    triggers: Sequence[ActiveTrigger]
+    table: Table | None
+    plan: CapturePlan
+    filters: dict[int, _Filters] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filters:
+    """What a trigger asks of each operation. It holds the trigger, lest another one get its place in memory."""
+
+    trigger: ActiveTrigger
+    by_operation: dict[str, Filter | None] = field(default_factory=dict)
+
+
+class CapturePlanner:
+    """Plans the same captures again and again: only what has changed is worked out anew. One caller at a time."""
+
+    def __init__(self) -> None:
+        self._made: dict[TableName, _Made] = {}
+
+    def plan(
+        self, watchers: Mapping[TableName, Sequence[ActiveTrigger]], tables: Mapping[TableName, Table]
+    ) -> list[CapturePlan]:
+        """Plan the capture of each table for those who watch it, in the order of the tables' names."""
+        return [self._planned(name, watchers[name], tables.get(name)) for name in sorted(watchers)]
+
+    def forget(self, names: Iterable[TableName]) -> None:
+        """Drop what is remembered of tables that nobody watches any more."""
+        for name in names:
+            self._made.pop(name, None)
+
+    def _planned(self, name: TableName, triggers: Sequence[ActiveTrigger], table: Table | None) -> CapturePlan:
+        made = self._made.get(name)
+        known = made.filters if made is not None and made.table == table else {}
+        if made is not None and made.table == table and same(made.triggers, triggers):
+            return made.plan
+        filters = {id(trigger): known.get(id(trigger)) or _Filters(trigger) for trigger in triggers}
+        self._made[name] = _Made(triggers, table, _plan(name, triggers, table, filters), filters)
+        return self._made[name].plan
+
+
+def same(one: Sequence[ActiveTrigger], other: Sequence[ActiveTrigger]) -> bool:
+    """Tell whether two lists hold the very same triggers; those of another version are others."""
+    return len(one) == len(other) and all(map(is_, one, other))
+
+
+def watchers_of(triggers: Iterable[ActiveTrigger]) -> dict[TableName, list[ActiveTrigger]]:
+    """Sort triggers by the table that they watch."""
+    watchers: dict[TableName, list[ActiveTrigger]] = defaultdict(list)
+    for trigger in triggers:
+        watchers[trigger.config.table_name].append(trigger)
+    return dict(watchers)
 
 
 def plan_captures(triggers: Iterable[ActiveTrigger], tables: Mapping[TableName, Table]) -> list[CapturePlan]:
     """Plan the capture of every table that a trigger watches, in the order of their names."""
-    watchers: dict[TableName, list[ActiveTrigger]] = defaultdict(list)
-    for trigger in triggers:
-        watchers[trigger.config.table_name].append(trigger)
-    return [_plan(name, watchers[name], tables.get(name)) for name in sorted(watchers)]
+    return CapturePlanner().plan(watchers_of(triggers), tables)
 
 
-def _plan(name: TableName, triggers: Sequence[ActiveTrigger], table: Table | None) -> CapturePlan:
+def _plan(
+    name: TableName, triggers: Sequence[ActiveTrigger], table: Table | None, filters: Mapping[int, _Filters]
+) -> CapturePlan:
     interests = _interests(triggers)
     problem = f"there is no table {name}" if table is None else table.refusal
     if table is None or problem is not None:
@@ -157,7 +198,7 @@ def _plan(name: TableName, triggers: Sequence[ActiveTrigger], table: Table | Non
     for operation in OPERATIONS:
         watching = [trigger for trigger in triggers if operation in trigger.config.operations]
         if watching:
-            placements.extend(_placements(table, operation, _demand(watching, operation, table)))
+            placements.extend(_placements(table, operation, watching, filters))
     unseen = tuple(column.name for column in table.columns if column.virtual)
     return CapturePlan(name, interests, tuple(placements), unseen)
 
@@ -174,95 +215,40 @@ def _interests(triggers: Sequence[ActiveTrigger]) -> tuple[Interest, ...]:
     )
 
 
-def _demand(triggers: Sequence[ActiveTrigger], operation: str, table: Table) -> _Demand:
-    demand = _Demand()
-    for trigger in triggers:
-        config: RowConfig = trigger.config
-        demand.granularities.add(config.per)
-        whole = config.per == "statement" or config.capture == "all"
-        demand.filters[None if whole else row_filter(config, trigger.when, operation, table)] = None
-    return demand
-
-
-def _placements(table: Table, operation: str, demand: _Demand) -> Iterable[Placement]:
+def _placements(
+    table: Table, operation: str, watching: Sequence[ActiveTrigger], filters: Mapping[int, _Filters]
+) -> Iterable[Placement]:
     if operation == "truncate":
         yield Placement(table.relation, operation, "STATEMENT", "row")
         for part in table.descendants:
             if part.kind == "r":  # what is partitioned again has nothing of its own to truncate
                 yield Placement(part, operation, "STATEMENT", "partition")
         return
-    condition = _joined_filters(demand.filters)
-    if condition is not None and not table.descendants and table.relation.kind == "r":
-        yield Placement(table.relation, operation, "ROW", "row", condition)
-        return
-    mode = "statement" if demand.granularities == {"statement"} else "row"
+    if not table.descendants and table.relation.kind == "r":
+        asked = _asked(table, operation, watching, filters)
+        guard = None if asked is None else joined(asked, f"wants_{table.relation.oid}_{operation}_")
+        if guard is not None:
+            yield Placement(table.relation, operation, "ROW", "row", guard.sql, guard.sets)
+            return
+    mode = "statement" if all(trigger.config.per == "statement" for trigger in watching) else "row"
     for relation in (table.relation, *table.descendants):
         yield Placement(relation, operation, "STATEMENT", mode)
 
 
-def _joined_filters(filters: Mapping[str | None, None]) -> str | None:
-    """Join filters with OR; None when something wants everything."""
-    known = sorted(condition for condition in filters if condition is not None)
-    if len(known) < len(filters) or len(known) > _MOST_FILTERS:
-        return None
-    return " OR ".join(known) if len(known) == 1 else " OR ".join(f"({condition})" for condition in known)
-
-
-def row_filter(config: RowConfig, when: str | None, operation: str, table: Table) -> str | None:
-    """Write SQL that is true for every change that concerns a trigger, and for as few others as possible.
-
-    None when no part of what it asks for can be said in SQL. It never fails on a row.
-    """
-    if operation == "truncate":
-        return None
-    columns = {column.name: _compared_as(column) for column in table.columns if not column.virtual}
-    parts = [_changed(group, columns) for group in _change_groups(config, operation)]
-    parts += [_pushed(source, columns, operation) for source in _conditions(config, when, operation)]
-    known = dict.fromkeys(part for part in parts if part is not None)
-    return " AND ".join(known) if known else None
-
-
-def _compared_as(column: Column) -> str:
-    """Enums are compared by their labels, which is what their JSON holds."""
-    return "text" if column.typtype == "e" else column.type
-
-
-def _change_groups(config: RowConfig, operation: str) -> Iterable[Sequence[str]]:
-    return (group for group in (config.columns, config.transition_columns) if group) if operation == "update" else ()
-
-
-def _changed(names: Sequence[str], columns: Mapping[str, str]) -> str | None:
-    """Say that one of these columns has another value. What looks different in JSON must differ here too."""
-    if not all(name in columns for name in names):
-        return None
-    return "(" + " OR ".join(_differs(quote_identifier(name), columns[name]) for name in names) + ")"
-
-
-def _differs(column: str, type_name: str) -> str:
-    """Compare as text where a type has no `=`, or one that does not see every difference (citext, interval, …)."""
-    if _MODIFIER.sub("", type_name) in _WITH_EQUALITY:
-        return f"OLD.{column} IS DISTINCT FROM NEW.{column}"
-    return f'(OLD.{column}::text COLLATE "C") IS DISTINCT FROM (NEW.{column}::text COLLATE "C")'
-
-
-def _conditions(config: RowConfig, when: str | None, operation: str) -> Iterable[str]:
-    """Yield what must hold as CEL, with `from` and `to` in the same language as `when`."""
-    before = config.from_ if operation != "insert" else None
-    after = config.to if operation != "delete" else None
-    for root, values in (("old", before), ("new", after)):
-        for column, value in (values or {}).items():
-            operator = "in" if isinstance(value, list) else "=="
-            yield f"{root}[{_literal(column)}] {operator} {_literal(value)}"
-    if when is not None:
-        yield when
-
-
-def _literal(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _pushed(source: str, columns: Mapping[str, str], operation: str) -> str | None:
-    try:
-        return to_sql(compile_expression(source, _ROOTS), columns, operation=operation)
-    except ExpressionError:
-        return None
+def _asked(
+    table: Table, operation: str, watching: Sequence[ActiveTrigger], filters: Mapping[int, _Filters]
+) -> Sequence[Filter] | None:
+    """Return what each watcher asks of the rows; None when one of them wants everything."""
+    asked = []
+    for trigger in watching:
+        config: RowConfig = trigger.config
+        if config.per == "statement" or config.capture == "all":
+            return None
+        known = filters[id(trigger)].by_operation
+        if operation not in known:
+            known[operation] = filter_of(config, trigger.when, operation, table)
+        found = known[operation]
+        if found is None:
+            return None
+        asked.append(found)
+    return asked

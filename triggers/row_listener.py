@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
 
-from hark.triggers.capture_plan import plan_captures
+from hark.triggers.capture_plan import CapturePlanner, same, watchers_of
 from hark.triggers.ports import NotifyPort
 from hark.triggers.row_changes import events_of
 from hark.triggers.row_pace import Pace
-from hark.triggers.row_port import Installed, RowPort
+from hark.triggers.row_port import Installed, Part, RowPort
+from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import ActiveTrigger, Health, ListenerContext
 from hark.workflows.errors import UnavailableError
 
@@ -28,6 +30,8 @@ BLIND_S = 0.1
 """How often to look while nobody can wake this instance."""
 CHECK_S = 10.0
 """How often the triggers are compared with what they should be: partitions come and go, and somebody may drop one."""
+CHECK_SHARE = 50
+"""With very many tables they are compared less often: each time so many times as long after the last as that took."""
 BUSY_RETRY_S = 0.5
 PATIENCE_S = 0.2
 MOST_PATIENCE_S = 3.0
@@ -62,16 +66,25 @@ class RowListener:
 
 
 class Keeper:
-    """Keeps the triggers in the database in line with the active workflows, and repairs what others break."""
+    """Keeps the triggers in the database in line with the active workflows, and repairs what others break.
+
+    What changes is brought in line at once, those tables alone; all tables are compared every few seconds.
+    """
 
     def __init__(self, port: RowPort) -> None:
         self.trouble = ""
         """What is not captured right now, for people; empty when all is well."""
         self._port = port
-        self._triggers: Sequence[ActiveTrigger] | None = None
-        self._changed = asyncio.Event()
+        self._planner = CapturePlanner()
+        self._watchers: Mapping[TableName, Sequence[ActiveTrigger]] | None = None
+        self._changed: set[TableName] = set()
+        """Tables whose triggers may not be what they should be."""
+        self._relations: dict[TableName, set[int]] = defaultdict(set)
+        """Where a table has, or had, triggers."""
+        self._problems: dict[str, str] = {}
+        self._wanted = asyncio.Event()
         self._answered = asyncio.Event()
-        self._synced = False
+        self._check_at = 0.0
         self._patience_s = PATIENCE_S
         self._task: asyncio.Task[None] | None = None
 
@@ -93,11 +106,18 @@ class Keeper:
 
         Tables that are locked are waited for two seconds. What is left follows by itself; until then `trouble` tells.
         """
-        self._triggers = triggers
+        before, self._watchers = self._watchers, watchers_of(triggers)
+        if before is None:
+            self._check_at = 0.0
+        else:
+            names = before.keys() | self._watchers.keys()
+            changed = {name for name in names if not same(before.get(name, ()), self._watchers.get(name, ()))}
+            if not changed and not self._changed:
+                return
+            self._changed |= changed
         self._patience_s = PATIENCE_S
-        self._synced = False
         self._answered.clear()
-        self._changed.set()
+        self._wanted.set()
         if self._task is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(ATTACH_S):
@@ -106,57 +126,80 @@ class Keeper:
     async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_S if self._synced else BUSY_RETRY_S):
-                    await self._changed.wait()
-            asked = self._changed.is_set()
-            self._changed.clear()
+                async with asyncio.timeout(self._pause()):
+                    await self._wanted.wait()
+            self._wanted.clear()
             try:
-                await self._sync(asked=asked)
+                await self._sync()
             except UnavailableError as error:
                 self._stumble(f"the triggers could not be checked: {error}")
             except Exception as error:
                 log.exception("row.sync_failed")
                 self._stumble(f"the triggers could not be checked: {error}")
 
+    def _pause(self) -> float:
+        left_s = max(self._check_at - time.monotonic(), 0.0)
+        return min(left_s, BUSY_RETRY_S) if self._changed else left_s
+
     def _stumble(self, trouble: str) -> None:
+        """Compare all of them again, soon."""
         self.trouble = trouble
-        self._synced = False
+        self._check_at = time.monotonic() + BUSY_RETRY_S
         self._answered.set()
 
-    async def _sync(self, *, asked: bool) -> None:
-        triggers = self._triggers
-        if triggers is None:  # nothing has been attached yet, which is not the same as nothing being active
+    async def _sync(self) -> None:
+        watchers, began = self._watchers, time.monotonic()
+        if watchers is None:  # nothing has been attached yet, which is not the same as nothing being active
+            self._check_at = began + CHECK_S
             return
-        picture = await self._port.look({trigger.config.table_name for trigger in triggers})
-        plans = plan_captures(triggers, picture.tables)
-        installed = await self._port.install(plans, picture.generation, patience_s=self._patience_s)
-        if self._changed.is_set():
+        whole = began >= self._check_at
+        names = watchers.keys() | self._changed if whole else set(self._changed)
+        installed = await self._install({name: watchers[name] for name in names & watchers.keys()}, names, whole=whole)
+        if self._wanted.is_set():
             return
         if not installed.current:  # whoever attaches holds up the news that would make it so
-            self._synced = False
-            self._answered.set()
+            self._stumble(self.trouble)
             return
-        self._report(installed, repaired=not asked and self._synced)
-        self._synced = not installed.busy
+        self._changed = {name for name in names if str(name) in installed.busy}
+        if whole:
+            # However many tables there are, to compare them takes no more than a small part of the time.
+            self._check_at = began + max(CHECK_S, CHECK_SHARE * (time.monotonic() - began))
+        self._report(installed, names, repaired=whole)
         if installed.busy:
             self._patience_s = min(self._patience_s * 1.3, MOST_PATIENCE_S)
+            self._check_at = min(self._check_at, time.monotonic() + BUSY_RETRY_S)
         else:
             self._patience_s = PATIENCE_S
             self._answered.set()
 
-    def _report(self, installed: Installed, *, repaired: bool) -> None:
+    async def _install(
+        self, watchers: Mapping[TableName, Sequence[ActiveTrigger]], names: Collection[TableName], *, whole: bool
+    ) -> Installed:
+        picture = await self._port.look(watchers.keys())
+        # In a thread: to read the conditions of a thousand triggers for the first time takes a good part of a second.
+        plans = await asyncio.to_thread(self._planner.plan, watchers, picture.tables)
+        self._planner.forget(names - watchers.keys())
+        for plan in plans:
+            self._relations[plan.table] |= {placement.relation.oid for placement in plan.placements}
+        part = None if whole else Part(sorted(names), set().union(*(self._relations[name] for name in names)))
+        return await self._port.install(plans, picture.generation, patience_s=self._patience_s, part=part)
+
+    def _report(self, installed: Installed, names: Collection[TableName], *, repaired: bool) -> None:
         if installed.placed or installed.removed:
             event = "row.triggers_repaired" if repaired else "row.triggers_placed"
             log.info(event, placed=installed.placed, removed=installed.removed)
-        problems = [*installed.problems.values(), *_busy(installed.busy)]
-        trouble = "; ".join(problems)
+        for name in names:
+            self._problems.pop(str(name), None)
+        self._problems |= {**installed.problems, **_busy(installed.busy)}
+        trouble = "; ".join(self._problems[table] for table in sorted(self._problems))
         if trouble and trouble != self.trouble:
-            log.warning("row.not_captured", problems=problems)
+            log.warning("row.not_captured", problems=list(self._problems.values()))
         self.trouble = trouble
 
 
-def _busy(tables: set[str]) -> list[str]:
-    return [f"{table} is locked by another transaction: its trigger waits for that to end" for table in sorted(tables)]
+def _busy(tables: set[str]) -> dict[str, str]:
+    waits = "is locked by another transaction: its trigger waits for that to end"
+    return {table: f"{table} {waits}" for table in tables}
 
 
 class Drainer:

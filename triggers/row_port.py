@@ -20,6 +20,14 @@ class Picture:
     tables: Mapping[TableName, Table]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some tables alone, watched or not any more, and where they have or had triggers. The others stay as they are."""
+
+    tables: Sequence[TableName]
+    relations: Collection[int]
+
+
 @dataclass(slots=True)
 class Installed:
     """What became of bringing the triggers on the tables in line with the plans.
@@ -50,8 +58,13 @@ class RowPort(Protocol):
         """Look at tables; those that do not exist are not in the picture."""
         ...
 
-    async def install(self, plans: Sequence[CapturePlan], generation: int, *, patience_s: float) -> Installed:
-        """Make the database capture exactly this; a lock is waited for `patience_s` at most, lest writers queue up."""
+    async def install(
+        self, plans: Sequence[CapturePlan], generation: int, *, patience_s: float, part: Part | None = None
+    ) -> Installed:
+        """Make the database capture exactly this; a lock is waited for `patience_s` at most, lest writers queue up.
+
+        Without a `part` the plans are those of all tables, and nothing else is captured.
+        """
         ...
 
     async def drain(self, events_of: Callable[[RowChange], Iterable[NewEvent]]) -> Drained:

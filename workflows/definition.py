@@ -124,6 +124,17 @@ class Retention(Model):
         return self
 
 
+class Body(Model):
+    """The part of a definition that runs; the rest says what it is called, and when it starts."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    steps: list[Step] = Field(default_factory=list)
+    on_error: list[Step] = Field(default_factory=list)
+    output: Any = None
+    timeout: Duration | None = None
+
+
 class Workflow(Model):
     """A workflow's definition."""
 

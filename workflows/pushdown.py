@@ -63,7 +63,7 @@ def to_sql(expression: Expression, columns: Mapping[str, str], *, operation: str
     `columns` maps the columns of the table that may be used to their types as `format_type` writes them; `operation`
     is `insert`, `update` or `delete`.
     """
-    sql = _Translator(columns, _ROWS[operation.lower()]).condition(expression.node, negated=False)
+    sql = Translator.of(columns, operation).condition(expression.node, negated=False)
     return "false" if sql == _ERROR else sql
 
 
@@ -78,12 +78,38 @@ class _Column:
 _Operand: TypeAlias = "_Column | Const | None"
 
 
-class _Translator:
+class Translator:
     """Translates with every `!` pushed down to the comparisons: what is then left out only lets more rows through."""
 
     def __init__(self, columns: Mapping[str, str], rows: frozenset[str]) -> None:
         self._columns = columns
         self._rows = rows
+
+    @classmethod
+    def of(cls, columns: Mapping[str, str], operation: str) -> Translator:
+        """Make the translator for an operation."""
+        return cls(columns, _ROWS[operation.lower()])
+
+    def as_text(self, node: Node) -> str | None:
+        """Return SQL of type text for a column, by which its values can be told apart; None when it is none such."""
+        column = self._operand(node)
+        known = isinstance(column, _Column) and column.sql and column.family != "numeric"
+        return f"{column.sql}::text" if known and isinstance(column, _Column) else None
+
+    def text_of(self, column: Node, literal: Node) -> str | None:
+        """Return what `as_text` gives where the column equals a literal; None when nobody can say."""
+        known = self._operand(column)
+        if not isinstance(known, _Column) or not isinstance(literal, Const):
+            return None
+        match known.family, literal.value:
+            case "text", str(text) if "\0" not in text:
+                return text
+            case "boolean", bool(value):
+                return "true" if value else "false"
+            case "integer", int(number) | float(number) if not isinstance(number, bool) and number % 1 == 0:
+                return str(int(number))
+            case _:
+                return None
 
     def condition(self, node: Node, *, negated: bool) -> str | None:
         match node:

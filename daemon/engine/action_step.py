@@ -146,13 +146,18 @@ class _Step:
     def _config(self) -> BaseModel:
         work = self.work
         if work.ready is not None:
-            if work.ready_text is None:
-                work.ready_text = self.run_.encoded_input(work.template.render({}))
-            self.sent = work.ready_text
+            self.sent = self._literal_text(work)
             return work.ready
         rendered = self._declared(work.template.render(self.frame.scope))
         self.sent = self.run_.encoded_input(rendered)
         return work.action.spec.config.model_validate(rendered)
+
+    def _literal_text(self, work: ActionWork) -> str:
+        if self.run_.secrets:  # masked by what no other execution knows
+            return self.run_.encoded_input(work.template.render({}))
+        if work.ready_text is None:
+            work.ready_text = self.run_.encoded_input(work.template.render({}))
+        return work.ready_text
 
     def _declared(self, rendered: Any) -> Any:
         """Fill in and check the inputs that the step declares; where they do not fit, this was no attempt."""
@@ -192,7 +197,7 @@ class _Step:
         run, path = self.run_, self.path
         # By place: by name it would take twice as long.
         return ActionContext(
-            run.tenant_id, run.id, run.program.slug, path, self.attempt, partial(run.idempotency_key, path),
+            run.tenant_id, run.id, run.slug, path, self.attempt, partial(run.idempotency_key, path),
             self.started, partial(run.log, path), run.services.http, run.services.settings, connect, timeout_s,
         )  # fmt: skip
 

@@ -191,6 +191,7 @@ class Engine:
         await self.instance.start()
         await self.http.start()
         self.recorder.start()
+        self.programs.start()
         self.services.looks.start()
         self.services.parts.start()
         self.ingest.start()
@@ -219,6 +220,7 @@ class Engine:
             self._stop_tasks,
             self.claimer.stop,
             lambda: self.executor.drain(drain_s),
+            self.programs.stop,
             self.ingest.stop,
             self.recorder.stop,
             self.services.looks.stop,

@@ -21,7 +21,7 @@ from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended
 from hark.daemon.engine.parts import part_output
 from hark.daemon.engine.payload import Masker
 from hark.daemon.engine.program import Block, Program
-from hark.daemon.engine.programs import Programs
+from hark.daemon.engine.programs import Programs, Version
 from hark.daemon.engine.records import Change
 from hark.daemon.engine.run import Run, Services
 from hark.workflows.catalogue import Catalogue
@@ -192,9 +192,9 @@ class Executor:
         try:
             if job.sealed is not None and not await self._open(job):
                 return
-            program = self._programs.ready(job.tenant_id, job.workflow_id, job.version) or await self._load(job)
-            if program is not None:
-                run = self._runs[job.id] = self._run(job, program)
+            version = self._programs.ready(job.tenant_id, job.workflow_id, job.version) or await self._load(job)
+            if version is not None:
+                run = self._runs[job.id] = self._run(job, version)
                 job.cancelled = job.cancelled or job.id in self._cancelled_early
                 await self._walk(run, job)
         except FencedError:
@@ -214,7 +214,7 @@ class Executor:
             return False
         return True
 
-    async def _load(self, job: Job) -> Program | None:
+    async def _load(self, job: Job) -> Version | None:
         while True:
             try:
                 return await self._programs.get(job.tenant_id, job.workflow_id, job.version)
@@ -228,15 +228,14 @@ class Executor:
     async def _refuse(self, job: Job, kind: str, message: str) -> None:
         """End an execution that cannot even begin."""
         nothing = Block((), is_graph=False)
-        empty = Program(job.tenant_id, job.workflow_id, "", job.version, nothing, None, None, None, frozenset())
-        run = self._run(job, empty)
+        run = self._run(job, Version("", Program(nothing, None, None, None, frozenset())))
         await self._finish(run, self._failed(run, Failed(kind, message, "")))
 
-    def _run(self, job: Job, program: Program) -> Run:
+    def _run(self, job: Job, version: Version) -> Run:
         names = {**self._handed, **self._scope_of(job.trigger_type, job.event.get("data"))}
         if job.secrets:
             names["secrets"] = {**names["secrets"], **job.secrets}
-        return Run(job, program, self._services, names=names, masker=self._masker)
+        return Run(job, version, self._services, names=names, masker=self._masker)
 
     async def _walk(self, run: Run, job: Job) -> None:
         if job.cancelled:
@@ -358,7 +357,7 @@ class Executor:
             self._signals.due(run.now())
         elif change.due_at is not None:
             self._signals.due(change.due_at)
-        self._log.debug("execution.left", execution=run.id, workflow=run.program.slug, status=change.status)
+        self._log.debug("execution.left", execution=run.id, workflow=run.slug, status=change.status)
 
     # ------------------------------------------------------------------ stopping
 

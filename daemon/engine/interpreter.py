@@ -422,7 +422,7 @@ async def _run_emit(run: Run, node: Node, known: StepRecord | None, path: str, f
             tenant_id=run.tenant_id,
             kind="event",
             type=kind,
-            source=f"workflow:{run.program.slug}",
+            source=f"workflow:{run.slug}",
             route=f"event:{kind}",
             data=run.encoded(work.data.render(frame.scope), what="the event's data")[1],
             subject=_subject(run.encoded(work.subject.render(frame.scope))[1]),

@@ -19,10 +19,13 @@ from hark.workflows.catalogue import NewEvent, TriggerKind
 from hark.workflows.errors import ExpressionError, MissingFieldError, UnprocessableError
 from hark.workflows.expressions import ROOTS, compile_expression
 from hark.workflows.ids import EventId, ExecutionId, derived_id, execution_id
+from hark.workflows.kept import Kept
 from hark.workflows.templates import Template, compile_template
 
 DEPTH_LIMIT = 20
 """An event this many executions away from the outside world starts nothing: it is a loop."""
+_KEPT_TEMPLATES = 2_000_000
+"""Characters of the triggers' inputs and subjects that are kept compiled, and 100 for each: 10 bytes each."""
 MOST_REFUSALS = 100
 """Refusals kept per event; a thousand workflows that do not want it need not be on record a million times.
 
@@ -240,7 +243,7 @@ def _inputs(subscription: Subscription, event: NewEvent, scope: Mapping[str, Any
     if subscription.inputs is None:
         own = event.kind in {"event", "manual"} and isinstance(event.data, dict)
         return event.data if own else {}
-    inputs = _inputs_template(subscription).render(scope)
+    inputs = _template(subscription, "inputs", subscription.inputs).render(scope)
     if not isinstance(inputs, Mapping):
         raise InvalidInputsError("the trigger's `inputs` give no object")
     return inputs
@@ -249,17 +252,19 @@ def _inputs(subscription: Subscription, event: NewEvent, scope: Mapping[str, Any
 def _subject(subscription: Subscription, scope: Mapping[str, Any]) -> tuple[str, str] | None:
     if subscription.subject is None:
         return None
-    rendered = _subject_template(subscription).render(scope)
+    rendered = _template(subscription, "subject", subscription.subject).render(scope)
     if rendered["id"] in (None, ""):
         return None
     return str(rendered["kind"]), str(rendered["id"])
 
 
-@lru_cache(maxsize=4096)
-def _inputs_template(subscription: Subscription) -> Template:
-    return compile_template(subscription.inputs, ROOTS)
+def _template(subscription: Subscription, part: str, source: Any) -> Template:
+    """Return a part of a trigger compiled; those used last are kept, ten thousand if they are short."""
+    found = _templates.get((subscription, part))
+    if found is None:
+        found = compile_template(source, ROOTS)
+        _templates.put((subscription, part), found, len(str(source)) + 100)
+    return found
 
 
-@lru_cache(maxsize=4096)
-def _subject_template(subscription: Subscription) -> Template:
-    return compile_template(dict(subscription.subject or {}), ROOTS)
+_templates: Kept[tuple[Subscription, str], Template] = Kept(_KEPT_TEMPLATES)

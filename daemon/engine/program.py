@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from pydantic import BaseModel
 
 from hark.daemon.engine.inputs import InputRules
 from hark.workflows import scopes
 from hark.workflows.catalogue import Action, Catalogue, Effect
-from hark.workflows.definition import Workflow
+from hark.workflows.definition import Body
 from hark.workflows.expressions import Expression, compile_expression
 from hark.workflows.steps import (
     ActionStep,
@@ -232,12 +231,8 @@ class TryWork:
 
 @dataclass(slots=True, eq=False)
 class Program:
-    """A version ready to run."""
+    """What a version runs, whatever it is called and whatever starts it."""
 
-    tenant_id: UUID
-    workflow_id: UUID
-    slug: str
-    version: int
     block: Block
     on_error: Block | None
     output: Template | None
@@ -315,21 +310,17 @@ class Compiler:
             TryStep: self._try,
         }
 
-    def compile(self, workflow: Workflow, *, tenant_id: UUID, workflow_id: UUID, version: int) -> Program:
-        """Compile a definition."""
-        self._names = scopes.STEP | scopes.BATCH | _LOCALS | frozenset(_loop_names(workflow.steps))
+    def compile(self, body: Body) -> Program:
+        """Compile what a definition runs."""
+        self._names = scopes.STEP | scopes.BATCH | _LOCALS | frozenset(_loop_names(body.steps))
         self._roots = set()
         self._asked, self._reads_links = [], False
-        output = self._template(workflow.output) if workflow.output is not None else None
+        output = self._template(body.output) if body.output is not None else None
         return Program(
-            tenant_id=tenant_id,
-            workflow_id=workflow_id,
-            slug=workflow.id,
-            version=version,
-            block=self._block(workflow.steps),
-            on_error=self._block(workflow.on_error) if workflow.on_error else None,
+            block=self._block(body.steps),
+            on_error=self._block(body.on_error) if body.on_error else None,
             output=output,
-            timeout=workflow.timeout,
+            timeout=body.timeout,
             roots=frozenset(self._roots),
             output_reads_context=output is not None and any("context" in each.roots for each in output.expressions),
             reads_links=self._reads_links,

@@ -161,7 +161,7 @@ class Repeats:
 
     async def _program(self, tenant_id: TenantId, state: Record, version: int) -> Program:
         try:
-            return await self._programs.get(tenant_id, state["workflow_id"], version)
+            return (await self._programs.get(tenant_id, state["workflow_id"], version)).program
         except LookupError as error:
             raise ConflictError(str(error)) from error
 

@@ -15,7 +15,7 @@ from hark.daemon.store.database import Connection, Database, Lane, sql
 from hark.daemon.store.row_outbox import take_row_changes
 from hark.triggers.capture_plan import CapturePlan
 from hark.triggers.row_changes import RowChange
-from hark.triggers.row_port import Drained, Installed, Picture
+from hark.triggers.row_port import Drained, Installed, Part, Picture
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import NewEvent
 from hark.workflows.errors import FencedError, UnavailableError
@@ -77,9 +77,11 @@ class RowCapture:
         async with self._database.transaction() as connection:
             return Picture(generation, await describe_tables(connection, tables))
 
-    async def install(self, plans: Sequence[CapturePlan], generation: int, *, patience_s: float) -> Installed:
+    async def install(
+        self, plans: Sequence[CapturePlan], generation: int, *, patience_s: float, part: Part | None = None
+    ) -> Installed:
         """Make the database capture exactly what the plans say."""
-        return await install(self._database, plans, generation, patience_s=patience_s)
+        return await install(self._database, plans, generation, patience_s=patience_s, part=part)
 
     async def drain(self, events_of: EventsOf) -> Drained:
         """Turn the oldest changes into events."""

@@ -17,7 +17,8 @@ from hark.daemon.engine.folding import Folding, highest_seq, join_vars, vars_of
 from hark.daemon.engine.job import Job
 from hark.daemon.engine.parking import Parking
 from hark.daemon.engine.payload import Masker, encode
-from hark.daemon.engine.program import Ask, Node, Program
+from hark.daemon.engine.program import Ask, Node
+from hark.daemon.engine.programs import Version
 from hark.daemon.engine.records import Progress, StepRecord, is_stop, step_view
 from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
 from hark.workflows.errors import ActionError, UnprocessableError
@@ -174,11 +175,11 @@ class Run:
     """The state of one execution while an instance holds it."""
 
     def __init__(
-        self, job: Job, program: Program, services: Services, *, names: Mapping[str, Any], masker: Masker | None
+        self, job: Job, version: Version, services: Services, *, names: Mapping[str, Any], masker: Masker | None
     ) -> None:
         self.tenant_id = job.tenant_id
         self.id = job.id
-        self.program = program
+        self.slug, self.program = version
         self.services = services
         self.now = services.now
         self.mode = job.mode
@@ -208,7 +209,7 @@ class Run:
         """
         self.woken = False
         """News came while it ran: the database does not let it wait, it goes on at once."""
-        self._maskers = [masker] if "secrets" in program.roots and masker else []
+        self._maskers = [masker] if "secrets" in self.program.roots and masker else []
         if job.secrets:
             # Whatever the workflow reads: they may also come back to it from outside.
             self._maskers.append(Masker(job.secrets.values()))
@@ -242,7 +243,7 @@ class Run:
         return frame
 
     def _scope(self, job: Job, names: Mapping[str, Any]) -> dict[str, Any]:
-        execution = execution_view(job, self.program.slug) if "execution" in self.program.roots else _NONE
+        execution = execution_view(job, self.slug) if "execution" in self.program.roots else _NONE
         if self.program.reads_links:
             execution = {**execution, "approval_url": self._links_around(job.part)}
         return {

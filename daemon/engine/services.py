@@ -185,7 +185,7 @@ class EngineServices:
 
     async def call(self, run: Run, path: str, attempt: int, called: Called) -> ExecutionId:
         """Start another workflow; the same attempt of a step always starts the same execution."""
-        caller = Caller(run.id, path, attempt, run.depth + 1, f"workflow:{run.program.slug}", called.detach)
+        caller = Caller(run.id, path, attempt, run.depth + 1, f"workflow:{run.slug}", called.detach)
         while True:
             try:
                 return await self.starts.call(run.tenant_id, called, caller, mode=run.mode)

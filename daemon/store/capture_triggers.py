@@ -14,7 +14,7 @@ import structlog
 from hark.daemon.store.database import Connection, Database, sql
 from hark.daemon.store.row_outbox import subscriptions_of
 from hark.triggers.capture_plan import CapturePlan, Column, Placement, Relation, Table
-from hark.triggers.row_port import Installed
+from hark.triggers.row_port import Installed, Part
 from hark.triggers.table_name import TableName
 
 log = structlog.get_logger(__name__)
@@ -78,16 +78,23 @@ def _table(row: asyncpg.Record) -> Table:
     )
 
 
-async def find_triggers(connection: Connection) -> list[Found]:
-    """List all triggers of ours."""
-    rows = await connection.fetch(sql("list_capture_triggers"))
+async def find_triggers(connection: Connection, relations: Collection[int] | None = None) -> list[Found]:
+    """List the triggers of ours on some tables, or all of them."""
+    rows = await connection.fetch(sql("list_capture_triggers"), None if relations is None else sorted(relations))
     return [
         Found(row["relation"], row["label"], row["name"], row["enabled"], tuple(row["arguments"] or ())) for row in rows
     ]
 
 
-async def install(database: Database, plans: Sequence[CapturePlan], generation: int, *, patience_s: float) -> Installed:
-    """Make the database capture exactly what the plans say, touching only what differs.
+async def install(
+    database: Database,
+    plans: Sequence[CapturePlan],
+    generation: int,
+    *,
+    patience_s: float,
+    part: Part | None = None,
+) -> Installed:
+    """Make the database capture exactly what the plans say, of a part of the tables or of all; touch what differs.
 
     Each table is a transaction of its own that waits `patience_s` for locks, for writers queue up behind what waits.
     Does nothing when the active workflows have changed since `generation`, for then the plans are old.
@@ -96,8 +103,10 @@ async def install(database: Database, plans: Sequence[CapturePlan], generation: 
         async with _turn(database, generation, patience_s) as connection:
             if connection is None:
                 return Installed(current=False)
-            watches = await _save_watches(connection, plans)
-            found = await find_triggers(connection)
+            watches = await _save_watches(connection, plans, part)
+            found = await find_triggers(connection, None if part is None else part.relations)
+            if part is None:
+                await connection.execute(sql("sweep_key_sets"))
     except _LATER:
         return Installed(current=False)
     installed = Installed(problems=_problems(plans, watches, found))
@@ -118,24 +127,32 @@ async def _turn(database: Database, generation: int, patience_s: float) -> Async
         yield connection if current else None
 
 
-async def _save_watches(connection: Connection, plans: Sequence[CapturePlan]) -> dict[TableName, int]:
+async def _save_watches(
+    connection: Connection, plans: Sequence[CapturePlan], part: Part | None
+) -> dict[TableName, int]:
     """Note who is interested in what, before the triggers fire; return the ids of the watches."""
-    rows = await connection.fetch(sql("load_watches"))
+    names = None if part is None else ([name.schema for name in part.tables], [name.name for name in part.tables])
+    rows = await connection.fetch(sql("load_watches"), *(names or (None, None)))
     known = {TableName(row["schema_name"], row["table_name"]): row for row in rows}
     ids = {name: row["id"] for name, row in known.items()}
-    for plan in plans:
-        row = known.get(plan.table)
-        wish = (subscriptions_of(plan.interests), list(plan.unseen))
-        if row is None or not row["active"] or (orjson.loads(row["subscriptions"]), row["unseen"]) != wish:
-            text = orjson.dumps(wish[0]).decode()
-            ids[plan.table] = await connection.fetchval(
-                sql("save_watch"), plan.table.schema, plan.table.name, text, wish[1]
-            )
+    changed = [wish for plan in plans if (wish := _wish(plan, known.get(plan.table))) is not None]
+    if changed:
+        for row in await connection.fetch(sql("save_watches"), *zip(*changed, strict=True)):
+            ids[TableName(row["schema_name"], row["table_name"])] = row["id"]
     wanted = {plan.table for plan in plans}
     ended = [row["id"] for name, row in known.items() if row["active"] and name not in wanted]
     if ended:
         await connection.execute(sql("end_watches"), ended)
     return {name: ids[name] for name in wanted}
+
+
+def _wish(plan: CapturePlan, row: asyncpg.Record | None) -> tuple[str, str, str, str] | None:
+    """Return a watch as it is to be put on record; None when it is."""
+    subscriptions, unseen = subscriptions_of(plan.interests), list(plan.unseen)
+    known = row is not None and row["active"] and (orjson.loads(row["subscriptions"]), row["unseen"])
+    if known == (subscriptions, unseen):
+        return None
+    return plan.table.schema, plan.table.name, orjson.dumps(subscriptions).decode(), orjson.dumps(unseen).decode()
 
 
 def _wanted(plans: Iterable[CapturePlan], watches: Mapping[TableName, int]) -> dict[TriggerKey, tuple[str, _Place]]:
@@ -192,6 +209,8 @@ async def _put(connection: Connection, place: _Place) -> None:
         placement.level,
         placement.condition,
         list(place.arguments),
+        [one.function for one in placement.sets],
+        [one.content for one in placement.sets],
     )
 
 

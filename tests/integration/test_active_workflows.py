@@ -124,7 +124,7 @@ async def test_changes_come_into_sight_in_the_order_of_their_stamps(hark: Engine
         blocked = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
-        await hark.until(lambda: first.fetchval(blocked), "the second waits for the first")
+        await hark.until(lambda: pool.fetchval(blocked), "the second waits for the first")
         await transaction.commit()
     assert await second > stamp
     assert not (await hark.emit("PAID", {"customer": "c1"})).executions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -46,6 +47,51 @@ async def test_a_filter_that_comes_or_goes_replaces_the_trigger(capture: Capture
     assert await capture.seen() == [("insert", None, 2)]
     await capture.watched(watch(operations=["insert"]))
     assert await capture.triggers() == ["clients hark_capture_insert"]
+
+
+SETS = "SELECT proname FROM pg_proc WHERE pronamespace = 'hark'::regnamespace AND proname LIKE 'wants%' ORDER BY 1"
+
+
+async def test_the_conditions_of_a_thousand_workflows_let_through_what_one_of_them_wants(
+    capture: Capture, database_url: str
+) -> None:
+    """Also for a writer without any right on Hark's schema, and in a session that has seen the set as it was before."""
+    names = ["o'x\\y", "é😀", "", "null", *map(str, range(1000))]
+    many = [watch(operations=["insert", "update"], when=f"new.name == {json.dumps(name, ensure_ascii=False)}") for name in names]
+    await capture.watched(*many)
+    role = f"writer_of_{await capture.connection.fetchval('SELECT current_database()')}"
+    await capture.connection.execute(f"CREATE ROLE {role}; GRANT INSERT, UPDATE, SELECT ON clients TO {role}")
+    try:
+        async with connected(database_url) as writer:
+            await writer.execute(f"SET ROLE {role}; SET search_path = public, pg_temp")
+            insert = await writer.prepare("INSERT INTO clients VALUES ($1, $2)")
+            for number, name in enumerate([*names, "1000", "x" * 300, None, "1.0", "É😀"]):
+                await insert.fetch(number, name)
+            assert await capture.seen() == [("insert", None, number) for number in range(len(names))]
+            await capture.watched(*many[1:], watch(operations=["insert"], when='new.name == "1000"'))
+            await writer.execute("UPDATE clients SET id = id + 9000 WHERE name IN ('7', '1000', $$o'x\\y$$)")
+            await insert.fetch(8000, "1000")
+            await insert.fetch(8001, names[0])
+        assert await capture.seen() == [("update", 11, 9011), ("insert", None, 8000)]
+    finally:
+        await capture.connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    assert len(await capture.connection.fetch(SETS)) == 2
+    await capture.watched(*many[:3])
+    assert await capture.connection.fetch(SETS) == []
+
+
+async def test_the_sets_go_with_their_trigger_or_their_table(capture: Capture) -> None:
+    await capture.connection.execute("CREATE TABLE orders (id int)")
+    tables = ("clients", "orders")
+    many = [watch(table, operations=["insert"], when=f"new.id == {n}") for table in tables for n in range(50)]
+    await capture.watched(*many)
+    assert len(await capture.connection.fetch(SETS)) == 2
+    await capture.connection.execute("DROP TABLE orders")
+    await capture.watch(*many)
+    assert len(await capture.connection.fetch(SETS)) == 1
+    await capture.watched(watch(operations=["insert"]))
+    assert await capture.triggers() == ["clients hark_capture_insert"]
+    assert await capture.connection.fetch(SETS) == []
 
 
 async def test_with_the_last_watcher_the_triggers_go_and_what_was_captured_stays(capture: Capture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,18 @@ from uuid import UUID
 import pytest
 from support.triggers import active
 
-from hark.triggers.capture_plan import CapturePlan, Column, Placement, Relation, Table, plan_captures, row_filter
+from hark.triggers import capture_plan
+from hark.triggers.capture_filters import MOST_JOINED, filter_of
+from hark.triggers.capture_plan import (
+    CapturePlan,
+    CapturePlanner,
+    Column,
+    Placement,
+    Relation,
+    Table,
+    plan_captures,
+    watchers_of,
+)
 from hark.triggers.row_changes import Interest
 from hark.triggers.row_config import RowConfig
 from hark.triggers.table_name import TableName
@@ -81,10 +93,69 @@ def test_filters_of_one_operation_do_not_hold_up_another() -> None:
     assert shape(made.placements) == [("clients", "insert", "ROW", "row"), ("clients", "update", "STATEMENT", "row")]
 
 
-def test_too_many_filters_cost_more_than_they_save() -> None:
-    (few,) = plan(*(watch(f"new.id == {n}") for n in range(20))).placements
-    (many,) = plan(*(watch(f"new.id == {n}") for n in range(21))).placements
-    assert (few.level, many.level) == ("ROW", "STATEMENT")
+def test_many_filters_that_ask_one_column_for_a_value_become_a_look_into_a_set() -> None:
+    (few,) = plan(*(watch(f"new.id == {n}") for n in range(MOST_JOINED))).placements
+    (many,) = plan(*(watch(f"new.id in [{n}, -{n}] && new.status != null") for n in range(1, 1001))).placements
+    assert few.sets == ()
+    assert (many.level, many.condition) == ("ROW", 'hark."wants_7_insert_0"(NEW."id"::text)')
+    (only,) = many.sets
+    assert (only.function, only.texts) == ("wants_7_insert_0", {str(n) for n in range(-1000, 1001) if n})
+    assert json.loads(only.content).keys() == only.texts
+
+
+def test_a_set_holds_what_tells_the_filters_apart() -> None:
+    (only,) = plan(*(watch(f'{LEAD} && new.id == {n} && new.mood == "sad"') for n in range(50))).placements
+    assert [len(each.texts) for each in only.sets] == [50]
+    mixed = [watch(f"new.id == {n}") for n in range(50)] + [watch(f'new.status == "{n}"') for n in range(50)]
+    (both,) = plan(*mixed).placements
+    assert [len(each.texts) for each in both.sets] == [50, 50]
+
+
+def test_what_has_no_value_to_look_up_stands_beside_the_sets() -> None:
+    folded = [watch(f"new.id == {n}") for n in range(50)]
+    (beside,) = plan(*folded, watch('new.status > "x"')).placements
+    assert beside.condition == (
+        """(hark."wants_7_insert_0"(NEW."id"::text)) OR (((NEW."status"::text COLLATE "C") > 'x'))"""
+    )
+    loose = [watch(f"new.id > {n}") for n in range(MOST_JOINED + 1)]
+    assert plan(*folded, *loose).placements[0].level == "STATEMENT"
+
+
+def test_sets_that_would_burden_every_session_are_not_made() -> None:
+    long = "x" * 190
+    (only,) = plan(*(watch(f'new.status == "{long}{n}"') for n in range(1500))).placements
+    assert only.level == "STATEMENT"
+
+
+def test_another_set_is_another_fingerprint() -> None:
+    first, second = (
+        plan(*(watch(f"new.id == {n}") for n in range(start, start + 50))).placements[0] for start in (0, 1)
+    )
+    assert first.condition == second.condition
+    assert first.fingerprint() != second.fingerprint()
+
+
+def test_planning_again_works_out_only_what_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand workflows on a table: publishing the next one must not read the conditions of all the others."""
+    read: list[str | None] = []
+
+    def noting(config: RowConfig, when: str | None, operation: str, table: Table) -> Any:
+        read.append(when)
+        return filter_of(config, when, operation, table)
+
+    monkeypatch.setattr(capture_plan, "filter_of", noting)
+    planner, triggers = CapturePlanner(), [watch(f"new.id == {n}") for n in range(30)]
+
+    first = planner.plan(watchers_of(triggers), {CLIENTS: TABLE})
+    assert len(read) == 30
+    assert planner.plan(watchers_of(triggers), {CLIENTS: TABLE})[0] is first[0]
+    read.clear()
+    (more,) = planner.plan(watchers_of([*triggers[1:], watch("new.id == 99")]), {CLIENTS: TABLE})
+    assert read == ["new.id == 99"]
+    assert "99" in more.placements[0].sets[0].texts
+    read.clear()
+    planner.plan(watchers_of(triggers), {CLIENTS: replace(TABLE, columns=COLUMNS[:2])})
+    assert len(read) == 30
 
 
 def test_partitions_have_statement_triggers_of_their_own_and_never_row_triggers() -> None:
@@ -153,7 +224,8 @@ def test_a_table_that_is_gone_is_a_problem_of_its_own() -> None:
 
 
 def sql(when: str | None = None, operation: str = "update", **fields: Any) -> str | None:
-    return row_filter(RowConfig.model_validate({"table": "clients", **fields}), when, operation, TABLE)
+    made = filter_of(RowConfig.model_validate({"table": "clients", **fields}), when, operation, TABLE)
+    return None if made is None else made.sql
 
 
 def test_columns_without_an_equality_that_sees_everything_are_compared_as_text() -> None:

@@ -11,13 +11,21 @@ import pytest
 from support.triggers import Clock, Events, Line, active, context
 
 from hark.triggers import row_listener
+from hark.triggers.capture_plan import Relation, Table
 from hark.triggers.row_config import RowConfig
 from hark.triggers.row_listener import CHANNEL, RowListener
 from hark.triggers.row_pace import BUSY_WAKEUPS, QUIET_RECORDS, Pace
-from hark.triggers.row_port import Drained, Installed, Picture
+from hark.triggers.row_port import Drained, Installed, Part, Picture
+from hark.triggers.table_name import TableName
+from hark.workflows.catalogue import ActiveTrigger
 from hark.workflows.errors import UnavailableError
 
-WATCH = active("row", RowConfig(table="clients"))
+
+def watch(table: str) -> ActiveTrigger:
+    return active("row", RowConfig(table=table))
+
+
+WATCH = watch("clients")
 
 
 class Outbox:
@@ -31,15 +39,20 @@ class Outbox:
         self.wanted: list[bool] = []
         self.past = False
         self.asked_past = 0
+        self.looks: list[set[str]] = []
+        self.tables: dict[TableName, Table] = {}
         self.installs: list[Any] = []
+        self.parts: list[Part | None] = []
         self.answers: list[Installed] = []
         self.closed = False
 
     async def look(self, tables: Any) -> Picture:
         self._check()
-        return Picture(1, {})
+        self.looks.append({str(name) for name in tables})
+        return Picture(1, self.tables)
 
-    async def install(self, plans: Any, generation: int, *, patience_s: float) -> Installed:
+    async def install(self, plans: Any, generation: int, *, patience_s: float, part: Part | None = None) -> Installed:
+        self.parts.append(part)
         self.installs.append([str(plan.table) for plan in plans])
         return self.answers.pop(0) if self.answers else Installed()
 
@@ -176,8 +189,42 @@ async def test_a_locked_table_is_tried_again_and_does_not_hold_up_the_publicatio
         assert len(outbox.installs) >= 4
         assert listener.health().attached
         outbox.answers = [Installed(busy={"public.clients"})] * 1000
-        await listener.attach([WATCH])
+        await listener.attach([watch("clients")])
         assert "public.clients is locked" in listener.health().detail
+
+
+async def test_what_is_published_touches_its_own_table_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a thousand watched tables the next one must not cost a look at all of them."""
+    monkeypatch.setattr(row_listener, "CHECK_S", 60.0)
+    outbox = Outbox()
+    outbox.tables = {
+        TableName("public", name): Table(TableName("public", name), Relation(oid, name))
+        for oid, name in enumerate(("clients", "orders", "tasks"), 1)
+    }
+    clients, orders, tasks = (watch(name) for name in ("clients", "orders", "tasks"))
+    async with listening(outbox) as listener:
+        await listener.attach([clients, orders])
+        await listener.attach([clients, orders, tasks])
+        await listener.attach([clients, orders, tasks])
+        await listener.attach([orders, tasks])
+    assert outbox.looks == [{"public.clients", "public.orders"}, {"public.tasks"}, set()]
+    assert outbox.parts == [
+        None,
+        Part([TableName("public", "tasks")], {3}),
+        Part([TableName("public", "clients")], {1}),
+    ]
+
+
+async def test_a_problem_of_one_table_stays_told_while_another_one_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_listener, "CHECK_S", 60.0)
+    outbox = Outbox()
+    outbox.answers = [Installed(problems={"public.clients": "public.clients is gone"})]
+    async with listening(outbox) as listener:
+        await listener.attach([WATCH])
+        await listener.attach([WATCH, watch("orders")])
+        assert listener.health().detail == "public.clients is gone"
+        await listener.attach([watch("orders")])
+        assert listener.health().attached
 
 
 async def test_a_table_that_cannot_be_captured_is_named() -> None:

@@ -21,6 +21,7 @@ _MAX_DUPLICATIONS = 4
 _EXTENSIONS = ("bindings", "encoders", "lists", "math", "optional", "sets", "strings", "two-var-comprehensions")
 _TIMESTAMPS = frozenset({"now"})
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _DUPLICATING = re.compile(r"\bopt(?:Flat)?Map\b")
 _ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*?)(?=\n \||\nERROR:|\Z)", re.DOTALL)
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
@@ -76,7 +77,7 @@ def _check_shape(shape: str, roots: frozenset[str]) -> Checked:
 def _refuse_oversize(source: str) -> None:
     if not source.strip():
         raise ExpressionError("the expression is empty", expression=source)
-    if any("\ud800" <= character <= "\udfff" for character in source):
+    if _SURROGATE.search(source):
         raise ExpressionError("the expression holds a lone surrogate", expression=source)
     if len(source) > MAX_SOURCE:
         raise ExpressionError(f"the expression is longer than {MAX_SOURCE} characters", expression=source[:100])

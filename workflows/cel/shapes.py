@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import is_
 
 from hark.workflows.cel.tree import Call, Comprehension, Const, ListNode, MapNode, Node, Select
 
@@ -42,20 +43,24 @@ def shape_of(source: str) -> tuple[str, Mapping[str, str]]:
 
 
 def put_back(node: Node, texts: Mapping[str, str]) -> Node:  # noqa: PLR0911 - one for each kind of node
-    """Return a tree with the texts in their places."""
+    """Return a tree with the texts in their places; what holds none of them is the same in all trees of a shape."""
     match node:
         case Const(value=str(value)) if value in texts:
             return Const(texts[value], node.offset)
         case Select(operand=operand):
-            return replace(node, operand=put_back(operand, texts))
+            filled = put_back(operand, texts)
+            return node if filled is operand else replace(node, operand=filled)
         case Call(target=target, args=args):
             owner = None if target is None else put_back(target, texts)
-            return Call(node.function, owner, tuple(put_back(one, texts) for one in args), node.offset)
+            put = tuple([put_back(one, texts) for one in args])
+            if owner is target and all(map(is_, put, args)):
+                return node
+            return Call(node.function, owner, put, node.offset)
         case ListNode(elements=elements):
             return replace(node, elements=tuple(put_back(one, texts) for one in elements))
         case MapNode(entries=entries):
-            filled = tuple((put_back(key, texts), put_back(value, texts), optional) for key, value, optional in entries)
-            return replace(node, entries=filled)
+            pairs = tuple((put_back(key, texts), put_back(value, texts), optional) for key, value, optional in entries)
+            return replace(node, entries=pairs)
         case Comprehension():
             return replace(
                 node,

@@ -9,6 +9,7 @@ WITH relations AS (
     SELECT p.oid, p.proacl, p.proowner, format('%s(%s)', p.proname, pg_get_function_identity_arguments(p.oid)) AS name
     FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
     WHERE n.nspname = $1 AND p.prokind IN ('f', 'p')
+      AND NOT p.proname ^@ 'wants_'  -- what conditions of row capture look into; they come and go with their triggers
 ), types AS (
     SELECT t.* FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
     WHERE n.nspname = $1 AND t.typtype IN ('d', 'e', 'r')

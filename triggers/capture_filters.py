@@ -1,0 +1,181 @@
+"""What the watchers of a table ask of a change, as SQL for the WHEN clause of one trigger, however many they are.
+
+A few filters are joined with OR. More of them are folded by what they ask of a column by equality: all such texts
+become one set, and one look into it answers for all. That asks less than each of them did, which lets more through and
+never less. Whatever cannot be folded stays beside the sets, and too much of it makes a trigger without a condition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hark.triggers.row_config import RowConfig
+from hark.workflows.errors import ExpressionError
+from hark.workflows.expressions import ROOTS, Expression, compile_expression
+from hark.workflows.pushdown import quote_identifier, to_sql
+from hark.workflows.pushdown_keys import Keys, keys_of
+
+if TYPE_CHECKING:
+    from hark.triggers.capture_plan import Column, Table
+
+MOST_JOINED = 8
+"""Each session reads the condition of a trigger again for each statement: more than so many cost it more than a set."""
+MOST_SETS = 4
+MOST_BYTES = 256 * 1024
+"""What all sets of a trigger may hold: each session keeps a copy of them in its memory."""
+
+_MODIFIER = re.compile(r"\(.*?\)")
+_WITH_EQUALITY = frozenset(
+    {"smallint", "integer", "bigint", "oid", "boolean", "uuid", "real", "double precision", "numeric", "date", "bytea"}
+    | {"jsonb", "timestamp without time zone", "timestamp with time zone", "time without time zone"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What one watcher asks of one operation.
+
+    `sql` is true for every change that concerns it, and for as few others as possible; it never fails on a row. `keys`
+    are the columns that must have one of some texts.
+    """
+
+    sql: str
+    keys: Keys
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """A set of texts, and the function in schema `hark` that tells whether it holds one."""
+
+    function: str
+    texts: frozenset[str]
+
+    @property
+    def content(self) -> str:
+        """The texts as the keys of a JSON object: PostgreSQL finds one among many by halving."""
+        return json.dumps(dict.fromkeys(sorted(self.texts), 0), ensure_ascii=False)
+
+    def digest(self) -> str:
+        """Return what tells one set from another."""
+        return hashlib.blake2b("\0".join(sorted(self.texts)).encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """The condition of a trigger, and the sets that it looks into."""
+
+    sql: str
+    sets: tuple[KeySet, ...] = ()
+
+
+def filter_of(config: RowConfig, when: str | None, operation: str, table: Table) -> Filter | None:
+    """Return what a trigger asks of a change; None when no part of it can be said in SQL."""
+    if operation == "truncate":
+        return None
+    columns = {column.name: _compared_as(column) for column in table.columns if not column.virtual}
+    conditions = [found for source in _conditions(config, when, operation) if (found := _compiled(source)) is not None]
+    parts = [_changed(group, columns) for group in _change_groups(config, operation)]
+    parts += [to_sql(condition, columns, operation=operation) for condition in conditions]
+    known = dict.fromkeys(part for part in parts if part is not None)
+    if not known:
+        return None
+    keys: Keys = {}
+    for condition in conditions:
+        keys.update(keys_of(condition, columns, operation=operation))
+    return Filter(" AND ".join(known), keys)
+
+
+def joined(filters: Iterable[Filter], prefix: str) -> Guard | None:
+    """Return a condition that is true wherever one of the filters is; None when checking it would cost too much.
+
+    `prefix` begins the names of the functions of its sets.
+    """
+    different = {each.sql: each for each in filters}
+    if len(different) <= MOST_JOINED:
+        return Guard(_or(sorted(different)))
+    texts, rest = _folded(different.values())
+    size = sum(len(text.encode()) + 1 for one in texts.values() for text in one)
+    if len(rest) > MOST_JOINED or len(texts) > MOST_SETS or size > MOST_BYTES:
+        return None
+    sets = {
+        column: KeySet(f"{prefix}{number}", frozenset(texts[column])) for number, column in enumerate(sorted(texts))
+    }
+    looks = [f"hark.{quote_identifier(one.function)}({column})" for column, one in sets.items()]
+    return Guard(_or([*looks, *sorted(rest)]), tuple(sets.values()))
+
+
+def _folded(filters: Iterable[Filter]) -> tuple[Mapping[str, set[str]], Sequence[str]]:
+    """Put each filter's texts into the set of one column, and return what has none as it is.
+
+    Of several columns the one is taken in which the filters differ most: its set lets the fewest rows through.
+    """
+    ordered = list(filters)
+    different: dict[str, set[str]] = defaultdict(set)
+    for each in ordered:
+        for column, texts in each.keys.items():
+            different[column] |= texts
+    chosen: dict[str, set[str]] = defaultdict(set)
+    rest = []
+    for each in ordered:
+        if each.keys:
+            column = max(each.keys, key=lambda one: (len(different[one]), one))
+            chosen[column] |= each.keys[column]
+        else:
+            rest.append(each.sql)
+    return chosen, rest
+
+
+def _or(conditions: Sequence[str]) -> str:
+    return " OR ".join(conditions) if len(conditions) == 1 else " OR ".join(f"({each})" for each in conditions)
+
+
+def _compared_as(column: Column) -> str:
+    """Enums are compared by their labels, which is what their JSON holds."""
+    return "text" if column.typtype == "e" else column.type
+
+
+def _change_groups(config: RowConfig, operation: str) -> Iterable[Sequence[str]]:
+    return (group for group in (config.columns, config.transition_columns) if group) if operation == "update" else ()
+
+
+def _changed(names: Sequence[str], columns: Mapping[str, str]) -> str | None:
+    """Say that one of these columns has another value. What looks different in JSON must differ here too."""
+    if not all(name in columns for name in names):
+        return None
+    return "(" + " OR ".join(_differs(quote_identifier(name), columns[name]) for name in names) + ")"
+
+
+def _differs(column: str, type_name: str) -> str:
+    """Compare as text where a type has no `=`, or one that does not see every difference (citext, interval, …)."""
+    if _MODIFIER.sub("", type_name) in _WITH_EQUALITY:
+        return f"OLD.{column} IS DISTINCT FROM NEW.{column}"
+    return f'(OLD.{column}::text COLLATE "C") IS DISTINCT FROM (NEW.{column}::text COLLATE "C")'
+
+
+def _conditions(config: RowConfig, when: str | None, operation: str) -> Iterator[str]:
+    """Yield what must hold as CEL, with `from` and `to` in the same language as `when`."""
+    before = config.from_ if operation != "insert" else None
+    after = config.to if operation != "delete" else None
+    for root, values in (("old", before), ("new", after)):
+        for column, value in (values or {}).items():
+            operator = "in" if isinstance(value, list) else "=="
+            yield f"{root}[{_literal(column)}] {operator} {_literal(value)}"
+    if when is not None:
+        yield when
+
+
+def _literal(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _compiled(source: str) -> Expression | None:
+    try:
+        return compile_expression(source, ROOTS)
+    except ExpressionError:
+        return None
