@@ -133,6 +133,7 @@ class Body(Model):
     on_error: list[Step] = Field(default_factory=list)
     output: Any = None
     timeout: Duration | None = None
+    retention: Retention | None = None
 
 
 class Workflow(Model):

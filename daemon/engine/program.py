@@ -325,7 +325,7 @@ class Compiler:
             output_reads_context=output is not None and any("context" in each.roots for each in output.expressions),
             reads_links=self._reads_links,
             asks=tuple(self._asked),
-            kept_turns=None if workflow.retention is None else workflow.retention.turns,
+            kept_turns=None if body.retention is None else body.retention.turns,
         )
 
     def _block(self, steps: Iterable[BaseStep]) -> Block:

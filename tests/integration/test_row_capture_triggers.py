@@ -57,7 +57,10 @@ async def test_the_conditions_of_a_thousand_workflows_let_through_what_one_of_th
 ) -> None:
     """Also for a writer without any right on Hark's schema, and in a session that has seen the set as it was before."""
     names = ["o'x\\y", "é😀", "", "null", *map(str, range(1000))]
-    many = [watch(operations=["insert", "update"], when=f"new.name == {json.dumps(name, ensure_ascii=False)}") for name in names]
+    many = [
+        watch(operations=["insert", "update"], when=f"new.name == {json.dumps(name, ensure_ascii=False)}")
+        for name in names
+    ]
     await capture.watched(*many)
     role = f"writer_of_{await capture.connection.fetchval('SELECT current_database()')}"
     await capture.connection.execute(f"CREATE ROLE {role}; GRANT INSERT, UPDATE, SELECT ON clients TO {role}")

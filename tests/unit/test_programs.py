@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any, cast
 from uuid import UUID
@@ -12,9 +13,10 @@ import pytest
 
 from hark.actions.builtin import builtin_actions
 from hark.daemon.engine.programs import Programs, Version
-from hark.daemon.store.database import Record
+from hark.daemon.store.database import Record, sql
 from hark.triggers.builtin import builtin_triggers
 from hark.workflows.catalogue import Catalogue
+from hark.workflows.definition import Body, Workflow
 from hark.workflows.errors import UnavailableError
 from hark.workflows.ids import DEFAULT_TENANT
 
@@ -102,6 +104,14 @@ async def test_workflows_whose_steps_are_written_alike_share_their_program(
     assert one.program is two.program
     assert (one.slug, two.slug) == ("w1", "w2")
     assert three.program is not one.program
+
+
+def test_what_is_left_out_is_everything_that_does_not_run() -> None:
+    """A field that runs and is left out would be read as absent; one that does not and is kept costs the sharing."""
+    left_out = set(re.findall(r"'\{([a-z_,]+)\}'", sql("load_definitions"))[0].split(","))
+    names = {field.alias or name for name, field in Workflow.model_fields.items()}
+    assert left_out == names - Body.model_fields.keys()
+    assert names > Body.model_fields.keys()
 
 
 async def test_what_is_gone_or_broken_concerns_only_those_who_ask_for_it(
