@@ -191,7 +191,7 @@ class Run:
         self.vars: dict[str, Any] = dict(job.part["vars"] if job.part else job.variables)
         self.secrets = job.secrets
         """Those that it was handed for itself alone; its parts have them too."""
-        self.kept_turns = program.kept_turns or services.kept_turns
+        self.kept_turns = self.program.kept_turns or services.kept_turns
         """How many turns of a loop stay on record."""
         self.folding = Folding(self)
         self.known, remains = self.folding.restore(job.steps) if job.steps else ({}, [])
