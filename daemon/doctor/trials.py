@@ -37,7 +37,7 @@ async def look_at_cascades(case: Case) -> AsyncIterator[Finding]:
         slug = f"doctor-{execution}"
         await case.connection.execute(sql("doctor_plant_workflow"), tenant, workflow, execution, slug)
         planted = await _remains(case, tenant, workflow, execution)
-        await case.connection.execute(sql("delete_workflow"), tenant, slug)
+        await case.connection.execute(sql("delete_workflow"), tenant, workflow)
         left = await _remains(case, tenant, workflow, execution)
     finally:
         await transaction.rollback()

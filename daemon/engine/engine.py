@@ -161,7 +161,6 @@ class Engine:
             handed=handed,
             checks=(check_tables, HookConflicts(catalogue, handed)),
             refresh=self._follow,
-            cancel=self.cancel,
         )
         self.retention = Retention(
             database,

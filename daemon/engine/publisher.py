@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
@@ -15,7 +14,8 @@ import structlog
 from pydantic import ValidationError
 
 from hark.daemon.engine.registry import build_config
-from hark.daemon.store.database import Connection, Database, Record, sql
+from hark.daemon.store.database import IN_THE_WAY, Connection, Database, Record, sql, translated
+from hark.daemon.store.listing import FIRST_ID
 from hark.workflows.catalogue import ActiveTrigger, Catalogue
 from hark.workflows.definition import Trigger, Workflow
 from hark.workflows.errors import ConflictError, DefinitionError, ExpressionError, NotFoundError, Problem
@@ -26,6 +26,14 @@ from hark.workflows.loading import Loaded
 log = structlog.get_logger(__name__)
 
 _STOPPED_WITHIN_S = 10.0
+"""How long executions that are being cancelled may take, counted from the last that ended."""
+_LOOK_S = 0.05
+_SET = 500
+"""How many executions are cancelled in one statement."""
+_MOST_COUNTED = 1000
+_CANCELLED = orjson.dumps({"class": "cancelled", "message": "its workflow is being deleted"}).decode()
+_STILL_OPEN = "which would end with it"
+_BEGUN_MEANWHILE = "which began while it was being taken out of service; it is archived now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +120,6 @@ class Publisher:
         handed: Mapping[str, Any],
         checks: Sequence[Check],
         refresh: Callable[[], Awaitable[object]],
-        cancel: Callable[[TenantId, UUID], Awaitable[object]],
     ) -> None:
         self._database = surroundings.database
         self._catalogue = surroundings.catalogue
@@ -120,7 +127,6 @@ class Publisher:
         self._handed = handed
         self._checks = checks
         self._refresh = refresh
-        self._cancel = cancel
 
     async def apply(
         self,
@@ -275,13 +281,16 @@ class Publisher:
     async def delete(self, tenant_id: TenantId, slug: str, *, force: bool = False) -> None:
         """Delete a workflow with all its history; with `force`, what is open is cancelled and waited for first.
 
-        Raises NotFoundError, and ConflictError when executions are open without `force`, or do not end with it.
+        Raises NotFoundError, and ConflictError when executions are open without `force`, or do not end with it, and
+        when it is published again meanwhile. After UnavailableError it is asked for again, and goes on where it ended.
         """
         workflow_id = await self._retire(tenant_id, slug, force=force)
         await self._refresh()
-        until = time.monotonic() + _STOPPED_WITHIN_S
         while True:
-            await self._end_all(tenant_id, slug, workflow_id, until)
+            if force:
+                await self._end_all(tenant_id, slug, workflow_id)
+            else:
+                await self._refuse_open(tenant_id, slug, workflow_id, _BEGUN_MEANWHILE)
             # Piece by piece: one statement over a million executions would outlast every time-out.
             while (await self._database.fetchval("erase_some_history", tenant_id, workflow_id, 1000)) > 0:
                 continue
@@ -292,39 +301,72 @@ class Publisher:
 
     async def _retire(self, tenant_id: TenantId, slug: str, *, force: bool) -> UUID:
         """Take a workflow that is to be deleted out of use; unless forced, only if none of its executions is open."""
-        async with self._database.transaction() as connection:
-            # In this order, as everybody who changes workflows: the registry, then the row.
-            if await connection.fetchrow(sql("archive_workflow"), tenant_id, slug) is None:
-                raise NotFoundError(f"there is no workflow {slug!r}")
-            workflow_id: UUID = await connection.fetchval(sql("lock_workflow"), tenant_id, slug)
-            open_ones = await connection.fetch(sql("count_open_executions"), tenant_id, workflow_id)
-            if open_ones and not force:
-                raise _still_open(slug, open_ones)
+        rows = await self._database.fetch("find_workflows_by_slug", tenant_id, [slug])
+        if rows and not force:
+            await self._refuse_open(tenant_id, slug, rows[0]["id"], _STILL_OPEN)
+        row = await self._database.fetchrow("archive_workflow", tenant_id, slug)
+        if row is None:
+            raise NotFoundError(f"there is no workflow {slug!r}")
+        workflow_id: UUID = row["id"]
         return workflow_id
+
+    async def _refuse_open(self, tenant_id: TenantId, slug: str, workflow_id: UUID, why: str) -> None:
+        """Raise ConflictError when executions are open. Nothing is locked: a later look sees what begins later."""
+        counts = await self._database.fetch("count_open_executions", tenant_id, workflow_id, _MOST_COUNTED)
+        if counts:
+            raise _still_open(slug, counts, why)
 
     async def _erase(self, tenant_id: TenantId, slug: str, workflow_id: UUID) -> bool:
         """Delete a workflow and what is left of its history; False when something has begun meanwhile."""
         async with self._database.transaction() as connection:
-            await connection.fetchrow(sql("archive_workflow"), tenant_id, slug)
-            await connection.fetchval(sql("lock_workflow"), tenant_id, slug)
+            # In this order, as everybody who changes workflows: the registry, then the row.
+            kept = await connection.fetchval(sql("keep_archived"), tenant_id, workflow_id)
+            if await connection.fetchval(sql("lock_workflow"), tenant_id, workflow_id) is None:
+                return True  # somebody else has deleted it; what has its slug now is another one
+            if kept is None:
+                raise ConflictError(
+                    f"workflow {slug!r} was published again while it was being deleted: it stays, without the "
+                    "executions that had ended by then"
+                )
             # A retry, or a start by hand that came before the end and was stored after it.
-            if await connection.fetch(sql("count_open_executions"), tenant_id, workflow_id):
+            if await connection.fetchval(sql("has_open_executions"), tenant_id, workflow_id):
                 return False
-            await connection.execute(sql("delete_workflow"), tenant_id, slug)
+            await connection.execute(sql("delete_workflow"), tenant_id, workflow_id)
         return True
 
-    async def _end_all(self, tenant_id: TenantId, slug: str, workflow_id: UUID, until: float) -> None:
+    async def _end_all(self, tenant_id: TenantId, slug: str, workflow_id: UUID) -> None:
         """Cancel what is open and wait for it: a record written after the deletion would be left behind."""
-        while rows := await self._database.fetch("list_open_executions", tenant_id, workflow_id, 500):
-            for row in rows:
-                with suppress(ConflictError, NotFoundError):
-                    await self._cancel(tenant_id, row["id"])
-            if time.monotonic() > until:
+        last, since = 0, time.monotonic()
+        while True:
+            began = time.monotonic()
+            left, cancelled = await self._cancel_all(tenant_id, workflow_id)
+            if not left:
+                return
+            if cancelled or left < last:
+                since = time.monotonic()
+            elif began - since > _STOPPED_WITHIN_S:
                 raise ConflictError(
-                    f"{len(rows)} executions of workflow {slug!r} are being cancelled and have not ended yet; it is "
+                    f"{left} executions of workflow {slug!r} are being cancelled and have not ended yet; it is "
                     "archived: delete it again in half a minute, when what a dead instance held is taken over"
                 )
-            await asyncio.sleep(0.05)
+            last = left
+            await asyncio.sleep(max(_LOOK_S, time.monotonic() - began))
+
+    async def _cancel_all(self, tenant_id: TenantId, workflow_id: UUID) -> tuple[int, int]:
+        """Cancel all that is open, set by set; returns how many are left, and how many were cancelled or asked.
+
+        One that runs is asked once, and its instance told; what is just being written is left for the next time.
+        """
+        left = cancelled = 0
+        place = FIRST_ID
+        while True:
+            with translated(*IN_THE_WAY):
+                row = await self._database.fetchrow(
+                    "cancel_open_executions", tenant_id, workflow_id, _CANCELLED, place, _SET
+                )
+            if row is None or row["last"] is None:
+                return left, cancelled
+            left, cancelled, place = left + row["found"] - row["ended"], cancelled + row["cancelled"], row["last"]
 
     async def _switch(self, query: str, tenant_id: TenantId, slug: str) -> None:
         if await self._database.fetchrow(query, tenant_id, slug) is None:
@@ -335,12 +377,13 @@ class Publisher:
         await self._refresh()
 
 
-def _still_open(slug: str, counts: Sequence[Record]) -> ConflictError:
+def _still_open(slug: str, counts: Sequence[Record], why: str) -> ConflictError:
     """Say what keeps a workflow from being deleted, and what to do about it."""
     total = sum(row["executions"] for row in counts)
     which = ", ".join(f"{row['executions']} {row['status']}" for row in counts)
+    number = total if total < _MOST_COUNTED else f"at least {total}"
     return ConflictError(
-        f"workflow {slug!r} has {total} open executions ({which}), which would end with it: wait for them, cancel them "
+        f"workflow {slug!r} has {number} open executions ({which}), {why}: wait for them, cancel them "
         f"(`hark cancel --workflow {slug}`), take it out of service (`--archive`), or delete it with `--force` "
         "(`?force=true`), which cancels them"
     )

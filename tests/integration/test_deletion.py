@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,10 @@ steps:
 _ANOTHER = """
 INSERT INTO hark.workflow_executions (tenant_id, id, workflow_id, version, event_id, trigger_type, status)
 VALUES ($1, hark.new_id(), $2, 1, hark.new_id(), 'event', 'pending')
+"""
+_MANY = """
+INSERT INTO hark.workflow_executions (tenant_id, id, workflow_id, version, event_id, trigger_type, status, due_at)
+SELECT $1, hark.new_id(), $2, 1, hark.new_id(), 'event', 'waiting', now() + interval '1h' FROM generate_series(1, $3)
 """
 CALLS = "id: calls\nname: Calls\ntriggers: [{type: event, event: CALL}]\nsteps: [{id: it, call: held}]\n"
 
@@ -96,7 +102,7 @@ async def test_what_waits_or_is_queued_goes_with_it_and_a_caller_is_told(databas
         assert await one.database.pool.fetchval("SELECT count(*) FROM hark.slots") == 0
 
 
-async def test_a_start_that_is_stored_during_the_deletion_is_ended_too(
+async def test_a_start_that_is_stored_during_the_deletion_is_ended_too_or_refuses_it(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running_engine(database_url) as one:
@@ -116,9 +122,77 @@ async def test_a_start_that_is_stored_during_the_deletion_is_ended_too(
             return await erase(*about)
 
         monkeypatch.setattr(publisher, "_erase", erase_after_a_retry)
-        async with asyncio.timeout(20):
+        with pytest.raises(ConflictError, match=r"1 open executions \(1 pending\), which began while .* archived now"):
             await publisher.delete(TENANT, "held")
+        late.clear()
+        async with asyncio.timeout(20):
+            await publisher.delete(TENANT, "held", force=True)
         assert late == [False]
+        assert await one.database.pool.fetchval("SELECT count(*) FROM hark.workflow_executions") == 0
+
+
+@asynccontextmanager
+async def under_way(one: EngineUnderTest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Task[None]]:
+    """Begin a deletion, and hold it while the block lasts: its history is gone, the workflow itself is not."""
+    publisher, there, go_on = one.engine.publisher, asyncio.Event(), asyncio.Event()
+    erase = publisher._erase
+
+    async def held(*about: Any) -> bool:
+        there.set()
+        await go_on.wait()
+        return await erase(*about)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher, "_erase", held)
+        deletion = asyncio.create_task(publisher.delete(TENANT, "held"))
+        await there.wait()
+    yield deletion
+    go_on.set()
+
+
+async def test_a_deletion_leaves_alone_what_was_made_anew_under_the_same_name(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It went by the name: a workflow that was made after another deletion went with all that it had done."""
+    async with running_engine(database_url) as one:
+        await one.apply(HELD)
+        async with under_way(one, monkeypatch) as deletion:
+            await one.engine.publisher.delete(TENANT, "held")
+            await one.apply(HELD)
+            execution = (await one.emit("GO")).executions[0]
+        await deletion
+        one.probe.release.set()
+        assert (await one.ended(execution))["status"] == "completed"
+
+
+async def test_a_deletion_leaves_alone_what_was_published_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_engine(database_url) as one:
+        await one.apply(HELD)
+        async with under_way(one, monkeypatch) as deletion:
+            await one.apply(HELD.replace("name: Held", "name: Again"))
+            execution = (await one.emit("GO")).executions[0]
+        with pytest.raises(ConflictError, match="published again while it was being deleted: it stays"):
+            await deletion
+        one.probe.release.set()
+        assert (await one.ended(execution))["status"] == "completed"
+
+
+async def test_many_that_are_open_are_cancelled_in_sets_however_long_that_takes(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One deadline stood over all, and each was cancelled alone: with twenty thousand it came to no end."""
+    monkeypatch.setattr("hark.daemon.engine.publisher._STOPPED_WITHIN_S", 0.0)
+    monkeypatch.setattr("hark.daemon.engine.publisher._SET", 200)
+    async with running_engine(database_url) as one:
+        await one.apply(HELD)
+        workflow_id = await one.database.pool.fetchval("SELECT id FROM hark.workflows")
+        await one.engine.claimer.stop()
+        await one.database.pool.execute(_MANY, TENANT, workflow_id, 1100)
+        with pytest.raises(ConflictError, match=r"at least 1000 open executions"):
+            await one.engine.publisher.delete(TENANT, "held")
+        await one.engine.publisher.delete(TENANT, "held", force=True)
         assert await one.database.pool.fetchval("SELECT count(*) FROM hark.workflow_executions") == 0
 
 
@@ -133,6 +207,8 @@ async def test_what_does_not_end_is_told_and_the_workflow_stays_out_of_service(
         monkeypatch.setattr(one.engine.executor, "interrupt", lambda *_: True)  # as if its instance were gone
         with pytest.raises(ConflictError, match="have not ended yet; it is archived"):
             await one.engine.publisher.delete(TENANT, "held", force=True)
+        asked = [note["detail"] for note in (await one.execution(execution))["timeline"]]
+        assert asked == [{"reason": "its workflow is being deleted"}]  # once, however often it was looked for
         assert (await one.emit("GO")).executions == ()
         monkeypatch.undo()
         one.probe.release.set()

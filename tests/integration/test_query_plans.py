@@ -124,8 +124,9 @@ GUARDED: dict[str, Guard] = {
     "find_executions_for_bulk": pool(
         "@tenant", None, "{failed}", *reversed(ANY_ID), "probed", "true", "500", pages=20_000
     ),
-    "list_open_executions": pool("@tenant", "@workflow", "500", pages=200),
-    "count_open_executions": pool("@tenant", "@workflow", pages=12_000),
+    "cancel_open_executions": pool("@tenant", "@archived", "{}", ANY_ID[1], "500", pages=12_000),
+    "count_open_executions": pool("@tenant", "@workflow", "1000", pages=12_000),
+    "has_open_executions": pool("@tenant", "@workflow", pages=300),
     "note_timeline": pool(*ONE, "@new", "test", None, pages=50),
     # what people look at
     "get_execution": pool(*ONE, pages=50),
@@ -173,7 +174,7 @@ GUARDED: dict[str, Guard] = {
     "prune_unmatched_events": pool("28 days", "500", pages=20_000),
     "list_ended": pool("@tenant", *reversed(ANY_ID), "500", pages=2_000),
     "list_ended_of_workflow": pool("@tenant", *reversed(ANY_ID), "500", "@workflow", pages=4_000),
-    "erase_some_history": pool("@tenant", "@workflow", "100", pages=20_000),
+    "erase_some_history": pool("@tenant", "@archived", "100", pages=20_000),
 }  # fmt: skip
 
 NOT_GUARDED = {

@@ -57,7 +57,9 @@ FROM generate_series(0, {WORKFLOWS} - 1) AS n
 JOIN (SELECT id, row_number() OVER (ORDER BY id) AS place FROM hark.tenants) AS t
     ON t.place = CASE WHEN n % 10 < 7 THEN 1 ELSE n % 10 - 5 END;
 INSERT INTO hark.workflows (tenant_id, id, slug, name, status, active_since, published_version, latest_version)
-SELECT tenant_id, id, 'w' || number, 'Workflow', 'active', now(), 1, 1 FROM public.made_workflows;
+SELECT tenant_id, id, 'w' || number, 'Workflow', CASE WHEN number % 1000 = 81 THEN 'archived' ELSE 'active' END,
+       now(), 1, 1
+FROM public.made_workflows;
 INSERT INTO hark.workflow_versions (tenant_id, workflow_id, version, content_hash, definition)
 SELECT tenant_id, id, 1, encode(sha256(number::text::bytea), 'hex'),
        '{{"id": "w", "steps": [{{"id": "first", "set": {{}}}}]}}'

@@ -21,6 +21,7 @@ SELECT o.tenant_id::text AS tenant, o.id::text AS execution, o.event_id::text AS
        (SELECT id::text FROM mine WHERE status = 'waiting' ORDER BY n DESC LIMIT 1) AS waiting,
        (SELECT sha256(n::text::bytea)::text FROM mine WHERE status = 'waiting' ORDER BY n DESC LIMIT 1) AS digest,
        (SELECT id::text FROM mine WHERE status = 'running' ORDER BY n DESC LIMIT 1) AS running,
+       (SELECT workflow_id::text FROM mine WHERE number % 1000 = 81 AND status = 'waiting' ORDER BY n DESC LIMIT 1) AS archived,
        (SELECT id::text FROM mine WHERE status = 'pending' AND queued ORDER BY n DESC LIMIT 1) AS queued,
        (SELECT id::text FROM live WHERE n % 100 = 1 LIMIT 1) AS batch,
        (SELECT tenant_id::text FROM live WHERE n % 100 = 1 LIMIT 1) AS batch_tenant,

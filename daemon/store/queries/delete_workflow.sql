@@ -1,2 +1,2 @@
 -- Deletes a workflow; a trigger deletes its versions, executions and all that belongs to them.
-DELETE FROM hark.workflows WHERE tenant_id = $1 AND slug = $2 RETURNING id
+DELETE FROM hark.workflows WHERE tenant_id = $1 AND id = $2 RETURNING id

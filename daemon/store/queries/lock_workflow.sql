@@ -1,2 +1,2 @@
 -- Waits for the starts of a workflow that are under way, and lets no other begin before the transaction ends.
-SELECT id FROM hark.workflows WHERE tenant_id = $1 AND slug = $2 FOR UPDATE
+SELECT slug FROM hark.workflows WHERE tenant_id = $1 AND id = $2 FOR UPDATE
