@@ -735,6 +735,110 @@ CREATE TRIGGER executions_leave_nothing_open AFTER UPDATE ON workflow_executions
     FOR EACH ROW WHEN (NEW.status IN ('failed', 'cancelled', 'timeout', 'skipped') AND OLD.completed_at IS NULL)
     EXECUTE FUNCTION leave_nothing_open();
 
+-- ---------------------------------------------------------------------------------------------- after another workflow
+
+CREATE TABLE followed_workflows (
+    tenant_id    uuid NOT NULL,
+    followed     text NOT NULL,
+    workflow_id  uuid NOT NULL,
+    trigger_id   text NOT NULL,
+    PRIMARY KEY (tenant_id, followed, workflow_id, trigger_id),
+    FOREIGN KEY (tenant_id, workflow_id, trigger_id)
+        REFERENCES workflow_triggers (tenant_id, workflow_id, id) ON DELETE CASCADE
+);
+COMMENT ON TABLE followed_workflows IS
+    'Which published workflows start after executions of which others (triggers of type workflow): `followed` is a slug.';
+CREATE INDEX followed_workflows_by_trigger ON followed_workflows (tenant_id, workflow_id, trigger_id);
+COMMENT ON INDEX followed_workflows_by_trigger IS 'delete_triggers.sql: the foreign key';
+
+CREATE TABLE execution_ends (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant_id     uuid NOT NULL,
+    execution_id  uuid NOT NULL,
+    parked_at     timestamptz,
+    problem       text
+);
+COMMENT ON TABLE execution_ends IS
+    'Ends of executions that others follow, written in the transaction that ends them; an instance makes each into an event '
+    'and takes it out in one transaction. Empty nearly always.';
+COMMENT ON COLUMN execution_ends.parked_at IS 'Since when it is put aside, because it cannot be made into an event; `problem` says why.';
+
+CREATE TABLE workflow_joins (
+    tenant_id    uuid NOT NULL,
+    workflow_id  uuid NOT NULL,
+    trigger_id   text NOT NULL,
+    key          text NOT NULL,
+    ends         jsonb NOT NULL,
+    expires_at   timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, workflow_id, trigger_id, key),
+    FOREIGN KEY (tenant_id, workflow_id) REFERENCES workflows (tenant_id, id) ON DELETE CASCADE
+);
+COMMENT ON TABLE workflow_joins IS
+    'Triggers that wait for the ends of several workflows (`all`): which ends of a key are there, {slug: {execution_id, at}}.';
+CREATE INDEX workflow_joins_by_expiry ON workflow_joins (expires_at);
+COMMENT ON INDEX workflow_joins_by_expiry IS 'prune_joins.sql';
+
+CREATE FUNCTION note_ends(tenants uuid[], ids uuid[], workflows uuid[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+BEGIN
+    INSERT INTO execution_ends (tenant_id, execution_id)
+    SELECT u.tenant_id, u.id
+    FROM unnest(tenants, ids, workflows) AS u (tenant_id, id, workflow_id)
+    WHERE EXISTS (SELECT FROM workflows AS w
+                  JOIN followed_workflows AS f ON f.tenant_id = w.tenant_id AND f.followed = w.slug
+                  WHERE w.tenant_id = u.tenant_id AND w.id = u.workflow_id);
+    IF FOUND THEN
+        PERFORM pg_notify('hark_ends', '');
+    END IF;
+END $$;
+COMMENT ON FUNCTION note_ends IS
+    'Notes the ends of executions for the workflows that start after theirs; part of the transaction that ends them.';
+
+CREATE FUNCTION note_end() RETURNS trigger LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+BEGIN
+    PERFORM note_ends(ARRAY[NEW.tenant_id], ARRAY[NEW.id], ARRAY[NEW.workflow_id]);
+    RETURN NULL;
+END $$;
+-- What ends while it has an owner is ended by record_progress.sql, which notes a whole flush at once: a trigger would cost
+-- each execution more than a tenth of its time. Tests and dry runs start nothing; a part of a distributed step is no
+-- execution of its own to anybody.
+CREATE TRIGGER executions_are_followed AFTER UPDATE OF completed_at ON workflow_executions
+    FOR EACH ROW WHEN (OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL AND OLD.instance_id IS NULL
+                       AND NEW.part IS NULL AND NEW.mode = 'production')
+    EXECUTE FUNCTION note_end();
+
+CREATE FUNCTION join_end(
+    tenant uuid, workflow uuid, trigger text, join_key text, wanted text[], slug text, execution uuid, at timestamptz,
+    within interval
+) RETURNS jsonb LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+DECLARE
+    found jsonb;
+    newest timestamptz;
+BEGIN
+    -- The row is locked from here on: of two ends at one moment the second one sees the first.
+    INSERT INTO workflow_joins AS j (tenant_id, workflow_id, trigger_id, key, ends, expires_at)
+    VALUES (tenant, workflow, trigger, join_key, '{}', at + within)
+    ON CONFLICT (tenant_id, workflow_id, trigger_id, key) DO UPDATE SET key = j.key
+    RETURNING j.ends INTO found;
+    IF coalesce((found -> slug ->> 'at')::timestamptz <= at, true) THEN
+        found := found || jsonb_build_object(slug, jsonb_build_object('execution_id', execution, 'at', at));
+    END IF;
+    newest := (SELECT max((e.value ->> 'at')::timestamptz) FROM jsonb_each(found) AS e);
+    found := coalesce((SELECT jsonb_object_agg(e.key, e.value) FROM jsonb_each(found) AS e
+                       WHERE e.key = ANY (wanted) AND (e.value ->> 'at')::timestamptz >= newest - within), '{}');
+    IF found ?& wanted THEN
+        DELETE FROM workflow_joins AS j
+        WHERE j.tenant_id = tenant AND j.workflow_id = workflow AND j.trigger_id = trigger AND j.key = join_key;
+        RETURN found;
+    END IF;
+    UPDATE workflow_joins AS j SET ends = found, expires_at = newest + within
+    WHERE j.tenant_id = tenant AND j.workflow_id = workflow AND j.trigger_id = trigger AND j.key = join_key;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION join_end IS
+    'Adds an end to those that a trigger waits for, the latest of each workflow; returns all of them when the last one is '
+    'there, and begins anew.';
+
 -- ---------------------------------------------------------------------------------------------- what is handed over
 
 -- Rows as the engine hands them to its statements, many in one parameter. An array of rows costs the client half of what

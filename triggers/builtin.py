@@ -10,9 +10,18 @@ from hark.triggers.manual import ManualTrigger
 from hark.triggers.notify import NotifyTrigger
 from hark.triggers.row import RowTrigger
 from hark.triggers.webhook import WebhookTrigger
+from hark.triggers.workflow import WorkflowTrigger
 from hark.workflows.catalogue import TriggerKind
 
 
 def builtin_triggers() -> list[TriggerKind[Any]]:
     """Return one of each kind."""
-    return [RowTrigger(), NotifyTrigger(), CronTrigger(), WebhookTrigger(), EventTrigger(), ManualTrigger()]
+    return [
+        RowTrigger(),
+        NotifyTrigger(),
+        CronTrigger(),
+        WebhookTrigger(),
+        EventTrigger(),
+        WorkflowTrigger(),
+        ManualTrigger(),
+    ]

@@ -308,6 +308,14 @@ class TriggerKind(ABC, Generic[ConfigT]):
     def route(self, config: ConfigT, workflow_id: WorkflowId, trigger_id: str) -> str:
         """Return the key under which the matcher files a trigger; an event with this `route` is offered to it."""
 
+    def routes(self, config: ConfigT, workflow_id: WorkflowId, trigger_id: str) -> Sequence[str]:
+        """Return all keys under which the matcher files a trigger, `route` first; most have that one alone."""
+        return (self.route(config, workflow_id, trigger_id),)
+
+    def follows(self, config: ConfigT) -> Sequence[str]:
+        """Return the slugs of the workflows whose executions' ends it is about."""
+        return ()
+
     def refusal(self, config: ConfigT, event: NewEvent) -> str | None:
         """Say why this event, which came by the trigger's route, does not concern it; None if it does. Hot path."""
         return None

@@ -21,6 +21,7 @@ from hark.daemon.engine.background import Background
 from hark.daemon.engine.bulk import Bulk
 from hark.daemon.engine.claims import Claimer
 from hark.daemon.engine.clock import DatabaseClock
+from hark.daemon.engine.ends import Ends
 from hark.daemon.engine.executor import Executor, Signals
 from hark.daemon.engine.group_commit import Waiter
 from hark.daemon.engine.handed_over import HandedOver
@@ -134,6 +135,7 @@ class Engine:
             now=self.clock.now,
         )
         self.services.ingest = self.ingest
+        self.ends = Ends(database, self.ingest, self.registry, takings)
         self.starts = Starts(
             database,
             self.ingest,
@@ -200,8 +202,10 @@ class Engine:
         await self.listening.listen(frozenset({"hark_work"}), WakeUps(lambda _: self.claimer.work_arrived()))
         await self.listening.listen(frozenset({"hark_cancel"}), WakeUps(self._cancel_heard))
         await self.listening.listen(frozenset({"hark_wake"}), WakeUps(self._wake_heard))
+        await self.listening.listen(frozenset({"hark_ends"}), WakeUps(lambda _: self.ends.wake()))
         await self.listening.start()
         await self.listeners.start()
+        self.ends.start()
         self.maintenance.start()
         for task in self._tasks:
             task.start()
@@ -215,6 +219,7 @@ class Engine:
         drain_s = self.settings.drain_timeout.total_seconds()
         for stop in (
             self.listeners.stop,
+            self.ends.stop,
             self.maintenance.stop,
             self._stop_tasks,
             self.claimer.stop,
@@ -429,7 +434,7 @@ class Engine:
         self.claimer.due(moment)
 
     def _backend_pids(self) -> list[int]:
-        parts = (self.ingest, self.recorder, self.claimer, self.rows, self.services.parts)
+        parts = (self.ingest, self.recorder, self.claimer, self.rows, self.services.parts, self.ends)
         return [pid for pid in (part.backend_pid for part in parts) if pid is not None]
 
     def _cancel_heard(self, payload: str) -> None:

@@ -47,6 +47,7 @@ class Maintenance:
             log.warning("limits.swept", lanes=swept)
         await self._database.execute("prune_wait_shapes")
         await self._database.execute("prune_event_hits")
+        await self._database.execute("prune_joins")
         if made or keys:
             log.info("maintenance.done", partitions=made, keys_pruned=keys)
         await self._retention.run()

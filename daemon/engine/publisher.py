@@ -249,15 +249,18 @@ class Publisher:
         if not draft.publishes:
             return
         named = {trigger.id: trigger for trigger in draft.workflow.triggers}
-        rows = []
+        rows, followed = [], []
         for active in draft.triggers:
             kind = self._catalogue.triggers[active.kind]
             trigger = named[active.id]
             # As written, not as built: a secret that was filled in does not belong here.
             config = orjson.dumps(trigger.config).decode()
             rows.append((active.id, active.kind, kind.route(active.config, draft.id, active.id), trigger.as_, config))
+            followed += [(active.id, slug) for slug in kind.follows(active.config)]
         if rows:
             await connection.execute(sql("insert_triggers"), tenant_id, draft.id, *zip(*rows, strict=True))
+        if followed:
+            await connection.execute(sql("insert_followed"), tenant_id, draft.id, *zip(*followed, strict=True))
 
     async def hints(self, tenant_id: TenantId) -> list[tuple[str, str]]:
         """Return what the authors of active workflows wrote for people to try (`metadata.try`), by slug."""

@@ -51,7 +51,7 @@ class Subscription:
     workflow: ActiveWorkflow
     active: ActiveTrigger
     kind: TriggerKind[Any]
-    route: str
+    routes: Sequence[str]
     when: str | None
     inputs: Any
     subject: Mapping[str, Any] | None
@@ -115,12 +115,18 @@ class Registry:
         self._on_change = on_change
         self._entries: dict[Key, _Entry] = {}
         self._routes: dict[tuple[UUID, str], RouteIndex] = {}
+        self._followers: dict[tuple[UUID, str], dict[Subscription, None]] = {}
+        """By whose ends they follow."""
         self._broken: dict[Key, tuple[BrokenTrigger, ...]] = {}
         self._turn = asyncio.Lock()
 
     def find(self, tenant_id: UUID, route: str) -> RouteIndex | None:
         """Return the subscriptions on a route; None when there are none."""
         return self._routes.get((tenant_id, route))
+
+    def followers(self, tenant_id: UUID, slug: str) -> Sequence[Subscription]:
+        """Return the subscriptions to the ends of a workflow's executions."""
+        return [*self._followers.get((tenant_id, slug), ())]
 
     @property
     def triggers(self) -> list[ActiveTrigger]:
@@ -190,6 +196,11 @@ class Registry:
             route.remove(subscription)
             if not route:
                 del self._routes[place]
+        for place, subscription in _followed(entry):
+            others = self._followers[place]
+            del others[subscription]
+            if not others:
+                del self._followers[place]
 
     def _add(self, key: Key, entry: _Entry) -> None:
         self._entries[key] = entry
@@ -197,6 +208,8 @@ class Registry:
             self._broken[key] = entry.broken
         for place, subscription in _places(entry):
             self._routes.setdefault(place, RouteIndex()).add(subscription)
+        for place, subscription in _followed(entry):
+            self._followers.setdefault(place, {})[subscription] = None
 
     def _entry(self, row: Record, stamp: Stamp) -> _Entry:
         head = orjson.loads(row["head"])
@@ -235,7 +248,7 @@ class Registry:
             workflow=workflow,
             active=active,
             kind=kind,
-            route=kind.route(active.config, workflow.id, active.id),
+            routes=kind.routes(active.config, workflow.id, active.id),
             when=active.when,
             inputs=trigger.get("inputs"),
             subject=trigger.get("subject"),
@@ -248,7 +261,16 @@ def _places(entry: _Entry | None) -> Iterator[tuple[tuple[UUID, str], Subscripti
     """Yield the subscriptions of an entry, each with where it is filed."""
     if entry is not None:
         for subscription in entry.subscriptions:
-            yield (entry.workflow.tenant_id, subscription.route), subscription
+            for route in subscription.routes:
+                yield (entry.workflow.tenant_id, route), subscription
+
+
+def _followed(entry: _Entry | None) -> Iterator[tuple[tuple[UUID, str], Subscription]]:
+    """Yield the subscriptions of an entry that are about ends of executions, each with the workflow that it follows."""
+    if entry is not None:
+        for subscription in entry.subscriptions:
+            for slug in subscription.kind.follows(subscription.active.config):
+                yield (entry.workflow.tenant_id, slug), subscription
 
 
 def _requirements(

@@ -66,6 +66,8 @@ SELECT tenant_id, id, 1, encode(sha256(number::text::bytea), 'hex'),
 FROM public.made_workflows;
 INSERT INTO hark.workflow_triggers (tenant_id, workflow_id, id, kind, route, config)
 SELECT tenant_id, id, 'go', 'event', 'event:E' || number % 1000, '{{}}' FROM public.made_workflows;
+INSERT INTO hark.followed_workflows (tenant_id, workflow_id, trigger_id, followed)
+SELECT tenant_id, id, 'go', 'w' || number FROM public.made_workflows;
 """
 
 # In the order in which the daemon writes them; each line is one table's, and no line waits for another.
@@ -131,6 +133,10 @@ _FILLS = (
                CASE WHEN status <> 'waiting' THEN '{}'::jsonb END, CASE WHEN status <> 'waiting' THEN moment END,
                CASE WHEN status <> 'waiting' THEN 'somebody' END
         FROM public.made WHERE n % 50 = 0 OR status = 'waiting'
+        """,
+        """
+        INSERT INTO hark.execution_ends (tenant_id, execution_id)
+        SELECT tenant_id, id FROM public.made WHERE status = 'completed' ORDER BY n DESC LIMIT 500
         """,
         """
         INSERT INTO hark.execution_events (tenant_id, execution_id, event_id, position)

@@ -65,7 +65,7 @@ def subscription(
         config=config, when=when, published_at=NOW, active_since=NOW,
     )  # fmt: skip
     required = _requirements(workflow, kind, active, publishes=publishes is not None)
-    return Subscription(workflow, active, kind, "r", when, None, None, publishes, tuple(required))
+    return Subscription(workflow, active, kind, ("r",), when, None, None, publishes, tuple(required))
 
 
 class OneRoute:

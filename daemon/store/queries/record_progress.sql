@@ -27,6 +27,7 @@ WITH licence AS MATERIALIZED (
     -- What has an owner is running. Written so that no index serves it: prepared on an empty table, the statement would
     -- otherwise go through all executions of the instance for each row.
     WHERE e.tenant_id = u.tenant_id AND e.id = u.id AND e.instance_id IS NOT DISTINCT FROM $1
+    RETURNING e.tenant_id, e.id, e.workflow_id, e.completed_at IS NOT NULL AND e.part IS NULL AND e.mode = 'production' AS ends
 ), logs AS (
     INSERT INTO hark.workflow_logs (tenant_id, execution_id, id, path, level, message, data)
     SELECT u.tenant_id, u.execution_id, u.id, u.path, u.level, u.message, u.data::jsonb
@@ -51,4 +52,8 @@ SELECT (SELECT id FROM licence) AS licence,
        CASE WHEN cardinality($7::hark.progress_wait[]) + cardinality($8::hark.progress_waited[]) > 0
                  AND EXISTS (SELECT FROM licence) THEN hark.record_waits($7, $8) END AS waits,
        CASE WHEN cardinality($9::hark.progress_folded[]) > 0 AND EXISTS (SELECT FROM licence)
-            THEN hark.remove_folded($9) END AS folds
+            THEN hark.remove_folded($9) END AS folds,
+       -- With this statement in every flush it has to cost nothing as long as no workflow starts after another one.
+       CASE WHEN EXISTS (SELECT FROM hark.followed_workflows) THEN hark.note_ends(
+           ARRAY(SELECT x.tenant_id FROM executions AS x WHERE x.ends), ARRAY(SELECT x.id FROM executions AS x WHERE x.ends),
+           ARRAY(SELECT x.workflow_id FROM executions AS x WHERE x.ends)) END AS followed

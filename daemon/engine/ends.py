@@ -1,0 +1,243 @@
+"""Ends of executions that other workflows follow: noted by the database, made into events here.
+
+The transaction that ends an execution notes it (`execution_ends`), if a published workflow starts after it. Taking the
+note out, storing the event with what it starts, and counting it towards a trigger that waits for several, are one
+transaction too: whoever dies in it has done nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+import structlog
+
+from hark.daemon.engine.background import Background
+from hark.daemon.engine.ingest import Ingest, Taken
+from hark.daemon.engine.matcher import event_view
+from hark.daemon.engine.registry import Registry, Subscription
+from hark.daemon.engine.strandings import Takings
+from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lane, Record, sql
+from hark.triggers.workflow import WorkflowConfig, refusal_of, route_of, route_of_all
+from hark.workflows.catalogue import NewEvent
+from hark.workflows.errors import ExpressionError, FencedError, UnavailableError
+from hark.workflows.expressions import compile_expression
+from hark.workflows.ids import EventId, TenantId
+
+log = structlog.get_logger(__name__)
+
+MOST_ENDS = 100
+MOST_BYTES = 4 * 1024 * 1024
+POLL_S = 5.0
+"""A NOTIFY may be lost; the table is the truth."""
+_EVENT = frozenset({"event"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Awaited:
+    """An end that a trigger with `all` counts."""
+
+    subscription: Subscription
+    key: str
+    end: Record
+    event: NewEvent
+
+    @property
+    def order(self) -> tuple[str, str, str, datetime]:
+        """In this order the rows are locked, on all instances, and ends of one key come as they happened."""
+        active = self.subscription.active
+        return str(active.workflow_id), active.id, self.key, self.end["completed_at"]
+
+
+class Ends:
+    """Turns noted ends into events, on every instance; whoever has locked a note first makes it."""
+
+    def __init__(self, database: Database, ingest: Ingest, registry: Registry, takings: Takings) -> None:
+        self._ingest = ingest
+        self._registry = registry
+        self._takings = takings
+        self._lane = Lane(database, "ends", ENGINE_PLANNER)
+        self._wanted = asyncio.Event()
+        self._task = Background("ends", self._run)
+        self._singly = 0
+
+    def start(self) -> None:
+        """Start to look."""
+        self._task.start()
+
+    async def stop(self) -> None:
+        """Stop looking; idempotent."""
+        await self._task.stop()
+        await self._lane.stop()
+
+    @property
+    def backend_pid(self) -> int | None:
+        """The server process behind the connection."""
+        return self._lane.backend_pid
+
+    def wake(self) -> None:
+        """Look now."""
+        self._wanted.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._wanted.clear()
+            try:
+                while await self.drain():
+                    pass
+            except (UnavailableError, FencedError) as error:
+                log.warning("ends.postponed", error=str(error))
+            except Exception:
+                log.exception("ends.broken")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._wanted.wait()
+
+    async def drain(self) -> int:
+        """Make the oldest ends into events; returns how many notes were done with."""
+        if self._singly:
+            self._singly -= 1
+            return await self._drain_one()
+        try:
+            return await self._drain(MOST_ENDS)
+        except (UnavailableError, FencedError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one of them
+            log.warning("ends.batch_split", error=str(error))
+            self._singly = MOST_ENDS
+            return await self.drain()
+
+    async def _drain_one(self) -> int:
+        try:
+            return await self._drain(1)
+        except (UnavailableError, FencedError):
+            raise
+        except Exception as error:
+            log.exception("ends.parked")
+            reason = str(error)
+        async with self._lane.connection() as connection:
+            await connection.fetchval(sql("park_end"), reason[:1000])
+        return 1
+
+    async def _drain(self, limit: int) -> int:
+        with self._takings.under_way():
+            async with self._lane.connection() as connection:
+                taken: Taken | None = None
+                try:
+                    async with connection.transaction():
+                        ends = await connection.fetch(sql("take_ends"), limit, MOST_BYTES)
+                        events = await self._events(connection, ends) if ends else []
+                        taken = await self._ingest.take_within(connection, events) if events else None
+                except BaseException:
+                    if taken is not None:
+                        taken.abandoned()
+                    raise
+                if taken is not None:
+                    taken.committed()
+        return len(ends)
+
+    # ------------------------------------------------------------------ what they become
+
+    async def _events(self, connection: Connection, ends: Sequence[Record]) -> list[NewEvent]:
+        # Read after the ends: whoever published a follower before one of them ended is in this generation.
+        if await connection.fetchval(sql("get_generation")) != self._registry.generation:
+            await self._registry.refresh()
+        events: list[NewEvent] = []
+        awaited: list[_Awaited] = []
+        for end in ends:
+            if end["workflow"] is None:
+                continue  # deleted meanwhile, with all its history
+            event = _event(end)
+            if self._registry.find(event.tenant_id, event.route) is not None:
+                events.append(event)
+            awaited += self._awaited(end, event)
+        for one in sorted(awaited, key=lambda one: one.order):
+            joined = await _join(connection, one)
+            if joined is not None:
+                events.append(joined)
+        return events
+
+    def _awaited(self, end: Record, event: NewEvent) -> Iterator[_Awaited]:
+        """Yield for which triggers that wait for several workflows an end counts."""
+        for subscription in self._registry.followers(event.tenant_id, end["workflow"]):
+            config: WorkflowConfig = subscription.active.config
+            if config.all_ is None or refusal_of(config, event.data) is not None:
+                continue
+            try:
+                key = "" if config.key is None else _key(config.key, event, end["completed_at"])
+            except ExpressionError as error:
+                active = subscription.active
+                log.warning(
+                    "ends.key_failed", workflow=active.workflow, trigger=active.id, error=str(error),
+                    execution=str(end["execution_id"]),
+                )  # fmt: skip
+                continue
+            yield _Awaited(subscription, key, end, event)
+
+
+def _event(end: Record) -> NewEvent:
+    subject = (end["subject_kind"], end["subject_id"]) if end["subject_kind"] else None
+    data = {"workflow": end["workflow"], **_said(end["execution_id"], end)}
+    return NewEvent(
+        tenant_id=TenantId(end["tenant_id"]),
+        kind="workflow",
+        type=f"workflow.{end['status']}",
+        source=route_of(end["workflow"]),
+        route=route_of(end["workflow"]),
+        data=data,
+        subject=subject,
+        occurred_at=end["completed_at"],
+        depth=end["depth"] + 1,
+        caused_by=end["execution_id"],
+    )
+
+
+def _said(execution_id: Any, row: Record) -> dict[str, Any]:
+    """Return what an event says of an execution that has ended."""
+    read = {name: None if row[name] is None else orjson.loads(row[name]) for name in ("output", "inputs", "error")}
+    return {"execution_id": str(execution_id), "status": row["status"], **read}
+
+
+def _key(source: str, event: NewEvent, now: datetime) -> str:
+    view = event_view(event, EventId(event.caused_by or event.tenant_id), now)
+    value = compile_expression(source, _EVENT).evaluate({"event": view})
+    return value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+async def _join(connection: Connection, one: _Awaited) -> NewEvent | None:
+    """Count an end; returns the event of all of them when it was the last."""
+    active, end = one.subscription.active, one.end
+    config: WorkflowConfig = active.config
+    found = await connection.fetchval(
+        sql("join_end"), active.tenant_id, active.workflow_id, active.id, one.key, config.followed, end["workflow"],
+        end["execution_id"], end["completed_at"], config.within,
+    )  # fmt: skip
+    if found is None:
+        return None
+    places = orjson.loads(found)
+    ids = [place["execution_id"] for place in places.values()]
+    rows = await connection.fetch(sql("load_ends"), [active.tenant_id] * len(ids), ids)
+    known = {str(row["id"]): _said(row["id"], row) for row in rows}
+    gone = {"status": None, "output": None, "inputs": None, "error": None}
+    ends = {
+        slug: known.get(place["execution_id"], {"execution_id": place["execution_id"], **gone})
+        for slug, place in sorted(places.items())
+    }
+    route = route_of_all(active.workflow_id, active.id)
+    return NewEvent(
+        tenant_id=active.tenant_id,
+        kind="workflow",
+        type="workflow.all",
+        source=route,
+        route=route,
+        data={**one.event.data, "ends": ends},
+        subject=one.event.subject,
+        occurred_at=one.event.occurred_at,
+        depth=one.event.depth,
+        caused_by=one.event.caused_by,
+    )
