@@ -1427,6 +1427,13 @@ BEGIN
         END IF;
     END IF;
     IF e.gate < 3 THEN
+        -- What waits here has passed the door, so nothing refuses it any more when its time has come.
+        moment := (e.limits ->> 'not_before')::timestamptz;
+        IF moment > clock_timestamp() THEN
+            e.due_at := moment;
+            e.pending_reason := 'delayed';
+            RETURN e;
+        END IF;
         e.gate := 3;
         IF e.limits ? 'throttle' THEN
             moment := next_start(e.tenant_id, e.limits -> 'throttle', true);

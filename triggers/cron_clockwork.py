@@ -7,16 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import takewhile
 
-from hark.triggers.cron_plan import COUNTED, CronConfig, Due, Firing, choose, due_of
+from hark.triggers.cron_config import COUNTED, CronConfig
+from hark.triggers.cron_plan import Due, Firing, choose, due_of
 from hark.triggers.ports import ScheduleState, TriggerKey
 from hark.triggers.slots import Schedule
 from hark.workflows.catalogue import ActiveTrigger
-from hark.workflows.ids import WorkflowId
-
-
-def route_of(workflow_id: WorkflowId, trigger_id: str) -> str:
-    """Return the route of one trigger: a slot concerns it alone."""
-    return f"cron:{workflow_id}/{trigger_id}"
 
 
 def key_of(trigger: ActiveTrigger) -> TriggerKey:
@@ -95,6 +90,18 @@ class Clockwork:
         self.trigger = trigger
         if trigger.active_since is not None:
             self.planned_until = max(self.planned_until, trigger.active_since)
+        if not self.pending:
+            self.look_ahead()
+
+    def follow_rules(self) -> None:
+        """Go on with the zone's new rules; a reading of the wall clock that has fired by the old ones fires no more."""
+        old, self.schedule = self.schedule.zone, self.config.built()
+        coming = next(self.schedule.after(self.planned_until), None)
+        if coming is not None and self.last_slot is not None and self.config.keeps_to_wall_clock:
+            fired = self.last_slot.astimezone(old).replace(tzinfo=None)
+            if coming.local.replace(tzinfo=None) == fired:
+                self.planned_until = coming.utc
+                self._settle()
         if not self.pending:
             self.look_ahead()
 

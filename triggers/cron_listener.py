@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from hark.triggers import zones
 from hark.triggers.alarm import Alarm
-from hark.triggers.cron_clockwork import Clockwork, begin, key_of, route_of, same_schedule
+from hark.triggers.cron_clockwork import Clockwork, begin, key_of, same_schedule
 from hark.triggers.cron_plan import Firing, slot_event
 from hark.triggers.ports import SchedulePort, ScheduleState, TriggerKey
 from hark.workflows.catalogue import ActiveTrigger, Health, ListenerContext
@@ -26,6 +27,8 @@ _RETRY = timedelta(seconds=5)
 _AT_ONCE = 64
 """So many triggers are worked on between two turns of the event loop."""
 _AHEAD = timedelta(hours=1)
+_RULES_S = 300.0
+"""So often is looked whether the system has new rules of time zones."""
 
 
 class CronListener:
@@ -47,6 +50,7 @@ class CronListener:
         self._works: dict[TriggerKey, Clockwork] = {}
         self._refused: dict[TriggerKey, tuple[ActiveTrigger, str]] = {}
         self._trouble = ""
+        self._rules_due_s = 0.0
 
     async def start(self) -> None:
         if self._task is None:
@@ -104,6 +108,7 @@ class CronListener:
     async def _turn(self) -> None:
         """Bring the attached triggers up to date, fire what is due, keep how far each has come, set the alarm."""
         await self._adopt()
+        self._follow_rules()
         now = self._now()
         due = [work for work in self._works.values() if work.next_at is not None and work.next_at <= now]
         await self._reread([work for work in due if _is_late(work, now)], now)
@@ -149,6 +154,17 @@ class CronListener:
             where = {"workflow": work.trigger.workflow, "trigger": work.trigger.id}
             log.warning("cron.clock_behind", **where, silent_s=ahead.total_seconds())
 
+    def _follow_rules(self) -> None:
+        """Take up the rules of time zones that have been replaced, as they are when the system's tzdata is upgraded."""
+        loop_s = asyncio.get_running_loop().time()
+        if loop_s < self._rules_due_s:
+            return
+        self._rules_due_s = loop_s + _RULES_S
+        zones.reload_changed()
+        for work in self._works.values():
+            if work.schedule.zone is not zones.zone(work.config.timezone):
+                work.follow_rules()
+
     async def _reread(self, works: Sequence[Clockwork], now: datetime) -> None:
         if works:
             states = await self._port.last_slots([work.key for work in works])
@@ -180,7 +196,7 @@ class CronListener:
         """Store one slot; return after how long to try again if that failed."""
         trigger = work.trigger
         try:
-            await self._emit(slot_event(trigger, firing, work.last_slot, route_of(trigger.workflow_id, trigger.id)))
+            await self._emit(slot_event(trigger, firing, work.last_slot))
         except ConflictError:
             log.warning("cron.slot_known_otherwise", workflow=trigger.workflow, trigger=trigger.id, slot=firing.slot)
         except UnavailableError as error:

@@ -1,4 +1,4 @@
-"""What a cron trigger says, and which of its due slots fire: pure, the listener carries it out."""
+"""Which of the due slots of a cron trigger fire, and as what event: pure, the listener carries it out."""
 
 from __future__ import annotations
 
@@ -6,64 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
-
-from hark.triggers import slots
+from hark.triggers.cron_config import CronConfig
 from hark.triggers.ports import TriggerKey
-from hark.workflows.catalogue import ActiveTrigger, Config, NewEvent
-from hark.workflows.durations import Duration
+from hark.workflows.catalogue import ActiveTrigger, NewEvent
+from hark.workflows.ids import WorkflowId
 
-COUNTED = 1000
-"""How many passed slots are looked at, at most, after a standstill: it bounds the work, and `missed`."""
-_REMEMBERED = timedelta(days=7)
-_LONGEST_JITTER = timedelta(days=1)
+REMEMBERED = timedelta(days=7)
+"""So long the key of a slot is kept from being used again, whatever becomes of its event."""
 
 
-def _real_zone(name: str) -> str:
-    return slots.zone(name).key
+def route_of(workflow_id: WorkflowId, trigger_id: str) -> str:
+    """Return the route of one trigger: a slot concerns it alone."""
+    return f"cron:{workflow_id}/{trigger_id}"
 
 
-class CronConfig(Config):
-    """When a workflow starts, and what becomes of the times that were missed."""
-
-    schedule: str | Annotated[list[str], Field(min_length=1, max_length=50)]
-    """Five fields (minute hour day-of-month month day-of-week), six with seconds first, or `@daily` …; or a list."""
-    timezone: Annotated[str, AfterValidator(_real_zone)] = "UTC"
-    """IANA name of the zone whose wall clock counts."""
-    missed: Literal["skip", "last", "all"] = "last"
-    """Which of the slots that nobody could fire are made up for: none, the latest, or all."""
-    grace: Duration = Field(default="1m", validate_default=True)
-    """A slot no later than this is on time, and fires whatever `missed` says."""
-    max_missed: Annotated[int, Field(ge=1, le=COUNTED)] = 100
-    """With `missed: all`, the latest so many."""
-    jitter: Duration = Field(default="0s", validate_default=True)
-    """Fire up to this much after the slot, by an amount that is fixed for each slot. Spreads load."""
-    overlap: Literal["allow", "skip", "queue", "restart"] | None = None
-    """What happens when an execution is running already; the workflow's `overlap` if absent."""
-
-    @field_validator("schedule")
-    @classmethod
-    def _fires(cls, schedule: str | list[str]) -> str | list[str]:
-        slots.build(schedule, "UTC")
-        return schedule
-
-    @field_validator("jitter")
-    @classmethod
-    def _is_short(cls, jitter: timedelta) -> timedelta:
-        if jitter > _LONGEST_JITTER:
-            raise ValueError("jitter is at most one day")
-        return jitter
-
-    @property
-    def text(self) -> str:
-        """The schedule on one or several lines."""
-        return self.schedule if isinstance(self.schedule, str) else "\n".join(self.schedule)
-
-    def built(self) -> slots.Schedule:
-        """Return the schedule, ready to reckon with."""
-        return slots.build(self.schedule, self.timezone)
+def source_of(trigger: ActiveTrigger) -> str:
+    """Return what the events of a trigger name as their source."""
+    return f"cron:{trigger.workflow}/{trigger.id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,24 +59,24 @@ def choose(dues: Sequence[Due], now: datetime, config: CronConfig) -> list[Firin
     return [Firing(due.slot, first if index == 0 else 0) for index, due in enumerate(dues[first:])]
 
 
-def slot_event(trigger: ActiveTrigger, firing: Firing, previous: datetime | None, route: str) -> NewEvent:
+def slot_event(trigger: ActiveTrigger, firing: Firing, previous: datetime | None) -> NewEvent:
     """Make the event of a slot: the same whichever instance makes it, by its key and its fingerprint."""
     slot = utc_text(firing.slot)
     return NewEvent(
         tenant_id=trigger.tenant_id,
         kind="cron",
         type="cron.due",
-        source=f"cron:{trigger.workflow}/{trigger.id}",
-        route=route,
+        source=source_of(trigger),
+        route=route_of(trigger.workflow_id, trigger.id),
         data={
-            "schedule": trigger.config.schedule,
+            "schedule": trigger.config.shown,
             "slot": slot,
             "previous_slot": utc_text(previous) if previous else None,
             "missed": firing.missed,
         },
         occurred_at=firing.slot,
         dedupe_key=slot,
-        dedupe_ttl=_REMEMBERED,
+        dedupe_ttl=REMEMBERED,
         fingerprint=slot.encode(),
     )
 

@@ -379,6 +379,39 @@ class BulkAnswer(Answer):
     items: list[BulkItem]
 
 
+class BackfillItem(Answer):
+    """What became of one slot of a backfill."""
+
+    trigger_id: str
+    slot: datetime
+    event_id: UUID | None = None
+    executions: list[UUID]
+    """Empty in a dry run, and when the workflow's conditions or limits refused it: the event says why."""
+    due_at: datetime | None = None
+    """When its executions may start, if not at once."""
+    refused: str | None = None
+    """Why the slot was not stored; the same request tries again."""
+
+
+class BackfillAnswer(Answer):
+    """What became of the slots of a time."""
+
+    matched: int
+    """Slots that have not fired, as far as they are among the items."""
+    done: int
+    refused: int
+    already: int
+    """Slots of that time that had fired before."""
+    unrecorded: int
+    """Slots that were left out: history does not reach so far back, they may have fired."""
+    unrecorded_before: datetime | None = None
+    """How far history reaches back; absent when it holds all of this workflow."""
+    more: bool
+    """There are more slots: send it again."""
+    dry_run: bool
+    items: list[BackfillItem]
+
+
 class PruneShare(Answer):
     """Executions of one workflow in one partition of the history that have the same prospect."""
 
@@ -509,10 +542,13 @@ class Slot(Answer):
     utc: datetime
     local: datetime
     note: str
+    """What daylight saving or the calendar did to it: `02:30 is skipped, it does not exist that day; runs at 03:00`."""
     workflow: str | None = None
     trigger_id: str | None = None
     schedule: str | None = None
     timezone: str | None = None
+    paused: bool = False
+    """Its workflow is paused: unless it is resumed before, nothing will run."""
 
 
 class ActionEntry(Answer):

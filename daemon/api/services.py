@@ -11,6 +11,7 @@ from uuid import UUID
 from hark.daemon.api.auth import KeyRing
 from hark.daemon.api.bodies import BodyReader
 from hark.daemon.engine.approvals import Approvals
+from hark.daemon.engine.backfill import Backfill
 from hark.daemon.engine.group_commit import Waiter
 from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.retention import Retention
@@ -51,6 +52,11 @@ class EnginePort(Protocol):
     @property
     def approvals(self) -> Approvals:
         """What waits for an answer of people."""
+        ...
+
+    @property
+    def backfill(self) -> Backfill:
+        """What makes up for slots."""
         ...
 
     @property

@@ -1,73 +1,23 @@
-"""What there is beside workflows and executions: catalogue, schedules, hooks, watches, instances, figures."""
+"""What there is beside workflows and executions: catalogue, hooks, watches, instances, figures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
-
-from pydantic import Field
 
 from hark.daemon.api.models import (
     ActionEntry,
     HookRow,
     InstanceRow,
     Page,
-    Slot,
     Stats,
     TriggerEntry,
 )
-from hark.daemon.api.paging import Moment, Query
+from hark.daemon.api.paging import Query
 from hark.daemon.api.table import Call, NoBody, Table
 from hark.daemon.store.listing import Row
-from hark.triggers import slots
-from hark.workflows.errors import NotFoundError, UnprocessableError
+from hark.workflows.errors import NotFoundError
 
 table = Table("surroundings")
-
-_MOST_SLOTS = 1000
-
-
-class SchedulesQuery(Query):
-    """Due times: of a schedule that is given, or of the active workflows."""
-
-    expression: str | None = Field(default=None, max_length=500)
-    timezone: str = "UTC"
-    after: Moment | None = None
-    next: int | None = Field(default=None, ge=1, le=_MOST_SLOTS)
-    """How many: of the given schedule 10, of each active trigger 1, unless said otherwise."""
-    workflow: str | None = None
-
-
-@table.add("GET /api/schedules", scope="read", answer=Page[Slot], query=SchedulesQuery)
-async def list_schedules(call: Call[SchedulesQuery, NoBody]) -> dict[str, Any]:
-    """List the next due times of a cron expression, or of the active workflows."""
-    query = call.query
-    after = query.after or call.services.engine.now()
-    if query.expression is not None:
-        return {"items": next_slots(query.expression, query.timezone, after, query.next or 10), "next_cursor": None}
-    rows = [
-        {**slot, "workflow": trigger["workflow"], "trigger_id": trigger["trigger_id"], "schedule": _text(schedule),
-         "timezone": zone}
-        for trigger in await call.services.listing.list_triggers(call.tenant_id, "cron")
-        if query.workflow in (None, trigger["workflow"], str(trigger["workflow_id"]))
-        for schedule, zone in [(trigger["config"]["schedule"], trigger["config"].get("timezone", "UTC"))]
-        for slot in next_slots(schedule, zone, after, query.next or 1)
-    ]  # fmt: skip
-    return {"items": sorted(rows, key=lambda row: (row["utc"], row["workflow"])), "next_cursor": None}
-
-
-def next_slots(expression: str | Sequence[str], timezone: str, after: datetime, count: int) -> list[Row]:
-    """Return the next due times after a moment. Raises UnprocessableError for a bad schedule, zone or moment."""
-    try:
-        found = slots.slots_after(expression, timezone, after, count)
-    except ValueError as error:
-        raise UnprocessableError(str(error)) from error
-    return [{"utc": slot.utc, "local": slot.local, "note": slot.note} for slot in found]
-
-
-def _text(schedule: str | Sequence[str]) -> str:
-    return schedule if isinstance(schedule, str) else "; ".join(schedule)
 
 
 @table.add("GET /api/actions", scope="read", answer=Page[ActionEntry])

@@ -1,8 +1,7 @@
-"""Commands about what there is: schedules, hooks, watched tables, actions, trigger kinds."""
+"""Commands about what there is: hooks, watched tables, actions, trigger kinds."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,74 +9,12 @@ from rich.text import Text
 
 from hark.daemon.cli.connection import Json, Url, ask
 from hark.daemon.cli.local import local_catalogue
-from hark.daemon.cli.output import ago, fail, fields, hint, print_json, say, state, table
+from hark.daemon.cli.output import fail, fields, hint, print_json, say, state, table
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models import HookRow, Page, Slot, WatchRow
+    from hark.daemon.api.models import HookRow, Page, WatchRow
     from hark.triggers.table_name import TableName
-
-
-def schedules(
-    expression: Annotated[str | None, typer.Option(help="A cron expression; without it, of the workflows.")] = None,
-    timezone: Annotated[str, typer.Option(help="Its time zone.")] = "UTC",
-    after: Annotated[str | None, typer.Option(help="From when on: 2026-01-31T09:00:00Z; now if absent.")] = None,
-    next: Annotated[int | None, typer.Option(min=1, max=1000, help="How many due times.")] = None,
-    workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
-    url: Url = None,
-    as_json: Json = False,
-) -> None:
-    """Show the next due times: of the active workflows, or of an expression, for which no daemon is needed."""
-    if expression is not None:
-        _show_expression(expression, timezone, after, next or 10, as_json=as_json)
-        return
-
-    async def get(client: HarkClient) -> Page[Slot]:
-        return await client.schedules(after=after, next=next, workflow=workflow)
-
-    page = ask(url, get)
-    if as_json:
-        print_json(page)
-        return
-    table(
-        ["next", "local", "workflow", "trigger", "schedule", "time zone", "note"],
-        [
-            [ago(one.utc), f"{one.local:%Y-%m-%d %H:%M:%S}", one.workflow, one.trigger_id, one.schedule,
-             one.timezone, one.note]
-            for one in page.items
-        ],
-        empty="no active workflow has a schedule",
-    )  # fmt: skip
-
-
-def _show_expression(expression: str, timezone: str, after: str | None, count: int, *, as_json: bool) -> None:
-    from hark.triggers.slots import slots_after
-
-    try:
-        found = slots_after(expression, timezone, _moment(after), count)
-    except ValueError as error:
-        raise fail(str(error)) from None
-    if as_json:
-        print_json({"items": [{"utc": _utc(one.utc), "local": one.local, "note": one.note} for one in found]})
-        return
-    table(
-        ["utc", "local", "note"],
-        [[_utc(one.utc), f"{one.local:%a %Y-%m-%d %H:%M:%S %Z}", one.note] for one in found],
-    )
-
-
-def _moment(text: str | None) -> datetime:
-    if text is None:
-        return datetime.now(UTC)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter("write a time such as 2026-01-31T09:00:00Z", param_hint="--after") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _utc(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def hooks(url: Url = None, as_json: Json = False) -> None:

@@ -19,6 +19,7 @@ from hark.daemon.cli import (
     history,
     process,
     repeating,
+    schedules,
     starting,
 )
 from hark.daemon.cli.output import complain, fail
@@ -58,6 +59,7 @@ for _panel, _commands in (
             repeating.cancel,
             repeating.retry,
             repeating.replay,
+            schedules.backfill,
             approvals.approve,
             approvals.reject,
             context.context,
@@ -72,7 +74,7 @@ for _panel, _commands in (
             executions.logs,
             executions.events,
             executions.event,
-            catalogue.schedules,
+            schedules.schedules,
             catalogue.hooks,
             catalogue.watch,
             catalogue.actions,

@@ -17,6 +17,7 @@ from hark.actions.sql import named_connections
 from hark.daemon.engine.approval_links import ApprovalLinks
 from hark.daemon.engine.approvals import Approvals
 from hark.daemon.engine.archive import Archive
+from hark.daemon.engine.backfill import Backfill
 from hark.daemon.engine.background import Background
 from hark.daemon.engine.bulk import Bulk
 from hark.daemon.engine.claims import Claimer
@@ -149,6 +150,13 @@ class Engine:
             database, self.programs, self.vault, now=self.clock.now, on_queued=self._work_arrived, on_due=self._due
         )
         self.bulk = Bulk(database, self.repeats, self.cancel, now=self.clock.now)
+        self.backfill = Backfill(
+            database,
+            self.registry,
+            self.ingest,
+            retentions=(settings.retention, settings.failed_retention),
+            now=self.clock.now,
+        )
         self.rows = RowCapture(database, self.ingest, takings, lambda: self.registry.generation)
         self.listeners = Listeners(
             catalogue,

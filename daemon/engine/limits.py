@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -38,14 +38,23 @@ class Limits:
         """Whether starts join an execution that others have made."""
         return "batch" in self.rules
 
-    def evaluate(self, scope: Mapping[str, Any], overlap: str | None = None, *, only_waits: bool = False) -> Evaluated:
+    def evaluate(
+        self,
+        scope: Mapping[str, Any],
+        overlap: str | None = None,
+        *,
+        only_waits: bool = False,
+        not_before: datetime | None = None,
+    ) -> Evaluated:
         """Evaluate the keys of one start; `overlap` is that of its trigger. Raises ExpressionError.
 
-        `only_waits` leaves out what refuses events or collects them: a call has somebody who waits for its end.
+        `only_waits` leaves out what refuses events or collects them: a call has somebody who waits for its end. What is
+        made up for, `not_before` a time, comes many at once: it queues where what is due now would be skipped.
         """
         lanes: list[dict[str, Any]] = []
         if self.overlap is not None:
-            own = {"limit": self.most, "overlap": overlap or self.overlap}
+            wanted = overlap or self.overlap
+            own = {"limit": self.most, "overlap": "queue" if not_before and wanted != "allow" else wanted}
             lanes.append({"id": self._id("overlap", self.workflow_id, None), **own})
         if self.concurrency is not None:
             lanes.append(self._lane(self.concurrency, scope))
@@ -56,6 +65,8 @@ class Limits:
             found[name] = self._keyed(name, rule, self.workflow_id, scope)
         if self.timeout is not None:
             found["timeout_s"] = self.timeout.total_seconds()
+        if not_before is not None:
+            found["not_before"] = not_before.isoformat()
         locked = [*lanes, *(found[name] for name in ("rate_limit", "throttle") if name in found)]
         return Evaluated(orjson.dumps(found).decode(), tuple(UUID(one["id"]) for one in locked))
 
@@ -107,6 +118,11 @@ def limits_of(tenant_id: UUID, workflow_id: UUID, head: Mapping[str, Any]) -> Li
         rules,
         None if timeout is None else parse_duration(timeout),
     )
+
+
+def unlimited(tenant_id: UUID, workflow_id: UUID, timeout: timedelta | None) -> Limits:
+    """Return the limits of a workflow that has none, for a start that has one of its own."""
+    return Limits(tenant_id, workflow_id, None, 1, None, {}, timeout)
 
 
 def _value(name: str, source: str, scope: Mapping[str, Any]) -> Any:

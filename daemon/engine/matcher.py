@@ -11,7 +11,7 @@ from uuid import UUID
 
 from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.inputs import InvalidInputsError
-from hark.daemon.engine.limits import Evaluated
+from hark.daemon.engine.limits import Evaluated, unlimited
 from hark.daemon.engine.payload import encode
 from hark.daemon.engine.registry import ActiveWorkflow, Registry, Subscription
 from hark.daemon.store.ids import driver_id
@@ -190,19 +190,25 @@ class Matcher:
             return refuse("inputs_invalid", str(error))
         identifier = driver_id(execution_id(match.event_id, workflow.id))
         start = Start(identifier, workflow, trigger_id, inputs, encoded, subject)
-        return _refused(start, subscription, {**scope, "inputs": inputs}) or start
+        return _refused(start, subscription, {**scope, "inputs": inputs}, event.not_before) or start
 
 
-def _refused(start: Start, subscription: Subscription, scope: Mapping[str, Any]) -> Refusal | None:
+def _refused(
+    start: Start, subscription: Subscription, scope: Mapping[str, Any], not_before: datetime | None
+) -> Refusal | None:
     """Ask the workflow's conditions, and give the start its limits; return what is to be on record if it is refused."""
     workflow, trigger_id = subscription.workflow, subscription.active.id
     for condition in workflow.conditions:
         failed = _fault(condition, scope)
         if failed is not None:
             return Refusal(workflow.id, trigger_id, "condition_false", failed)
-    if workflow.limits is not None:
+    limits = workflow.limits
+    if limits is None and not_before is not None:
+        limits = unlimited(workflow.tenant_id, workflow.id, workflow.timeout)
+    if limits is not None:
+        overlap = getattr(subscription.active.config, "overlap", None)
         try:
-            start.limits = workflow.limits.evaluate(scope, getattr(subscription.active.config, "overlap", None))
+            start.limits = limits.evaluate(scope, overlap, not_before=not_before)
         except ExpressionError as error:
             return Refusal(workflow.id, trigger_id, "expression_error", str(error))
     return None

@@ -108,7 +108,7 @@ class Listing:
         return rows_of(await self._database.fetch("list_versions", tenant_id, workflow_id, before, limit))
 
     async def list_triggers(self, tenant_id: TenantId, kind: str | None = None) -> list[Row]:
-        """Return the triggers of active workflows; `config` is parsed."""
+        """Return the triggers of active workflows, also of paused ones; `config` is parsed."""
         found = await self._database.fetch("list_triggers", tenant_id, kind)
         return [{**record, "config": orjson.loads(record["config"])} for record in found]
 

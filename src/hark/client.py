@@ -108,6 +108,10 @@ class HarkClient:
         """Switch a workflow's triggers on again."""
         return await self._post(f"/api/workflows/{_part(name)}/resume", models.WorkflowDetail)
 
+    async def backfill(self, name: str, **body: Any) -> models.BackfillAnswer:
+        """Make up for slots of its schedules; `body` as in POST /api/workflows/{workflow}/backfill."""
+        return await self._post(f"/api/workflows/{_part(name)}/backfill", models.BackfillAnswer, body)
+
     async def publish(self, name: str, version: int | None = None) -> models.WorkflowDetail:
         """Publish a version again, the latest unless one is named."""
         path = f"/api/workflows/{_part(name)}/publish"

@@ -146,6 +146,9 @@ GUARDED: dict[str, Guard] = {
     "list_logs_of_execution": pool(*ONE, *reversed(ANY_ID), None, "50", pages=50),
     "list_events": pool("@tenant", *ANY_ID, None, None, None, "50", pages=100),
     "list_events_of_route": pool("@tenant", *ANY_ID, None, None, None, "50", "@route", pages=300),
+    "find_fired_slots": pool(
+        "@tenant", "@route", "cron:w/t", "@recent_since", "2000-01-01", "2100-01-01", "2000", "2100", pages=1_000
+    ),
     "list_decisions": pool("@tenant", "@event", pages=50),
     "list_live_executions": pool("@tenant", "@recent_since", "@page", None, None, pages=12_000),
     "list_live_logs": pool("@tenant", "@recent_since", "@page", None, None, None, "@recent_since", pages=3_000),

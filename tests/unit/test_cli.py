@@ -139,7 +139,7 @@ def test_schedules_of_an_expression_are_exact() -> None:
         {
             "utc": "2026-03-29T01:00:00Z",
             "local": "2026-03-29T03:00:00+02:00",
-            "note": "02:30 does not exist that day; runs right after the change",
+            "note": "02:30 is skipped, it does not exist that day; runs at 03:00",
         },
         {"utc": "2026-03-30T00:30:00Z", "local": "2026-03-30T02:30:00+02:00", "note": ""},
     ]

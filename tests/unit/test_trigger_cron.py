@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import zoneinfo
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 from support.triggers import Clock, Events, HandAlarm, Schedules, active, at, context
 
+from hark.triggers import cron_listener, zones
 from hark.triggers.alarm import SchedulerAlarm
 from hark.triggers.cron import CronTrigger
 from hark.triggers.cron_clockwork import key_of
+from hark.triggers.cron_config import CronConfig
 from hark.triggers.cron_listener import CronListener
-from hark.triggers.cron_plan import CronConfig, Due, choose, due_of
+from hark.triggers.cron_plan import Due, choose, due_of
 from hark.workflows.catalogue import ActiveTrigger
 
 
@@ -267,6 +272,56 @@ async def test_jitter_delays_a_slot_by_what_is_its_own(desks: Callable[..., Desk
     assert desk.slots == []
     await desk.go_to(due.at.isoformat())
     assert desk.slots == ["01-01T09:00:00"]
+
+
+async def test_intervals_and_moments_fire_like_any_schedule(desks: Callable[..., Desk]) -> None:
+    desk = desks("2026-01-01T08:30:00")
+    often = active("cron", CronConfig(every="20m"), id="often", published_at=at("2026-01-01T08:30:00"))
+    once = active("cron", CronConfig(at="2026-01-01T08:50:00"), id="once", published_at=at("2026-01-01T08:30:00"))
+    past = active("cron", CronConfig(at="2026-01-01T08:00:00"), id="past", published_at=at("2026-01-01T08:30:00"))
+    await desk.attach(often, once, past)
+    for minute in ("40", "50", "59"):
+        await desk.go_to(f"2026-01-01T08:{minute}:00")
+    assert [(data["slot"][11:16], data["schedule"]) for data in desk.events.data] == [
+        ("08:40", "every 20m"),
+        ("08:50", "2026-01-01T08:50:00"),
+    ]
+    assert desk.listener.health().attached
+
+
+async def test_new_rules_of_a_zone_are_taken_up_and_no_reading_fires_twice(
+    desks: Callable[..., Desk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Berlin is given London's clock after its nine o'clock has fired: London's, an hour later, is the same reading."""
+    monkeypatch.setattr(zones, "_loaded", {})
+    monkeypatch.setattr(cron_listener, "_RULES_S", 0)
+    sources = {name: zones._path_of(name).read_bytes() for name in ("Europe/Berlin", "Europe/London")}
+    rules = tmp_path / "Europe" / "Berlin"
+    rules.parent.mkdir()
+    rules.write_bytes(sources["Europe/Berlin"])
+    with only_zones_of(tmp_path):
+        desk = desks("2026-01-01T07:30:00")
+        await desk.attach(cron("0 9 * * *", timezone="Europe/Berlin", published_at="2026-01-01T07:30:00"))
+        await desk.go_to("2026-01-01T08:00:00")
+        rules.write_bytes(sources["Europe/London"])
+        await desk.go_to("2026-01-01T08:30:00")
+        await desk.go_to("2026-01-01T09:00:00")
+        assert desk.slots == ["01-01T08:00:00"]
+        await desk.go_to("2026-01-02T08:00:00")
+        await desk.go_to("2026-01-02T09:00:00")
+    assert desk.slots == ["01-01T08:00:00", "01-02T09:00:00"]
+
+
+@contextmanager
+def only_zones_of(folder: Path) -> Iterator[None]:
+    """Let Python find time zones in a folder."""
+    zoneinfo.reset_tzpath([str(folder)])
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        yield
+    finally:
+        zoneinfo.reset_tzpath()
+        zoneinfo.ZoneInfo.clear_cache()
 
 
 def dues(*minutes_late: int) -> tuple[list[Due], Any]:

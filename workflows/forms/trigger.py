@@ -15,6 +15,7 @@ _KINDS = {
     "scheduled": "cron",
     "cron_schedule": "cron",
     "timer": "cron",
+    "interval": "cron",
     "event_subscription": "event",
     "subscription": "event",
     "http": "webhook",
@@ -28,7 +29,14 @@ _KINDS = {
     "workflow_completed": "workflow",
 }
 _FIELDS = {
-    "cron": {"cron": "schedule", "expression": "schedule", "cron_expression": "schedule", "tz": "timezone"},
+    "cron": {
+        "cron": "schedule",
+        "expression": "schedule",
+        "cron_expression": "schedule",
+        "interval": "every",
+        "run_at": "at",
+        "tz": "timezone",
+    },
     "event": {"event_type": "event", "event_name": "event"},
     "row": {"table_name": "table", "operation": "operations", "events": "operations"},
     "webhook": {"method": "methods", "url": "path", "webhook_path": "path"},

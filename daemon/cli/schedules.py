@@ -1,0 +1,131 @@
+"""Commands about due times: showing those to come, making up for those that are past."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from hark.daemon.cli.connection import Json, Url, ask
+from hark.daemon.cli.output import ago, fail, hint, print_json, say, short_id, table
+
+if TYPE_CHECKING:
+    from hark.client import HarkClient
+    from hark.daemon.api.models import BackfillAnswer, BackfillItem, Page, Slot
+
+
+def schedules(
+    expression: Annotated[str | None, typer.Option(help="A cron expression; without it, of the workflows.")] = None,
+    timezone: Annotated[str, typer.Option(help="Its time zone.")] = "UTC",
+    after: Annotated[str | None, typer.Option(help="From when on: 2026-01-31T09:00:00Z; now if absent.")] = None,
+    next: Annotated[int | None, typer.Option(min=1, max=1000, help="How many due times.")] = None,
+    workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Show the next due times: of the active workflows, or of an expression, for which no daemon is needed."""
+    if expression is not None:
+        _show_expression(expression, timezone, after, next or 10, as_json=as_json)
+        return
+
+    async def get(client: HarkClient) -> Page[Slot]:
+        return await client.schedules(after=after, next=next, workflow=workflow)
+
+    page = ask(url, get)
+    if as_json:
+        print_json(page)
+        return
+    table(
+        ["next", "utc", "local", "workflow", "trigger", "schedule", "time zone", "note"],
+        [
+            [ago(one.utc), f"{one.utc.astimezone(UTC):%Y-%m-%d %H:%M:%S}", f"{one.local:%a %Y-%m-%d %H:%M:%S}",
+             one.workflow, one.trigger_id, one.schedule, one.timezone, _note(one)]
+            for one in page.items
+        ],
+        empty="no active workflow has a schedule",
+    )  # fmt: skip
+
+
+def _note(slot: Slot) -> Text:
+    paused = "paused: will not run" if slot.paused else ""
+    return Text("; ".join(filter(None, (paused, slot.note))), style="yellow")
+
+
+def _show_expression(expression: str, timezone: str, after: str | None, count: int, *, as_json: bool) -> None:
+    from hark.triggers.slots import slots_after
+
+    try:
+        found = slots_after(expression, timezone, _moment(after), count)
+    except ValueError as error:
+        raise fail(str(error)) from None
+    if as_json:
+        print_json({"items": [{"utc": _utc(one.utc), "local": one.local, "note": one.note} for one in found]})
+        return
+    table(
+        ["utc", "local", "note"],
+        [[_utc(one.utc), f"{one.local:%a %Y-%m-%d %H:%M:%S %Z}", Text(one.note, style="yellow")] for one in found],
+    )
+
+
+def _moment(text: str | None) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("write a time such as 2026-01-31T09:00:00Z", param_hint="--after") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def backfill(
+    workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="Its slug.")],
+    since: Annotated[str, typer.Option("--from", help="Slots from this time on: 2026-01-31T09:00:00Z, or 2d.")],
+    until: Annotated[str | None, typer.Option("--to", help="Slots before this time; all that are past.")] = None,
+    trigger: Annotated[str | None, typer.Option(help="Only of this trigger.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most, oldest first.")] = 1000,
+    spread: Annotated[str | None, typer.Option(help="Spread the starts over this time: 2h.")] = None,
+    unrecorded: Annotated[
+        bool, typer.Option("--unrecorded", help="Also slots so old that history does not tell whether they ran.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which slots it would be.")] = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Run the slots of a schedule that have not run: from a pause, a down time, or before there was the workflow.
+
+    The same command again goes on where it ended: what has run does not run again.
+    """
+    how = {"since": since, "until": until, "trigger": trigger, "limit": limit, "dry_run": dry_run}
+    how |= {"unrecorded": unrecorded, **({} if spread is None else {"spread": spread})}
+    given = {name: value for name, value in how.items() if value is not None}
+    answer: BackfillAnswer = ask(url, lambda client: client.backfill(workflow, **given))
+    if as_json:
+        print_json(answer)
+    else:
+        _show_backfill(answer)
+    if answer.refused:
+        raise typer.Exit(1)
+
+
+def _show_backfill(answer: BackfillAnswer) -> None:
+    rows = [[_utc(one.slot), one.trigger_id, _became(one, answer), ago(one.due_at)] for one in answer.items]
+    table(["slot", "trigger", "execution", "starts"], rows, empty="no slot is left to make up for")
+    told = f"{answer.matched} would run" if answer.dry_run else f"{answer.done} fired, {answer.refused} refused"
+    say(f"{told}, {answer.already} had run already")
+    if answer.unrecorded and answer.unrecorded_before is not None:
+        reach = f"{answer.unrecorded_before:%Y-%m-%d %H:%M}Z"
+        hint(f"{answer.unrecorded} slots are older than history reaches ({reach}), they may have run: see --unrecorded")
+    if answer.more:
+        hint("there are more: the same command goes on with them")
+
+
+def _became(one: BackfillItem, answer: BackfillAnswer) -> str:
+    if one.refused or one.executions or answer.dry_run:
+        return one.refused or ", ".join(short_id(execution) for execution in one.executions)
+    return f"none: hark event {one.event_id}"

@@ -1,0 +1,107 @@
+"""The slots of a cron expression in a zone. Pure arithmetic, no clock.
+
+Daylight saving follows Debian cron. A schedule whose minute and hour are fixed (neither begins with `*`) keeps to the
+wall clock: a time that the spring gap swallows runs right after the gap, a time that autumn brings twice runs the first
+time; a jump by three hours or more (a country that crosses the date line) leaves out what it swallows. Every other
+schedule runs whenever the local time matches, so `*/15 * * * *` never pauses and never repeats.
+
+cronsim does the calendar. What it does not do is done here: the Debian rules also for six fields, going on inside the
+repeated hour, and changes of half an hour or at midnight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import groupby
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from hark.triggers.calendar_days import Calendar
+from hark.triggers.cron_expression import is_fixed
+from hark.triggers.slot import Slot
+from hark.triggers.wall_clock import end_of_gap, exists, gap_at, is_double, next_change, offset_at
+
+_SECOND = timedelta(seconds=1)
+_FORGOTTEN = timedelta(hours=3)
+"""Debian cron takes a longer jump for a clock that was set, and runs nothing of what lies in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class CronSlots:
+    """The slots of one plain expression."""
+
+    expression: str
+    zone: ZoneInfo
+    fixed: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fixed", is_fixed(self.expression))
+
+    def after(self, moment: datetime) -> Iterator[Slot]:
+        """Yield the slots after a moment, in order; perhaps some before it too."""
+        return self._by_wall_clock(moment) if self.fixed else self._by_elapsed_time(moment)
+
+    def moved(self, moment: datetime, calendar: Calendar) -> Iterator[Slot]:
+        """Yield the slots with those of closed days moved to the open day that the calendar names."""
+        today = moment.astimezone(self.zone).date()
+        begin = calendar.last_open(today - timedelta(days=1)) or today
+        readings = CronSim(self.expression, datetime.combine(begin, time()) - _SECOND)
+        # Days go to open days in order, so the readings of one open day come together.
+        for day, group in groupby(readings, key=lambda reading: calendar.moved(reading.date())):
+            if day is None:
+                return
+            origins: dict[time, date] = {}
+            for reading in group:
+                if reading.date() == day or reading.time() not in origins:
+                    origins[reading.time()] = reading.date()
+            for at in sorted(origins):
+                yield from self._on_wall(datetime.combine(day, at), _moved_from(origins[at], day))
+
+    def _by_wall_clock(self, moment: datetime) -> Iterator[Slot]:
+        """Yield one slot for each reading of the wall clock that matches."""
+        for reading in CronSim(self.expression, moment.astimezone(self.zone).replace(tzinfo=None)):
+            yield from self._on_wall(reading)
+
+    def _on_wall(self, reading: datetime, moved: str = "") -> Iterator[Slot]:
+        first = reading.replace(tzinfo=self.zone)
+        if exists(first):
+            note = f"{reading:%H:%M} comes twice that day; runs the first time" if is_double(first) else ""
+            yield Slot(first.astimezone(UTC), first, "; ".join(filter(None, (moved, note))))
+        elif gap_at(first) < _FORGOTTEN:
+            local = end_of_gap(first, self.zone)
+            note = f"{reading:%H:%M} is skipped, it does not exist that day; runs at {local:%H:%M}"
+            yield Slot(local.astimezone(UTC), local, "; ".join(filter(None, (moved, note))))
+
+    def _by_elapsed_time(self, moment: datetime) -> Iterator[Slot]:
+        """Yield one slot for each moment at which the local time matches.
+
+        Walks the wall clock of one UTC offset at a time. (cronsim can walk through a change itself, but goes astray
+        where the clock changes by half an hour or at midnight: Lord Howe, Cairo, Beirut, Havana.)
+        """
+        moment = moment.astimezone(UTC)
+        known, start, offset = moment, moment, offset_at(self.zone, moment)
+        while True:
+            for reading in CronSim(self.expression, (start + offset).replace(tzinfo=None)):
+                utc = reading.replace(tzinfo=UTC) - offset
+                change = next_change(self.zone, known, utc)
+                if change is not None:
+                    known, start, offset = change, change - _SECOND, offset_at(self.zone, change)
+                    break
+                known = utc
+                local = utc.astimezone(self.zone)
+                yield Slot(utc, local, _which_of_two(local))
+            else:
+                return
+
+
+def _which_of_two(local: datetime) -> str:
+    if not is_double(local):
+        return ""
+    return f"runs twice: the {'second' if local.fold else 'first'} {local:%H:%M} that day"
+
+
+def _moved_from(origin: date, day: date) -> str:
+    return "" if origin == day else f"moved from {origin:%a %Y-%m-%d}"
