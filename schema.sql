@@ -280,6 +280,7 @@ CREATE TABLE events (
     CONSTRAINT subject_is_whole CHECK ((subject_kind IS NULL) = (subject_id IS NULL))
 ) PARTITION BY RANGE (id);
 COMMENT ON TABLE events IS 'Everything that happened, matched or not. The id carries the time at which it was stored, by the database''s clock.';
+COMMENT ON COLUMN events.subject_kind IS 'What it is about: as its sender says, else as the first trigger that names something.';
 COMMENT ON COLUMN events.kind IS 'The trigger kind it came by: row, notify, cron, webhook, event, manual.';
 COMMENT ON COLUMN events.depth IS 'How many executions stand between this event and the outside world; loops end at a limit.';
 COMMENT ON COLUMN events.caused_by IS 'The execution that published it.';
@@ -290,6 +291,10 @@ CREATE INDEX events_by_route ON events (route, tenant_id, id);
 COMMENT ON INDEX events_by_route IS 'list_events.sql by type; stored events for a wait or a dry run';
 CREATE INDEX events_unmatched ON events (id) WHERE NOT matched;
 COMMENT ON INDEX events_unmatched IS 'prune_unmatched_events.sql';
+CREATE INDEX events_by_subject ON events (tenant_id, subject_kind, subject_id, id) WHERE subject_id IS NOT NULL;
+COMMENT ON INDEX events_by_subject IS 'list_events_of_subject.sql: what is about a client, agent …, whether it started anything or not';
+CREATE INDEX events_by_cause ON events (tenant_id, caused_by) WHERE caused_by IS NOT NULL;
+COMMENT ON INDEX events_by_cause IS 'reach_further: what executions that are to be erased have published';
 
 CREATE TABLE event_keys (
     tenant_id   uuid NOT NULL,
@@ -400,7 +405,7 @@ COMMENT ON INDEX executions_by_workflow IS 'list_executions.sql by workflow; ret
 CREATE INDEX executions_not_completed ON workflow_executions (tenant_id, status, id) WHERE status <> 'completed';
 COMMENT ON INDEX executions_not_completed IS 'list_executions.sql by status; completed ones are found by id, they are most of all';
 CREATE INDEX executions_by_subject ON workflow_executions (tenant_id, subject_kind, subject_id, id) WHERE subject_id IS NOT NULL;
-COMMENT ON INDEX executions_by_subject IS 'executions of a client, agent …; its erasure';
+COMMENT ON INDEX executions_by_subject IS 'list_executions_of_subject.sql: executions about a client, agent …';
 CREATE INDEX executions_runnable ON workflow_executions (tenant_id, priority DESC, id)
     WHERE status = 'pending' AND due_at IS NULL AND NOT queued;
 COMMENT ON INDEX executions_runnable IS 'claim_executions.sql: what waits for a free instance, by tenant so that each gets its turn';
@@ -413,7 +418,7 @@ COMMENT ON INDEX executions_queued IS 'admit_next: who is next in a lane; get_ho
 CREATE INDEX executions_owned ON workflow_executions (instance_id) WHERE status = 'running';
 COMMENT ON INDEX executions_owned IS 'reclaim_executions.sql, find_cancelled.sql, find_woken.sql: what an instance holds';
 CREATE INDEX executions_by_parent ON workflow_executions (tenant_id, parent_id, id) WHERE parent_id IS NOT NULL;
-COMMENT ON INDEX executions_by_parent IS 'cancel_children, choose_past: what an execution has called and its parts';
+COMMENT ON INDEX executions_by_parent IS 'cancel_children, choose_past, reach_further: what an execution has called and its parts';
 CREATE INDEX executions_sealed ON workflow_executions (substring(sealed FROM 2 FOR 8))
     WHERE sealed IS NOT NULL AND completed_at IS NULL;
 COMMENT ON INDEX executions_sealed IS 'doctor_list_sealed.sql: with which keys the secrets of open executions are sealed';
@@ -1070,7 +1075,7 @@ CREATE TABLE execution_events (
     PRIMARY KEY (tenant_id, execution_id, event_id)
 ) PARTITION BY RANGE (execution_id);
 CREATE INDEX execution_events_by_event ON execution_events (tenant_id, event_id);
-COMMENT ON INDEX execution_events_by_event IS 'erase_unnamed_events: whether a batch still names an event';
+COMMENT ON INDEX execution_events_by_event IS 'erase_unnamed_events, reach_further: which batch an event is in';
 COMMENT ON TABLE execution_events IS 'The events of a batch, in the order in which they came; others have the one that their row names.';
 
 CREATE FUNCTION seconds_of(rule jsonb, name text) RETURNS interval
@@ -2409,17 +2414,24 @@ COMMENT ON FUNCTION retire_week IS
     'Drops a week of all history tables that was prepared, in one transaction; what was noted moves to the oldest partitions. '
     'NULL when it is not to go any more or another instance is at it. Fails after 200 ms without its locks.';
 
+CREATE FUNCTION choose_named(tenant uuid, ids uuid[]) RETURNS uuid[]
+    LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+BEGIN ATOMIC
+    -- The executions of an event carry its millisecond in their ids.
+    SELECT coalesce(array_agg(v.id), '{}') FROM unnest(ids) AS v (id)
+    WHERE EXISTS (SELECT FROM workflow_executions AS e WHERE e.tenant_id = tenant AND e.event_id = v.id
+                  AND e.id >= id_floor(id_time(v.id)) AND e.id < id_floor(id_time(v.id) + interval '1 millisecond'))
+       OR EXISTS (SELECT FROM execution_events AS b WHERE b.tenant_id = tenant AND b.event_id = v.id);
+END;
+COMMENT ON FUNCTION choose_named IS 'Those of some events that have started an execution which is there, or are in a batch that is.';
+
 CREATE FUNCTION erase_unnamed_events(tenant uuid, ids uuid[], unmatched interval) RETURNS void
     LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
 DECLARE
-    gone uuid[];
+    named uuid[] := choose_named(tenant, ids);
+    gone uuid[] := ARRAY(SELECT v.id FROM unnest(ids) AS v (id) WHERE v.id <> ALL (named));
 BEGIN
-    -- The executions of an event carry its millisecond in their ids.
-    gone := ARRAY(SELECT v.id FROM unnest(ids) AS v (id)
-                  WHERE NOT EXISTS (SELECT FROM workflow_executions AS e WHERE e.tenant_id = tenant AND e.event_id = v.id
-                                    AND e.id >= id_floor(id_time(v.id))
-                                    AND e.id < id_floor(id_time(v.id) + interval '1 millisecond'))
-                    AND NOT EXISTS (SELECT FROM execution_events AS b WHERE b.tenant_id = tenant AND b.event_id = v.id));
     -- A step that waits may look back for it: as long as for an event that never started anything.
     UPDATE events AS v SET matched = false
     WHERE v.tenant_id = tenant AND v.id = ANY (gone) AND v.id >= id_floor(now() - unmatched);
@@ -2536,14 +2548,18 @@ COMMENT ON COLUMN archives.week IS 'The week that it is a part of; NULL when the
 COMMENT ON COLUMN archives.problem IS 'Why it could not be written; then nothing was dropped.';
 COMMENT ON COLUMN archives.sealed_at IS
     'When what is in it was dropped, in the same transaction; NULL: it is being written, or was given up and is removed next.';
-COMMENT ON COLUMN archives.keys IS 'archive_key of every subject, parent and workflow in it: which files an erasure has to look into.';
+COMMENT ON COLUMN archives.keys IS
+    'archive_key of every subject and workflow in it, and of the executions that have called what is in it or published its '
+    'events: which files an erasure has to look into.';
 COMMENT ON COLUMN archives.dropped_at IS 'Another file has taken its place; it is removed next.';
 CREATE INDEX archives_by_range ON archives (tenant_id, first_id) WHERE sealed_at IS NOT NULL AND dropped_at IS NULL;
 COMMENT ON INDEX archives_by_range IS 'find_archives.sql: where an execution may be';
+CREATE INDEX archives_by_key ON archives USING gin (keys) WHERE sealed_at IS NOT NULL AND dropped_at IS NULL;
+COMMENT ON INDEX archives_by_key IS 'find_archives_by_key.sql';
 CREATE INDEX archives_unsettled ON archives (begun_at) WHERE sealed_at IS NULL OR dropped_at IS NOT NULL;
 COMMENT ON INDEX archives_unsettled IS 'list_unsettled_archives.sql: what is to be removed';
 
-CREATE FUNCTION archive_key(kind text, id text) RETURNS integer
+CREATE FUNCTION archive_key(kind text, id text) RETURNS integer  -- as archive_key in daemon/archive/lines.py
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
     RETURN ('x' || left(md5(kind || E'\n' || id), 8))::bit(32)::integer;
 COMMENT ON FUNCTION archive_key IS 'What stands for a subject, a parent or a workflow in the index of the archive; two may share one.';
@@ -2576,8 +2592,8 @@ BEGIN ATOMIC
     CROSS JOIN LATERAL (SELECT json_agg(to_jsonb(x) ORDER BY x.position) AS rows, array_agg(x.event_id) AS ids
                         FROM execution_events AS x WHERE x.tenant_id = e.tenant_id AND x.execution_id = e.id) AS b
     CROSS JOIN LATERAL (SELECT json_agg(to_jsonb(x) ORDER BY x.id) AS rows, count(*) AS number,
-                               array_agg(archive_key(x.subject_kind, x.subject_id)) FILTER (WHERE x.subject_id IS NOT NULL)
-                                   AS keys
+                               array_remove(array_agg(archive_key(x.subject_kind, x.subject_id))
+                                            || array_agg(archive_key('execution:id', x.caused_by::text)), NULL) AS keys
                         FROM events AS x WHERE x.tenant_id = e.tenant_id AND x.id = ANY (e.event_id || b.ids)) AS v
     CROSS JOIN LATERAL (SELECT json_agg(to_jsonb(x) ORDER BY x.event_id) AS rows
                         FROM event_decisions AS x
@@ -2646,6 +2662,200 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION restore_executions IS
     'Puts executions back that an archive holds, where no policy lets them go before a moment. What is there stays as it is.';
+
+-- ---------------------------------------------------------------------------------------------- erasure of subjects
+
+CREATE TABLE erasures (
+    tenant_id     uuid NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    id            uuid NOT NULL,
+    kind          text NOT NULL,
+    salt          bytea NOT NULL,
+    digest        bytea NOT NULL CHECK (octet_length(digest) = 32),
+    requested_by  text NOT NULL,
+    begun_at      timestamptz NOT NULL DEFAULT now(),
+    decided_at    timestamptz,
+    ended_at      timestamptz,
+    executions    bigint NOT NULL DEFAULT 0,
+    steps         bigint NOT NULL DEFAULT 0,
+    logs          bigint NOT NULL DEFAULT 0,
+    events        bigint NOT NULL DEFAULT 0,
+    emptied       bigint NOT NULL DEFAULT 0,
+    archived      bigint NOT NULL DEFAULT 0,
+    files         bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant_id, id),
+    CONSTRAINT ended_is_decided CHECK (ended_at IS NULL OR decided_at IS NOT NULL)
+);
+COMMENT ON TABLE erasures IS
+    'On record that a subject was erased, when, by whom and how much that was; not who it was. One is under way at a time.';
+COMMENT ON COLUMN erasures.digest IS
+    'SHA-256 of salt, kind, a line feed and the subject''s id: whoever knows the id can find out that it was erased.';
+COMMENT ON COLUMN erasures.decided_at IS
+    'When `erasing` named all of it: from then on it is carried out, if need be by another instance. Until then nothing has gone.';
+COMMENT ON COLUMN erasures.emptied IS 'Events that others'' executions need: they stay, without what they said.';
+COMMENT ON COLUMN erasures.archived IS 'Executions that were taken out of the archive, whose files were written anew.';
+CREATE INDEX erasures_under_way ON erasures (begun_at) WHERE ended_at IS NULL;
+COMMENT ON INDEX erasures_under_way IS 'list_erasures_under_way.sql';
+
+CREATE TABLE erasing (
+    tenant_id   uuid NOT NULL,
+    erasure_id  uuid NOT NULL,
+    what        text NOT NULL CHECK (what IN ('execution', 'event', 'archive')),
+    id          uuid NOT NULL,
+    seq         bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    PRIMARY KEY (tenant_id, erasure_id, what, id)
+);
+COMMENT ON TABLE erasing IS
+    'What an erasure that is under way takes: executions, events, and files of the archive that are to be written anew. Empty '
+    'otherwise.';
+COMMENT ON COLUMN erasing.seq IS 'The order in which they were found: what follows from one comes after it.';
+CREATE UNIQUE INDEX erasing_by_seq ON erasing (tenant_id, erasure_id, seq);
+COMMENT ON INDEX erasing_by_seq IS 'list_erasing.sql, last_erasing.sql, reach_further, erase_listed, erase_listed_events: slices of it';
+
+CREATE FUNCTION reach_further(tenant uuid, erasure uuid, whose_kind text, whose text, after_seq bigint, most integer)
+    RETURNS bigint LANGUAGE plpgsql SET search_path = hark, pg_catalog
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    runs uuid[];
+    heard uuid[];
+    last bigint;
+BEGIN
+    SELECT max(s.seq), array_agg(s.id) FILTER (WHERE s.what = 'execution'), array_agg(s.id) FILTER (WHERE s.what = 'event')
+    INTO last, runs, heard
+    FROM (SELECT x.seq, x.what, x.id FROM erasing AS x
+          WHERE x.tenant_id = tenant AND x.erasure_id = erasure AND x.seq > after_seq ORDER BY x.seq LIMIT most) AS s;
+    INSERT INTO erasing (tenant_id, erasure_id, what, id)
+    SELECT tenant, erasure, 'execution', e.id FROM workflow_executions AS e
+    WHERE e.tenant_id = tenant AND e.parent_id = ANY (runs)
+    UNION
+    -- What an event has started is about the same, unless it says otherwise. Executions carry their event's millisecond.
+    SELECT tenant, erasure, 'execution', e.id
+    FROM unnest(heard) AS h (id) CROSS JOIN LATERAL (
+        SELECT o.id FROM workflow_executions AS o
+        WHERE o.tenant_id = tenant AND o.event_id = h.id AND o.id >= id_floor(id_time(h.id))
+          AND o.id < id_floor(id_time(h.id) + interval '1 millisecond')
+          AND (o.subject_id IS NULL OR (o.subject_kind = whose_kind AND o.subject_id = whose))
+        OFFSET 0) AS e
+    UNION
+    -- A batch holds what each of its events said.
+    SELECT tenant, erasure, 'execution', b.execution_id FROM execution_events AS b
+    WHERE b.tenant_id = tenant AND b.event_id = ANY (heard)
+    UNION
+    SELECT tenant, erasure, 'event', v.id FROM events AS v
+    WHERE v.tenant_id = tenant AND v.caused_by = ANY (runs)
+      AND (v.subject_id IS NULL OR (v.subject_kind = whose_kind AND v.subject_id = whose))
+    UNION
+    -- The event of a batch is one of many, and need not be about them.
+    SELECT tenant, erasure, 'event', v.id
+    FROM workflow_executions AS e CROSS JOIN LATERAL (
+        SELECT o.id FROM events AS o
+        WHERE o.tenant_id = tenant AND o.id = e.event_id
+          AND (o.subject_id IS NULL OR (o.subject_kind = whose_kind AND o.subject_id = whose))
+        OFFSET 0) AS v
+    WHERE e.tenant_id = tenant AND e.id = ANY (runs)
+      AND NOT EXISTS (SELECT FROM execution_events AS b WHERE b.tenant_id = tenant AND b.execution_id = e.id)
+    ON CONFLICT DO NOTHING;
+    RETURN last;
+END $$;
+COMMENT ON FUNCTION reach_further IS
+    'Adds to a list of what is to be erased what follows from a slice of it: children and parts, what was published, and what '
+    'that started. What names another subject is left. Returns where the slice ends, NULL behind the last.';
+
+CREATE FUNCTION erase_listed(tenant uuid, erasure uuid, after_seq bigint, most integer) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    runs uuid[];
+    named uuid[];
+    still uuid[];
+    last bigint;
+    was record;
+BEGIN
+    SELECT max(s.seq), array_agg(s.id) FILTER (WHERE s.what = 'execution') INTO last, runs
+    FROM (SELECT x.seq, x.what, x.id FROM erasing AS x
+          WHERE x.tenant_id = tenant AND x.erasure_id = erasure AND x.seq > after_seq ORDER BY x.seq LIMIT most) AS s;
+    SELECT array_agg(p.id), array_agg(p.event_id) INTO runs, named
+    FROM (SELECT e.id, e.event_id FROM workflow_executions AS e
+          WHERE e.tenant_id = tenant AND e.id = ANY (runs) AND e.completed_at IS NOT NULL
+          ORDER BY e.id FOR UPDATE) AS p;
+    IF runs IS NULL THEN
+        RETURN last;
+    END IF;
+    SELECT (SELECT count(*) FROM workflow_steps AS s WHERE s.tenant_id = tenant AND s.execution_id = ANY (runs)) AS steps,
+           (SELECT count(*) FROM workflow_logs AS l WHERE l.tenant_id = tenant AND l.execution_id = ANY (runs)) AS logs
+    INTO was;
+    UPDATE erasures AS r
+    SET executions = r.executions + cardinality(runs), steps = r.steps + was.steps, logs = r.logs + was.logs
+    WHERE r.tenant_id = tenant AND r.id = erasure;
+    named := named || ARRAY(SELECT b.event_id FROM execution_events AS b
+                            WHERE b.tenant_id = tenant AND b.execution_id = ANY (runs));
+    -- Waits for who makes an event of one: that is found when all is looked through again.
+    DELETE FROM execution_ends AS d WHERE d.tenant_id = tenant AND d.execution_id = ANY (runs);
+    UPDATE workflow_joins AS j
+    SET ends = (SELECT coalesce(jsonb_object_agg(o.key, o.value), '{}') FROM jsonb_each(j.ends) AS o
+                WHERE (o.value ->> 'execution_id')::uuid <> ALL (runs))
+    WHERE j.tenant_id = tenant AND EXISTS (SELECT FROM jsonb_each(j.ends) AS o
+                                           WHERE (o.value ->> 'execution_id')::uuid = ANY (runs));
+    DELETE FROM workflow_joins AS j WHERE j.tenant_id = tenant AND j.ends = '{}';
+    DELETE FROM start_keys AS k USING workflow_executions AS e
+    WHERE e.tenant_id = tenant AND e.id = ANY (runs) AND e.limits ? 'idempotency'
+      AND k.tenant_id = tenant AND k.id = (e.limits -> 'idempotency' ->> 'id')::uuid AND k.execution_id = e.id;
+    PERFORM erase_executions(tenant, runs);
+    -- Of the others in a batch nothing is left but the event, as of one that started nothing.
+    still := choose_named(tenant, named);
+    UPDATE events AS v SET matched = false
+    WHERE v.tenant_id = tenant AND v.id = ANY (named) AND v.matched AND v.id <> ALL (still);
+    RETURN last;
+END $$;
+COMMENT ON FUNCTION erase_listed IS
+    'Deletes the executions in a slice of what is to be erased, with everything of them. Returns where the slice ends, NULL '
+    'behind the last.';
+
+CREATE FUNCTION erase_listed_events(tenant uuid, erasure uuid, after_seq bigint, most integer) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    heard uuid[];
+    needed uuid[];
+    last bigint;
+    gone bigint;
+    bare bigint;
+BEGIN
+    SELECT max(s.seq), array_agg(s.id) FILTER (WHERE s.what = 'event') INTO last, heard
+    FROM (SELECT x.seq, x.what, x.id FROM erasing AS x
+          WHERE x.tenant_id = tenant AND x.erasure_id = erasure AND x.seq > after_seq ORDER BY x.seq LIMIT most) AS s;
+    IF heard IS NULL THEN
+        RETURN last;
+    END IF;
+    needed := choose_named(tenant, heard);
+    DELETE FROM event_decisions AS d WHERE d.tenant_id = tenant AND d.event_id = ANY (heard);
+    -- Slots and marks are Hark's own and say nothing about anybody; without them an instance that lags would fire again.
+    DELETE FROM event_keys AS k USING events AS v
+    WHERE v.tenant_id = tenant AND v.id = ANY (heard) AND v.dedupe_key IS NOT NULL AND v.kind NOT IN ('cron', 'notify')
+      AND k.tenant_id = tenant AND k.source = v.source AND k.key = v.dedupe_key AND k.event_id = v.id;
+    UPDATE events AS v SET data = '{}', subject_kind = NULL, subject_id = NULL, dedupe_key = NULL
+    WHERE v.tenant_id = tenant AND v.id = ANY (needed)
+      AND (v.data <> '{}' OR v.subject_id IS NOT NULL OR v.dedupe_key IS NOT NULL);
+    GET DIAGNOSTICS bare = ROW_COUNT;
+    DELETE FROM events AS v WHERE v.tenant_id = tenant AND v.id = ANY (heard) AND v.id <> ALL (needed);
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    UPDATE erasures AS r SET events = r.events + gone, emptied = r.emptied + bare WHERE r.tenant_id = tenant AND r.id = erasure;
+    RETURN last;
+END $$;
+COMMENT ON FUNCTION erase_listed_events IS
+    'Deletes the events in a slice of what is to be erased, with decisions and dedupe keys; of those that an execution about '
+    'something else names only the row stays. Returns where the slice ends, NULL behind the last.';
+
+CREATE FUNCTION without_events(line jsonb, ids uuid[]) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = hark, pg_catalog
+    RETURN line || jsonb_build_object(
+        'events', (SELECT coalesce(jsonb_agg(CASE WHEN (v.one ->> 'id')::uuid = ANY (ids) THEN v.one ||
+                       '{"data": {}, "subject_kind": null, "subject_id": null, "dedupe_key": null}' ELSE v.one END ORDER BY v.n), '[]')
+                   FROM jsonb_array_elements(line -> 'events') WITH ORDINALITY AS v (one, n)),
+        'decisions', (SELECT coalesce(jsonb_agg(d.one ORDER BY d.n), '[]')
+                      FROM jsonb_array_elements(line -> 'decisions') WITH ORDINALITY AS d (one, n)
+                      WHERE (d.one ->> 'event_id')::uuid <> ALL (ids)));
+COMMENT ON FUNCTION without_events IS
+    'A line of the archive in which some events say nothing any more, as erase_listed_events leaves them. Here, because jsonb '
+    'keeps every number as it was written.';
 
 INSERT INTO schema_migrations (version, description) VALUES (1, 'first schema');
 

@@ -22,6 +22,8 @@ _MEANING = {
     "action": "Type of an action.",
     "key": "Key of the context.",
     "archive": "Id of a file of the archive.",
+    "kind": "Kind of a subject: client, agent …",
+    "subject": "Id of a subject.",
 }
 
 

@@ -27,6 +27,7 @@ from hark.daemon.api import (
     pruning,
     schedules,
     starting,
+    subjects,
     surroundings,
     watches,
 )
@@ -52,6 +53,7 @@ TABLES = (
     pruning.table,
     archives.table,
     schedules.table,
+    subjects.table,
     surroundings.table,
     watches.table,
 )

@@ -12,6 +12,7 @@ from hark.daemon.api.auth import KeyRing
 from hark.daemon.api.bodies import BodyReader
 from hark.daemon.engine.approvals import Approvals
 from hark.daemon.engine.backfill import Backfill
+from hark.daemon.engine.erasure import Eraser
 from hark.daemon.engine.group_commit import Waiter
 from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.retention import Retention
@@ -62,6 +63,11 @@ class EnginePort(Protocol):
     @property
     def retention(self) -> Retention:
         """What lets history go."""
+        ...
+
+    @property
+    def eraser(self) -> Eraser:
+        """What erases subjects."""
         ...
 
     def now(self) -> datetime:

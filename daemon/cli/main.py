@@ -15,6 +15,7 @@ from hark.daemon.cli import (
     catalogue,
     context,
     definitions,
+    erasing,
     executions,
     history,
     process,
@@ -74,6 +75,7 @@ for _panel, _commands in (
             executions.logs,
             executions.events,
             executions.event,
+            erasing.erasures,
             schedules.schedules,
             catalogue.hooks,
             catalogue.watch,
@@ -81,7 +83,18 @@ for _panel, _commands in (
             catalogue.triggers,
         ),
     ),
-    (_OWN, (process.doctor, history.prune, process.migrate, process.settings, process.open_, process.version)),
+    (
+        _OWN,
+        (
+            process.doctor,
+            history.prune,
+            erasing.erase,
+            process.migrate,
+            process.settings,
+            process.open_,
+            process.version,
+        ),
+    ),
 ):
     for _command in _commands:
         app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(_command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -14,11 +15,13 @@ from hark.daemon.archive.files import Contents, FileWriter, read_lines
 from hark.daemon.archive.place import ArchiveError, Place, open_place
 from hark.daemon.store.database import Connection, Database, Record, sql
 from hark.daemon.store.listing import FIRST_ID, Span
-from hark.workflows.errors import NotFoundError, UnavailableError
-from hark.workflows.ids import new_id
+from hark.workflows.errors import ConflictError, NotFoundError, UnavailableError
+from hark.workflows.ids import new_id, time_of
 
 log = structlog.get_logger(__name__)
 
+RESTORE_LOCK = 7020856
+"""The advisory lock that all who restore hold together, and who erases alone: what has just gone must not come back."""
 MOST_IN_FILE = 20_000
 MOST_BYTES = 32 * 1024**2
 BATCH = 200
@@ -91,6 +94,13 @@ class Archive:
             raise
         await self.describe(tenant_id, archive_id, contents)
         return archive_id, number
+
+    async def begin_in_place_of(self, tenant_id: UUID, row: Record) -> tuple[UUID, FileWriter]:
+        """Begin a file that is to take the place of another one: beside it, and in the same order among the others."""
+        archive_id = new_id(time_of(row["id"]))
+        name = f"{row['name'].rpartition('/')[0]}/{archive_id}.jsonl.zst"
+        await self._database.execute("begin_archive", tenant_id, archive_id, row["location"], name, row["week"])
+        return archive_id, FileWriter(self._place(row["location"]), name)
 
     async def _fill(self, writer: FileWriter, tenant_id: UUID, ids: Sequence[UUID]) -> tuple[Contents, int]:
         done = 0
@@ -177,24 +187,33 @@ class Archive:
     # ------------------------------------------------------------------ restoring
 
     async def restore(self, tenant_id: UUID, archive_id: UUID, keep: timedelta) -> dict[str, int]:
-        """Put all executions of a file back; returns how many by what became of them."""
-        row = await self.get(tenant_id, archive_id)
+        """Put all executions of a file back; returns how many by what became of them. Raises ConflictError."""
         outcomes: dict[str, int] = {}
-        batch: list[str] = []
-        async for line in self.lines(row):
-            batch.append(line.decode())
-            if len(batch) >= BATCH:
-                await self._restore(tenant_id, batch, keep, outcomes)
-                batch.clear()
-        await self._restore(tenant_id, batch, keep, outcomes)
+        async with self._restoring():
+            row = await self.get(tenant_id, archive_id)
+            batch: list[str] = []
+            async for line in self.lines(row):
+                batch.append(line.decode())
+                if len(batch) >= BATCH:
+                    await self._restore(tenant_id, batch, keep, outcomes)
+                    batch.clear()
+            await self._restore(tenant_id, batch, keep, outcomes)
         return outcomes
 
     async def restore_one(self, tenant_id: UUID, execution_id: UUID, keep: timedelta) -> dict[str, int]:
-        """Put one execution back, from whatever file holds it."""
+        """Put one execution back, from whatever file holds it. Raises ConflictError."""
         outcomes: dict[str, int] = {}
-        line = await self.find(tenant_id, execution_id)
-        await self._restore(tenant_id, [line.decode()], keep, outcomes)
+        async with self._restoring():
+            line = await self.find(tenant_id, execution_id)
+            await self._restore(tenant_id, [line.decode()], keep, outcomes)
         return outcomes
+
+    @asynccontextmanager
+    async def _restoring(self) -> AsyncIterator[None]:
+        async with self._database.only_one(RESTORE_LOCK, shared=True) as nothing_is_erased:
+            if not nothing_is_erased:
+                raise ConflictError("something is being erased from the archive; ask again in a moment")
+            yield
 
     async def _restore(self, tenant_id: UUID, lines: Sequence[str], keep: timedelta, outcomes: dict[str, int]) -> None:
         for row in await self._database.fetch("restore_executions", tenant_id, lines, keep):

@@ -23,6 +23,7 @@ from hark.daemon.engine.bulk import Bulk
 from hark.daemon.engine.claims import Claimer
 from hark.daemon.engine.clock import DatabaseClock
 from hark.daemon.engine.ends import Ends
+from hark.daemon.engine.erasure import Eraser
 from hark.daemon.engine.executor import Executor, Signals
 from hark.daemon.engine.group_commit import Waiter
 from hark.daemon.engine.handed_over import HandedOver
@@ -166,18 +167,20 @@ class Engine:
                 ports={"schedules": Schedules(database), "notify": self.listening, "row": self.rows},
             ),
         )
-        self.publisher = Publisher(
-            self,
-            handed=handed,
-            checks=(check_tables, HookConflicts(catalogue, handed)),
-            refresh=self._follow,
-        )
         self.retention = Retention(
             database,
             Policy(settings.retention, settings.failed_retention, settings.unmatched_retention),
             Archive(database, settings.archive),
         )
-        self.maintenance = Maintenance(database, self.retention)
+        self.eraser = Eraser(database, self.retention.archive, cancel=self.cancel, now=self.clock.now)
+        self.publisher = Publisher(
+            self,
+            handed=handed,
+            checks=(check_tables, HookConflicts(catalogue, handed)),
+            refresh=self._follow,
+            forget=self.eraser.forget_workflow,
+        )
+        self.maintenance = Maintenance(database, self.retention, self.eraser)
         self._waiting: dict[UUID, list[asyncio.Future[str]]] = {}
         self._refresh_wanted = asyncio.Event()
         self._attaching = asyncio.Lock()

@@ -357,7 +357,7 @@ class Ingest:
     def _add(self, batch: _Batch, match: Match, data: str, gate: UUID | None, free: int) -> int:
         """Add one event with its executions and refusals; return how many free places are left."""
         event = match.event
-        subject_kind, subject_id = event.subject or (None, None)
+        subject_kind, subject_id = match.subject or event.subject or (None, None)
         # What somebody listens to under another name has not been in vain, so it is matched too.
         matched = bool(match.starts or match.derived)
         batch.events.append((

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 
+from hark.daemon.archive.place import ArchiveError
 from hark.daemon.engine.background import Background
+from hark.daemon.engine.erasure import Eraser
 from hark.daemon.engine.retention import HISTORY, Retention
 from hark.daemon.store.database import Database
 from hark.workflows.errors import UnavailableError
@@ -20,9 +23,10 @@ BATCH = 1000
 class Maintenance:
     """Runs at start and every ten minutes. Every statement is safe when several instances run it at once."""
 
-    def __init__(self, database: Database, retention: Retention) -> None:
+    def __init__(self, database: Database, retention: Retention, eraser: Eraser) -> None:
         self._database = database
         self._retention = retention
+        self._eraser = eraser
         self._task = Background("maintenance", self._run)
         self.start = self._task.start
         self.stop = self._task.stop
@@ -50,6 +54,8 @@ class Maintenance:
         await self._database.execute("prune_joins")
         if made or keys:
             log.info("maintenance.done", partitions=made, keys_pruned=keys)
+        with suppress(ArchiveError):  # told again by the next pass, and by whoever erases
+            await self._eraser.finish_leftovers()
         await self._retention.run()
 
     async def _in_batches(self, query: str, *args: object) -> int:

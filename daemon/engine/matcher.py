@@ -83,6 +83,8 @@ class Match:
     derived: list[Match] = field(default_factory=list)
     view: dict[str, Any] | None = None
     """What expressions see as `event`, once somebody listened."""
+    subject: tuple[str, str] | None = None
+    """What the event is about: what it says itself, else the first that its triggers name."""
 
     def all(self) -> Sequence[Match]:
         """Return this match and those of the derived events."""
@@ -138,7 +140,7 @@ class Matcher:
         return self._match(event, event_id, now, frozenset())
 
     def _match(self, event: NewEvent, event_id: EventId, now: datetime, ancestors: frozenset[str]) -> Match:
-        match = Match(event, event_id)
+        match = Match(event, event_id, subject=event.subject)
         route = self._registry.find(event.tenant_id, event.route)
         if route is None:
             return match
@@ -161,9 +163,11 @@ class Matcher:
             concerned = isinstance(outcome, Start) or outcome.reason not in _NOT_MINE
             if subscription.publishes and concerned:
                 published.add(subscription.publishes)
+        if match.subject is not event.subject:
+            _tell_subject(match)
         for name in sorted(published - ancestors):
             derived = EventId(derived_id(event_id, "as", name))
-            match.derived.append(self._match(_renamed(event, name, now), derived, now, ancestors | {name}))
+            match.derived.append(self._match(_renamed(match, name, now), derived, now, ancestors | {name}))
         return match
 
     @staticmethod
@@ -183,13 +187,16 @@ class Matcher:
         if event.depth > DEPTH_LIMIT:
             return refuse("depth_limit", f"this event is {event.depth} executions away from its origin: a loop?")
         try:
+            # First of all: also what does not start is about somebody, and is erased with them.
+            named = _subject(subscription, scope)
+            if match.subject is None:
+                match.subject = named
             inputs = workflow.inputs.apply(_inputs(subscription, event, scope))
             encoded = encode(inputs, "the inputs")
-            subject = _subject(subscription, scope) or event.subject
         except (ExpressionError, InvalidInputsError, UnprocessableError) as error:
             return refuse("inputs_invalid", str(error))
         identifier = driver_id(execution_id(match.event_id, workflow.id))
-        start = Start(identifier, workflow, trigger_id, inputs, encoded, subject)
+        start = Start(identifier, workflow, trigger_id, inputs, encoded, named or event.subject)
         return _refused(start, subscription, {**scope, "inputs": inputs}, event.not_before) or start
 
 
@@ -218,8 +225,17 @@ _NOT_MINE = frozenset({"not_concerned", "when_false"})
 """Refusals that say that the trigger itself did not fire: then it publishes nothing either."""
 
 
-def _renamed(event: NewEvent, name: str, now: datetime) -> NewEvent:
+def _tell_subject(match: Match) -> None:
+    """Put what triggers have named where the event names nothing, and in what it starts without a word about it."""
+    if match.view is not None and match.subject is not None:
+        match.view["subject"] = {"kind": match.subject[0], "id": match.subject[1]}
+    for start in match.starts:
+        start.subject = start.subject or match.subject
+
+
+def _renamed(match: Match, name: str, now: datetime) -> NewEvent:
     """Return the event as a trigger publishes it under a name of its own."""
+    event = match.event
     return NewEvent(
         tenant_id=event.tenant_id,
         kind="event",
@@ -227,7 +243,7 @@ def _renamed(event: NewEvent, name: str, now: datetime) -> NewEvent:
         source=event.source,
         route=f"event:{name}",
         data=event.data,
-        subject=event.subject,
+        subject=match.subject,
         occurred_at=event.occurred_at or now,
         depth=event.depth,
         caused_by=event.caused_by,

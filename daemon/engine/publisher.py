@@ -120,6 +120,7 @@ class Publisher:
         handed: Mapping[str, Any],
         checks: Sequence[Check],
         refresh: Callable[[], Awaitable[object]],
+        forget: Callable[[UUID, UUID], Awaitable[None]],
     ) -> None:
         self._database = surroundings.database
         self._catalogue = surroundings.catalogue
@@ -127,6 +128,7 @@ class Publisher:
         self._handed = handed
         self._checks = checks
         self._refresh = refresh
+        self._forget = forget
 
     async def apply(
         self,
@@ -284,8 +286,9 @@ class Publisher:
     async def delete(self, tenant_id: TenantId, slug: str, *, force: bool = False) -> None:
         """Delete a workflow with all its history; with `force`, what is open is cancelled and waited for first.
 
-        Raises NotFoundError, and ConflictError when executions are open without `force`, or do not end with it, and
-        when it is published again meanwhile. After UnavailableError it is asked for again, and goes on where it ended.
+        Raises NotFoundError, ConflictError when executions are open without `force`, or do not end with it, and when it
+        is published again meanwhile; ArchiveError when the archive does not let go of it. After that, and after
+        UnavailableError, it is archived; asked for again it goes on where it ended.
         """
         workflow_id = await self._retire(tenant_id, slug, force=force)
         await self._refresh()
@@ -297,6 +300,8 @@ class Publisher:
             # Piece by piece: one statement over a million executions would outlast every time-out.
             while (await self._database.fetchval("erase_some_history", tenant_id, workflow_id, 1000)) > 0:
                 continue
+            if await self._database.fetchval("is_archived", tenant_id, workflow_id):
+                await self._forget(workflow_id, tenant_id)
             if await self._erase(tenant_id, slug, workflow_id):
                 break
         await self._refresh()

@@ -234,6 +234,8 @@ class Repeats:
                 last = await connection.fetchval(
                     sql("last_ordinal"), tenant_id, workflow_id, event_id, *same_millisecond(event_id)
                 )
+                if last is None:
+                    raise NotFoundError(f"there is no execution {origin['id']} any more")
                 if following.first and last != origin["ordinal"]:
                     raise ConflictError(f"execution {origin['id']} has been repeated already")
                 made = execution_id(event_id, workflow_id, last + 1)

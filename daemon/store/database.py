@@ -149,19 +149,20 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def only_one(self, lock: int) -> AsyncIterator[bool]:
+    async def only_one(self, lock: int, *, shared: bool = False) -> AsyncIterator[bool]:
         """Tell in a block whether nobody else, on any instance, is in such a block; nobody gets in while it lasts.
 
-        Who dies in it, or loses its connection, is out of it.
+        Those that share it keep out only who does not. Who dies in it, or loses its connection, is out of it.
         """
+        way = "_shared" if shared else ""
         with translated():
             async with self.pool.acquire(timeout=self._connect_timeout_s) as connection:
-                alone = await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock)
+                alone = await connection.fetchval(f"SELECT pg_try_advisory_lock{way}($1)", lock)
                 try:
                     yield alone
                 finally:
                     if alone and not connection.is_closed():
-                        await connection.execute("SELECT pg_advisory_unlock($1)", lock)
+                        await connection.execute(f"SELECT pg_advisory_unlock{way}($1)", lock)
 
     async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
         """Run a named query; return all its rows."""

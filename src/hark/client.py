@@ -124,7 +124,8 @@ class HarkClient:
 
     async def delete(self, name: str, *, archive: bool = False, force: bool = False) -> models.Deleted:
         """Delete a workflow with its history, or take it out of service; `force` cancels what is open."""
-        raw = await self._send("DELETE", f"/api/workflows/{_part(name)}", {"archive": archive, "force": force})
+        parameters = {"archive": archive, "force": force}
+        raw = await self._send("DELETE", f"/api/workflows/{_part(name)}", parameters, timeout_s=_LONG_S)
         return _read(models.Deleted, raw)
 
     async def start(
@@ -232,6 +233,18 @@ class HarkClient:
         path = f"/api/archives/{'executions/' if execution else ''}{what}/restore"
         body = {} if keep is None else {"keep": keep}
         return _read(models.Restored, await self._send("POST", path, body=body, timeout_s=_LONG_S))
+
+    async def erase(
+        self, kind: str, identifier: str, *, dry_run: bool = False, force: bool = False
+    ) -> models.SubjectErased:
+        """Erase everything about a subject, or tell what would go. Waits as long as that takes, an hour at the most."""
+        path = f"/api/subjects/{_part(kind)}/{_part(identifier)}"
+        raw = await self._send("DELETE", path, {"dry_run": dry_run, "force": force}, timeout_s=_LONG_S)
+        return _read(models.SubjectErased, raw)
+
+    async def erasures(self, **filters: Any) -> models.Page[models.ErasureRow]:
+        """List what was erased; `filters` are the parameters of GET /api/erasures."""
+        return await self._get("/api/erasures", models.Page[models.ErasureRow], filters)
 
     async def approvals(self, **filters: Any) -> models.Page[models.ApprovalRow]:
         """List what waits for an answer of people; `filters` are the parameters of GET /api/approvals."""

@@ -180,6 +180,14 @@ GUARDED: dict[str, Guard] = {
     "list_ended": pool("@tenant", *reversed(ANY_ID), "500", pages=2_000),
     "list_ended_of_workflow": pool("@tenant", *reversed(ANY_ID), "500", "@workflow", pages=4_000),
     "erase_some_history": pool("@tenant", "@archived", "100", pages=20_000),
+    # erasing a subject
+    "list_executions_of_subject": pool("@tenant", "@new", "client", "@client", *reversed(ANY_ID), "200", pages=400),
+    "list_events_of_subject": pool("@tenant", "@new", "client", "@client", *reversed(ANY_ID), "200", pages=400),
+    "reach_further": pool("@tenant", "@erasure", "client", "@client", "0", "200", pages=20_000),
+    "list_open_of_erasure": pool("@tenant", "@executions", "@events_of", pages=4_000),
+    "count_of_erasure": pool("@tenant", "@erasure", "@executions", "@events_of", pages=6_000),
+    "erase_listed": pool("@tenant", "@erasure", "0", "200", pages=30_000),
+    "erase_listed_events": pool("@tenant", "@erasure", "0", "200", pages=20_000),
 }  # fmt: skip
 
 NOT_GUARDED = {
@@ -204,6 +212,7 @@ NOT_GUARDED = {
     "delete_workflow": "deletes what erase_some_history has left of the history, in the pieces of its trigger",
     "sweep_lanes": "looks at lanes, slots and who queues, once in ten minutes; test_limits.py bounds what it does",
     "doctor_count_bad_lanes": "the look of sweep_lanes",
+    "without_events": "changes the lines that it is given; reads no rows",
     "doctor_plant_workflow": "inserts a row into each table, in a transaction that is rolled back",
 }
 

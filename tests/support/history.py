@@ -16,6 +16,7 @@ WORKFLOWS = 10_000
 TENANTS = 4
 INSTANCE = "00000000-0000-7000-8000-00000000aaaa"
 LANE = "00000000-0000-7000-8000-00000000bbbb"
+ERASURE = "00000000-0000-7000-8000-00000000cccc"
 
 _BARE = "SET session_replication_role = replica; SET synchronous_commit = off; SET jit = off; SET work_mem = '64MB'"
 
@@ -74,9 +75,13 @@ SELECT tenant_id, id, 'go', 'w' || number FROM public.made_workflows;
 _FILLS = (
     (
         """
-        INSERT INTO hark.events (tenant_id, id, kind, type, source, route, data, occurred_at, dedupe_key, matched)
+        INSERT INTO hark.events (tenant_id, id, kind, type, source, route, data, occurred_at, dedupe_key, matched,
+                                 subject_kind, subject_id, caused_by)
         SELECT tenant_id, event_id, 'event', 'E' || number % 1000, 'test', 'event:E' || number % 1000,
-               jsonb_build_object('order', n), moment, NULL, true FROM public.made
+               jsonb_build_object('order', n), moment, NULL, true,
+               CASE WHEN n % 20 = 0 THEN 'client' END, CASE WHEN n % 20 = 0 THEN (n % 9973)::text END,
+               CASE WHEN n % 20 = 10 THEN overlay(id::text PLACING 'ffffffff' FROM 29)::uuid END
+        FROM public.made
         """,
         # Every tenth event starts nothing.
         """
@@ -122,6 +127,14 @@ _FILLS = (
         INSERT INTO hark.lanes (tenant_id, id, key, most, taken, set_by)
         SELECT tenant_id, lane_id, '', 1, count(*), lane_id FROM hark.slots GROUP BY tenant_id, lane_id
         """,
+        # What is erased has ended, and is older than what other statements are tried with.
+        """
+        INSERT INTO hark.erasing (tenant_id, erasure_id, what, id)
+        SELECT m.tenant_id, 'ERASURE', w.what, CASE w.what WHEN 'event' THEN m.event_id ELSE m.id END
+        FROM (SELECT * FROM public.made WHERE n % 100 = 0 AND tenant_id = '00000000-0000-7000-8000-000000000001'
+              ORDER BY n LIMIT 100) AS m,
+             (VALUES ('execution'), ('event')) AS w (what)
+        """.replace("ERASURE", ERASURE),
         """
         INSERT INTO hark.workflow_context (tenant_id, execution_id, key, value)
         SELECT tenant_id, id, 'seen', '1' FROM public.made WHERE n % 20 = 0

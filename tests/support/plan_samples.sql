@@ -14,6 +14,7 @@ WITH live AS (
 )
 SELECT o.tenant_id::text AS tenant, o.id::text AS execution, o.event_id::text AS event, o.workflow_id::text AS workflow,
        '00000000-0000-7000-8000-00000000aaaa' AS instance, hark.new_id()::text AS new, 'event:E' || o.number % 1000 AS route, 'w' || o.number AS slug,
+       (o.n % 9973)::text AS client, '00000000-0000-7000-8000-00000000cccc' AS erasure,
        (SELECT generation::text FROM hark.registry) AS generation,
        hark.id_floor(o.moment)::text AS event_from, hark.id_floor(o.moment + interval '1 ms')::text AS event_to,
        hark.id_floor(now() - interval '1 week')::text AS past,

@@ -11,6 +11,7 @@ SELECT e.tenant_id, $3, e.workflow_id, $6, e.event_id, $4, e.trigger_id, e.trigg
 FROM hark.workflow_executions AS e
 JOIN hark.workflows AS w ON w.tenant_id = e.tenant_id AND w.id = e.workflow_id
 WHERE e.tenant_id = $1 AND e.id = $2
-FOR KEY SHARE OF w
+-- The origin too: it is not erased until this is there to be seen.
+FOR KEY SHARE OF w, e
 ON CONFLICT (tenant_id, id) DO NOTHING
 RETURNING id

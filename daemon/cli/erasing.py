@@ -1,0 +1,77 @@
+"""The command that erases what is about somebody, and shows what was erased."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hark.daemon.cli.connection import Json, Url, ask, target_of
+from hark.daemon.cli.executions import Cursor, Limit
+from hark.daemon.cli.output import ago, hint, is_terminal, print_json, say, table
+
+if TYPE_CHECKING:
+    from hark.daemon.api.models import ErasureRow, SubjectErased
+
+
+def erase(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="As in `subject`: client, agent …", show_default=False)],
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Whose data goes.", show_default=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Cancel the executions that are open.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Erase everything about a subject: its executions and events, in the history and in the archive."""
+    if not dry_run and not yes and is_terminal() and sys.stdin.isatty():
+        typer.confirm(f"Erase everything about {kind} {id_} at {target_of(url).url}?", abort=True)
+    answer = ask(url, lambda client: client.erase(kind, id_, dry_run=dry_run, force=force))
+    if as_json:
+        print_json(answer)
+    else:
+        _tell(answer)
+
+
+def _tell(answer: SubjectErased) -> None:
+    said = "would go" if answer.dry_run else "are gone"
+    within = f"{answer.steps:,} steps, {answer.logs:,} log lines"
+    say(f"{answer.executions:,} executions ({within}) and {answer.events:,} events {said}")
+    say(f"{answer.archived:,} executions from the archive, whose files {_written(answer)}")
+    if answer.emptied:
+        say(f"{answer.emptied:,} events that others' executions need stay, without what they said")
+    for one in answer.open:
+        say(f"open: {one.id} of {one.workflow} ({one.status})")
+    if answer.open:
+        hint("they have to end first; --force cancels them")
+    if answer.id is not None:
+        hint(f"on record as erasure {answer.id}")
+
+
+def _written(answer: SubjectErased) -> str:
+    files = f"{answer.files:,} file{'' if answer.files == 1 else 's'}"
+    return f"would be written anew: {files}" if answer.dry_run else f"were written anew: {files}"
+
+
+def erasures(
+    of: Annotated[str | None, typer.Option(metavar="KIND/ID", help="Only those of this subject.")] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """List what was erased, the latest first. Whose it was is not on record; --of compares with a digest."""
+    page = ask(url, lambda client: client.erasures(limit=limit, cursor=cursor, of=of))
+    if as_json:
+        print_json(page)
+        return
+    columns = ["erasure", "ended", "kind", "by", ">executions", ">events", ">archived"]
+    table(columns, [_row(one) for one in page.items], empty="nothing was erased")
+    if page.next_cursor:
+        hint(f"older ones: --cursor {page.next_cursor}")
+
+
+def _row(one: ErasureRow) -> list[str]:
+    numbers = f"{one.executions:,}", f"{one.events:,}", f"{one.archived:,}"
+    return [str(one.id), str(ago(one.ended_at)), one.kind, one.requested_by, *numbers]

@@ -1,0 +1,260 @@
+"""Erasure of a subject: what is about a client, agent … goes from history and archive, and is on record as gone.
+
+First everything is listed (`reaching.py`); until the list is complete nothing goes. Then the list is worked off in
+bounded batches, each of which may be repeated. Should this instance die, whoever comes next works off what was decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from hark.daemon.archive.lines import Line, Subject, workflow_key
+from hark.daemon.engine.archive import RESTORE_LOCK, Archive
+from hark.daemon.engine.reaching import BATCH, Listed, Reaching, Task
+from hark.daemon.engine.retention import LOCK
+from hark.daemon.engine.rewriting import Choice, Rewriter
+from hark.daemon.store.database import Database, Record
+from hark.daemon.store.listing import Span
+from hark.workflows.errors import ConflictError, NotFoundError, UnavailableError
+from hark.workflows.ids import TenantId, new_id
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_S = 30.0
+"""How long an erasure waits for retention, for another erasure, and for row changes that were captured before it."""
+STOPPED_WITHIN_S = 10.0
+MOST_NAMED = 10
+_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class Erased:
+    """What went, or would go in a dry run."""
+
+    id: UUID
+    executions: int = 0
+    steps: int = 0
+    logs: int = 0
+    events: int = 0
+    emptied: int = 0
+    archived: int = 0
+    files: int = 0
+    open: list[dict[str, Any]] = field(default_factory=list)
+    """Of a dry run: some of what would have to end first."""
+
+
+class OfWorkflow:
+    """Takes the executions of a workflow out of files."""
+
+    def __init__(self, workflow_id: UUID) -> None:
+        self._workflow_id = workflow_id
+
+    async def choose(self, lines: Sequence[Line]) -> Choice:
+        """Look at whose they are."""
+        return Choice({line.id for line in lines if line.workflow_id == self._workflow_id})
+
+
+class Eraser:
+    """Erases subjects, and from the archive workflows too. One instance at a time is at it, and retention is not."""
+
+    def __init__(
+        self,
+        database: Database,
+        archive: Archive,
+        *,
+        cancel: Callable[..., Awaitable[str]],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._archive = archive
+        self._rewriter = Rewriter(database, archive)
+        self._cancel = cancel
+        self._now = now
+
+    async def erase(self, tenant_id: TenantId, subject: Subject, *, force: bool, by: str) -> Erased:
+        """Erase everything about a subject that came before this call; returns when it is gone.
+
+        Raises ConflictError when something of it is open, unless `force` is to end that, or when it does not end;
+        ArchiveError when the archive cannot be read or written, UnavailableError. Called again it goes on.
+        """
+        await self._caught_up()
+        async with self._begun(tenant_id, subject, by) as (task, reaching):
+            await reaching.collect()
+            more = True
+            while more:
+                await self._end_open(task, reaching, force=force)
+                await self._database.execute("decide_erasure", task.tenant_id, task.id)
+                await self._delete(task)
+                # What was repeated, called or handed out while the rest went.
+                more = await reaching.collect()
+            return await self._finish(task)
+
+    async def foresee(self, tenant_id: TenantId, subject: Subject) -> Erased:
+        """Tell what `erase` would take now. Raises ArchiveError, UnavailableError."""
+        async with self._begun(tenant_id, subject, "") as (task, reaching):
+            await reaching.collect()
+            there = await reaching.counts()
+            found = Erased(task.id, there.executions, there.steps, there.logs, there.events, there.emptied)
+            found.archived = sum(one.dropped for one in reaching.files.values())
+            found.emptied += sum(one.emptied for one in reaching.files.values())
+            found.files = len(reaching.files)
+            found.open = [dict(row) for row in await reaching.open_ones(MOST_NAMED)][:MOST_NAMED]
+            return found
+
+    async def forget_workflow(self, workflow_id: UUID, tenant_id: UUID) -> None:
+        """Take a workflow whose history is gone out of the archive. Raises ArchiveError, UnavailableError."""
+        keys = [workflow_key(workflow_id)]
+        if not self._archive.wanted and not await self._rewriter.with_keys(tenant_id, keys):
+            return
+        async with self._alone():  # with it nothing is on its way into the archive
+            for row in await self._rewriter.with_keys(tenant_id, keys):
+                await self._rewriter.rewrite(tenant_id, row, OfWorkflow(workflow_id))
+            await self._archive.settle()
+
+    async def page(self, tenant_id: TenantId, span: Span, subject: Subject | None = None) -> list[Record]:
+        """Return a page of the erasures on record, or of those of a subject, the latest first."""
+        of = subject or (None, None)
+        return await self._database.fetch("list_erasures", tenant_id, span.before, span.since, span.limit, *of)
+
+    async def finish_leftovers(self) -> None:
+        """Carry out what was decided by who is gone, and forget what was not; not while somebody is at it."""
+        if not await self._database.fetch("list_erasures_under_way"):
+            return
+        async with self._database.only_one(LOCK) as alone, self._database.only_one(RESTORE_LOCK) as quiet:
+            if alone and quiet:
+                await self._leftovers()
+
+    # ------------------------------------------------------------------ beginning
+
+    async def _caught_up(self) -> None:
+        """Wait until row changes that were captured before this moment are events. Raises UnavailableError."""
+        last = await self._database.fetchval("last_row_change")
+        until = time.monotonic() + PATIENCE_S
+        while not await self._database.fetchval("is_captured_taken", last):
+            if time.monotonic() > until:
+                raise UnavailableError(
+                    "row changes from before this call have not become events yet, and may be about the subject; "
+                    "`hark doctor` tells what holds them up"
+                )
+            await asyncio.sleep(0.05)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Keep out retention, restoring and other erasures; wait for those that are at it. Raises UnavailableError."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            async with self._database.only_one(LOCK) as alone, self._database.only_one(RESTORE_LOCK) as quiet:
+                if alone and quiet:
+                    yield
+                    return
+            if time.monotonic() > until:
+                raise UnavailableError(
+                    "retention, a restoration or another erasure is under way; ask again when it is over",
+                    retry_after_s=30,
+                )
+            await asyncio.sleep(0.2)
+
+    @asynccontextmanager
+    async def _begun(self, tenant_id: UUID, subject: Subject, by: str) -> AsyncIterator[tuple[Task, Reaching]]:
+        """Begin an erasure; one that is not decided when the block ends leaves nothing behind."""
+        async with self._alone():
+            await self._archive.settle()  # also what is not part of the archive any more holds something of somebody
+            await self._leftovers()
+            salt = os.urandom(16)
+            task = Task(tenant_id, new_id(self._now()))
+            until = await self._database.fetchval(
+                "begin_erasure", task.tenant_id, task.id, subject[0], salt, digest_of(salt, subject), by
+            )
+            try:
+                yield task, Reaching(self._database, self._rewriter, task, subject, until)
+            finally:
+                with suppress(UnavailableError):  # whoever comes next does it
+                    await self._forget_undecided()
+
+    # ------------------------------------------------------------------ carrying out
+
+    async def _end_open(self, task: Task, reaching: Reaching, *, force: bool) -> None:
+        """Cancel what is open and wait for it, and for what it left; without `force`, refuse."""
+        until = time.monotonic() + STOPPED_WITHIN_S
+        while rows := await reaching.open_ones(_AT_ONCE):
+            if not force:
+                raise _still_open(rows)
+            for row in rows:
+                with suppress(ConflictError, NotFoundError):
+                    await self._cancel(TenantId(task.tenant_id), row["id"], reason="what it is about is being erased")
+            if time.monotonic() > until:
+                raise ConflictError(
+                    f"{len(rows)} executions are being cancelled and have not ended yet; ask again in half a minute, "
+                    "when what a dead instance held is taken over"
+                )
+            await asyncio.sleep(0.05)
+            await reaching.collect()
+
+    async def _delete(self, task: Task) -> None:
+        """Delete what is listed from the history: all executions, then the events, of which some may be needed."""
+        for query in ("erase_listed", "erase_listed_events"):
+            after: int | None = 0
+            while after is not None:
+                after = await self._database.fetchval(query, task.tenant_id, task.id, after, BATCH)
+
+    async def _finish(self, task: Task) -> Erased:
+        """Take what is listed out of the archive, and close the record. Raises ArchiveError."""
+        listed = Listed(self._database, task)
+        async for part in listed.slices():
+            for archive_id in part.archives:
+                row = await self._database.fetchrow("get_archive", task.tenant_id, archive_id)
+                if row is not None:  # else it was written anew before
+                    await self._rewriter.rewrite(task.tenant_id, row, listed, task.id)
+        await self._archive.settle()
+        await self._clear(task)
+        await self._database.execute("end_erasure", task.tenant_id, task.id)
+        row = await self._database.fetchrow("get_erasure", task.tenant_id, task.id)
+        done = Erased(**dict(row or {"id": task.id}))
+        log.info("subject.erased", erasure=str(task.id), executions=done.executions, archived=done.archived)
+        return done
+
+    async def _leftovers(self) -> None:
+        for row in await self._database.fetch("list_erasures_under_way"):
+            if row["decided_at"] is not None:
+                task = Task(row["tenant_id"], row["id"])
+                await self._delete(task)
+                await self._finish(task)
+        await self._forget_undecided()
+
+    async def _forget_undecided(self) -> None:
+        for row in await self._database.fetch("list_erasures_under_way"):
+            if row["decided_at"] is None:
+                task = Task(row["tenant_id"], row["id"])
+                await self._clear(task)
+                await self._database.execute("drop_erasure", task.tenant_id, task.id)
+
+    async def _clear(self, task: Task) -> None:
+        while await self._database.fetchval("clear_erasing", task.tenant_id, task.id, 1000):
+            continue
+
+
+def digest_of(salt: bytes, subject: Subject) -> bytes:
+    """Return what is on record of a subject that was erased."""
+    return hashlib.sha256(salt + f"{subject[0]}\n{subject[1]}".encode()).digest()
+
+
+def _still_open(rows: Sequence[Record]) -> ConflictError:
+    """Say what keeps a subject from being erased, and what to do about it."""
+    named = ", ".join(f"{row['id']} of {row['workflow']} ({row['status']})" for row in rows[:MOST_NAMED])
+    total = f"at least {len(rows)}" if len(rows) >= _AT_ONCE else str(len(rows))
+    more = ", …" if len(rows) > MOST_NAMED else ""
+    return ConflictError(
+        f"{total} executions that have something of it are open: {named}{more}; wait for them, cancel them, or erase "
+        "with `--force` (`?force=true`), which cancels them"
+    )

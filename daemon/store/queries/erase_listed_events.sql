@@ -1,0 +1,2 @@
+-- Deletes the events in a slice of what is to be erased; where the slice ends, NULL behind the last.
+SELECT hark.erase_listed_events($1, $2, $3, $4)
