@@ -227,9 +227,9 @@ class Loop:
         book = self._folding.book
         paths = [turn.path for turn in gone] + self._absorb(fold, book.committed)
         record = self._record(fold)
-        fold.size, fold.mark = len(record.input or ""), book.mark
-        self._folds.append(fold)
         book.fold(record, paths)
+        fold.size, fold.mark = len(record.input or ""), book.mark  # only now: the fold itself has to be committed too
+        self._folds.append(fold)
 
     def _absorb(self, fold: _Fold, committed: int) -> list[str]:
         """Take earlier folds into a new one; returns their paths.
