@@ -2223,6 +2223,41 @@ COMMENT ON FUNCTION prune_open IS
     'Deletes a batch of log lines, and of what the timeline tells of steps, that open executions have from before the policy '
     'for ended ones: without it what runs for years would keep all of them; how many.';
 
+CREATE FUNCTION is_awaited(tenant uuid, parent uuid, step_path text) RETURNS boolean
+    LANGUAGE plpgsql STABLE SET search_path = hark, pg_catalog AS $$
+DECLARE
+    turn CONSTANT text := '\[\d+\](?=\.|$)';
+    ended boolean;
+    loop_path text;
+    at integer;
+BEGIN
+    PERFORM FROM workflow_executions AS p WHERE p.tenant_id = tenant AND p.id = parent AND p.completed_at IS NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    SELECT s.completed_at IS NOT NULL INTO ended
+    FROM workflow_steps AS s WHERE s.tenant_id = tenant AND s.execution_id = parent AND s.path = step_path;
+    IF FOUND THEN
+        RETURN NOT ended;
+    END IF;
+    -- Not on record yet, or folded away with one of the turns around it.
+    FOR number IN 1 .. regexp_count(step_path, turn) LOOP
+        at := regexp_instr(step_path, turn, 1, number);
+        loop_path := left(step_path, at - 1);
+        PERFORM FROM workflow_steps AS s, jsonb_array_elements(s.output -> 'turns') AS folded
+        WHERE s.tenant_id = tenant AND s.execution_id = parent AND s.path > loop_path || '[' AND s.path < loop_path || '\'
+          AND s.verb = 'fold'
+          AND substring(step_path FROM at + 1 FOR strpos(substring(step_path FROM at + 1), ']') - 1)::integer
+              BETWEEN (folded ->> 0)::integer AND (folded ->> 1)::integer;
+        IF FOUND THEN
+            RETURN false;
+        END IF;
+    END LOOP;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION is_awaited IS
+    'Whether an open execution has not on record how the step ended that made a child: until then the child stays.';
+
 CREATE FUNCTION week_start(week text) RETURNS timestamptz
     LANGUAGE sql STABLE STRICT SET search_path = pg_catalog
     RETURN to_date(week, 'IYYY"w"IW')::timestamp AT TIME ZONE 'UTC';
@@ -2333,7 +2368,8 @@ CREATE FUNCTION note_staying(week text, usual interval, failed interval, after_t
 BEGIN
     EXECUTE format(
         'WITH slice AS MATERIALIZED ('
-        '    SELECT e.tenant_id, e.id, e.workflow_id, e.status, e.completed_at, e.kept_until, e.parent_id FROM %I AS e '
+        '    SELECT e.tenant_id, e.id, e.workflow_id, e.status, e.completed_at, e.kept_until, e.parent_id, e.parent_path '
+        '    FROM %I AS e '
         '    WHERE (e.tenant_id, e.id) > ($3, $4) ORDER BY e.tenant_id, e.id LIMIT $5'
         '), noted AS ('
         '    INSERT INTO staying (tenant_id, execution_id) SELECT s.tenant_id, s.id FROM slice AS s '
@@ -2341,8 +2377,7 @@ BEGIN
         '    LEFT JOIN own_retention($1, $2) AS o ON o.tenant_id = s.tenant_id AND o.workflow_id = s.workflow_id '
         '    WHERE NOT is_past(s.status, s.completed_at, s.kept_until, coalesce(o.kept_since, r.kept_since),'
         '                      coalesce(o.failed_since, r.failed_since)) '
-        '    OR (s.parent_id IS NOT NULL AND EXISTS (SELECT FROM workflow_executions AS p '
-        '        WHERE p.tenant_id = s.tenant_id AND p.id = s.parent_id AND p.completed_at IS NULL)) '
+        '    OR (s.parent_id IS NOT NULL AND is_awaited(s.tenant_id, s.parent_id, s.parent_path)) '
         '    ON CONFLICT DO NOTHING'
         ') SELECT s.tenant_id, s.id, (SELECT count(*) FROM slice) FROM slice AS s '
         'ORDER BY s.tenant_id DESC, s.id DESC LIMIT 1', 'workflow_executions_' || week)
@@ -2482,9 +2517,7 @@ BEGIN ATOMIC
       AND is_past(e.status, e.completed_at, e.kept_until,
                   CASE WHEN whatever_age THEN 'infinity' ELSE coalesce(o.kept_since, r.kept_since) END,
                   CASE WHEN whatever_age THEN 'infinity' ELSE coalesce(o.failed_since, r.failed_since) END)
-      AND (e.parent_id IS NULL OR NOT EXISTS (
-           SELECT FROM workflow_executions AS p
-           WHERE p.tenant_id = e.tenant_id AND p.id = e.parent_id AND p.completed_at IS NULL))
+      AND (e.parent_id IS NULL OR NOT is_awaited(e.tenant_id, e.parent_id, e.parent_path))
       AND NOT EXISTS (
            SELECT FROM workflow_executions AS c
            WHERE c.tenant_id = e.tenant_id AND c.parent_id = e.id AND c.completed_at IS NULL);

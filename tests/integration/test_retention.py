@@ -86,6 +86,35 @@ async def test_what_has_not_ended_lets_go_of_what_it_wrote_long_ago(history: His
     assert [row[0] for row in await history.connection.fetch(told, waiting)] == ["kept", "3"]
 
 
+async def test_what_an_open_execution_has_called_goes_once_its_end_is_on_record_there(history: History) -> None:
+    waiting = await history.add("waiting", days(40))
+    steps = [
+        ("told", "call", "completed", None), ("asked", "call", "waiting", None), ("each[4]", "part", "waiting", None),
+        ("each[0-9]", "fold", "completed", '{"turns": [[0, 3], [5, 9]]}'),
+    ]  # fmt: skip
+    await history.connection.executemany(
+        "INSERT INTO hark.workflow_steps (tenant_id, execution_id, path, seq, verb, status, output, completed_at) "
+        "VALUES ($1, $2, $3, 9, $4, $5, $6, CASE WHEN $5 = 'completed' THEN now() END)",
+        [(DEFAULT_TENANT, waiting, *step) for step in steps],
+    )
+    children = {}
+    for path in ("told", "asked", "each[4]", "each[7]", "each[9].in[2].x", "each[10]", "other[7]", "nowhere"):
+        # One week after the other, and of one week more than one; row by row too.
+        child = await history.add("completed", days(39 - len(children)), parent=waiting)
+        children[path] = child
+        await history.connection.execute(
+            "UPDATE hark.workflow_executions SET parent_path = $2 WHERE id = $1", child, path
+        )
+    foreseen = summary(await foresee(history.database, history.retention.policy, DEFAULT_TENANT, None))
+
+    await history.retention.run()
+
+    left = {row[0] for row in await history.connection.fetch("SELECT id FROM hark.workflow_executions")}
+    gone = {path for path, child in children.items() if child not in left}
+    assert gone == {"told", "each[7]", "each[9].in[2].x"}
+    assert foreseen["executions"] == 3
+
+
 async def test_turns_are_folded_away_wherever_their_execution_has_been_moved(history: History) -> None:
     waiting = await history.add("waiting", days(40))
     gone = ["each[3]", "each[3].a", "each[3].in[0].b", "each[3].in[0-9]"]

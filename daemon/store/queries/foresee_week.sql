@@ -4,7 +4,7 @@ WITH walks AS MATERIALIZED (
     SELECT w.workflow_id, w.until, w.whatever_age
     FROM unnest($7::uuid[], $8::uuid[], $9::boolean[]) AS w (workflow_id, until, whatever_age)
 ), looked_at AS (
-    SELECT e.tenant_id, e.id, e.workflow_id, e.event_id, e.completed_at, e.kept_until, e.parent_id,
+    SELECT e.tenant_id, e.id, e.workflow_id, e.event_id, e.completed_at, e.kept_until, e.parent_id, e.parent_path,
            e.status IN ('failed', 'timeout') AS failed,
            hark.is_past(e.status, e.completed_at, e.kept_until, coalesce(o.kept_since, r.kept_since),
                         coalesce(o.failed_since, r.failed_since)) AS past,
@@ -24,8 +24,7 @@ WITH walks AS MATERIALIZED (
                 WHEN l.kept_until >= now() THEN 'restored'
                 WHEN NOT l.past AND NOT l.counted_out THEN CASE WHEN l.failed THEN 'failed' ELSE 'recent' END
                 WHEN NOT l.counted_out AND NOT l.reached THEN 'week'
-                WHEN EXISTS (SELECT FROM hark.workflow_executions AS p
-                             WHERE p.tenant_id = l.tenant_id AND p.id = l.parent_id AND p.completed_at IS NULL)
+                WHEN (l.parent_id IS NOT NULL AND hark.is_awaited(l.tenant_id, l.parent_id, l.parent_path))
                      OR EXISTS (SELECT FROM hark.workflow_executions AS p
                                 WHERE p.tenant_id = l.tenant_id AND p.parent_id = l.id AND p.completed_at IS NULL)
                     THEN 'needed'
