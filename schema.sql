@@ -311,6 +311,41 @@ COMMENT ON COLUMN event_keys.digest IS 'Hash of the data: the same key with anot
 CREATE INDEX event_keys_by_expiry ON event_keys (expires_at);
 COMMENT ON INDEX event_keys_by_expiry IS 'prune_event_keys.sql';
 
+CREATE TABLE hook_refusals (
+    tenant_id  uuid NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    path       text NOT NULL,
+    status     smallint NOT NULL,
+    count      bigint NOT NULL,
+    first_at   timestamptz NOT NULL DEFAULT now(),
+    last_at    timestamptz NOT NULL DEFAULT now(),
+    detail     text NOT NULL,
+    method     text NOT NULL,
+    client     text NOT NULL,
+    PRIMARY KEY (tenant_id, path, status)
+);
+COMMENT ON TABLE hook_refusals IS
+    'Webhooks that were refused within the last day, counted by path and status; of each the last one in full. Nothing of it '
+    'is proven. Written by every instance every few seconds, and bounded.';
+COMMENT ON COLUMN hook_refusals.path IS 'As its trigger writes it; where no trigger listens, as it was asked for.';
+
+CREATE TABLE hook_tests (
+    tenant_id   uuid NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    path        text NOT NULL,
+    expires_at  timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, path)
+);
+COMMENT ON TABLE hook_tests IS 'Paths under /hooks-test/ that show for a while what arrives there, and start nothing.';
+
+CREATE TABLE hook_arrivals (
+    tenant_id  uuid NOT NULL,
+    path       text NOT NULL,
+    id         uuid NOT NULL,
+    data       jsonb NOT NULL,
+    PRIMARY KEY (tenant_id, path, id),
+    FOREIGN KEY (tenant_id, path) REFERENCES hook_tests (tenant_id, path) ON DELETE CASCADE
+);
+COMMENT ON TABLE hook_arrivals IS 'What has arrived there; goes with the test.';
+
 CREATE TABLE event_decisions (
     tenant_id    uuid NOT NULL,
     event_id     uuid NOT NULL,

@@ -133,6 +133,11 @@ def route_of(template: str) -> str:
     return f"webhook:{template}"
 
 
+def path_of_route(route: str) -> str:
+    """Return the path of a route."""
+    return route.removeprefix("webhook:")
+
+
 def hook_table(triggers: Iterable[ActiveTrigger]) -> PathTable[Hook]:
     """Make the table that finds the Hook of a request's path, from the active triggers (others are passed over)."""
     hooks: dict[tuple[TenantId, str], Hook] = {}

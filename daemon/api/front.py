@@ -24,6 +24,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from hark.daemon.api.hooks import PREFIX, Arrived, Hooks, answer_of
 from hark.daemon.api.problems import response_for
 from hark.daemon.api.services import Services
+from hark.triggers.webhook import path_of_route
 from hark.workflows.catalogue import NewEvent, Receipt
 from hark.workflows.errors import UnavailableError
 
@@ -115,10 +116,14 @@ class Front:
         body = answer_of(receipt)
         return b"%b%d\r\n\r\n%b" % (self._head_now(), len(body), body)
 
-    def refused(self, error: Exception) -> tuple[bytes, bool]:
+    def refused(self, error: Exception, event: NewEvent, client: str) -> tuple[bytes, bool]:
         """Return the answer to a webhook that could not be stored, and whether to hang up after it."""
         self._services.in_flight -= 1
         response = response_for(error)
+        self._hooks.refusals.note(
+            event.tenant_id, path_of_route(event.route), response.status, detail=str(error), method="POST",
+            client=client,
+        )  # fmt: skip
         counts, key = self._services.requests, ("hooks", response.status)
         counts[key] = counts.get(key, 0) + 1
         body = cast("bytes", response.body)
@@ -144,11 +149,12 @@ def _head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
 class _Delivery:
     """One webhook on its way into the record: what the engine tells of it goes to its connection."""
 
-    __slots__ = ("_connection", "_front", "_told")
+    __slots__ = ("_connection", "_event", "_front", "_told")
 
-    def __init__(self, front: Front, connection: _Connection) -> None:
+    def __init__(self, front: Front, connection: _Connection, event: NewEvent) -> None:
         self._front = front
         self._connection = connection
+        self._event = event
         self._told = False
 
     def done(self) -> bool:
@@ -160,7 +166,7 @@ class _Delivery:
 
     def set_exception(self, error: Exception) -> None:
         self._told = True
-        answer, close = self._front.refused(error)
+        answer, close = self._front.refused(error, self._event, self._connection.client)
         self._connection.answer(answer, close=close)
 
     def cancel(self) -> None:
@@ -204,7 +210,13 @@ class _Connection(BaseProtocol):
             self._hand_over(data)
         else:
             self._busy = True
-            self._front.submit(event, _Delivery(self._front, self))
+            self._front.submit(event, _Delivery(self._front, self, event))
+
+    @property
+    def client(self) -> str:
+        """The address at the other end."""
+        peer = self.transport.get_extra_info("peername") if self.transport is not None else None
+        return str(peer[0]) if peer else ""
 
     def answer(self, answer: bytes, *, close: bool) -> None:
         """Send the answer to the request that it is busy with."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import orjson
 from aiohttp import web
 
 from hark.daemon.api.hook_answer import Waiters
 from hark.daemon.api.hook_gate import Rates, answer_beforehand, check_address, share_with_page
+from hark.daemon.api.hook_refusals import Refusals
 from hark.daemon.api.key_sets import KeySets
 from hark.daemon.api.origin import Proxies
-from hark.daemon.api.problems import MethodNotAllowedError, problem_response, response_for
+from hark.daemon.api.problems import MethodNotAllowedError, response_for
 from hark.daemon.api.services import Services
 from hark.daemon.api.table import SERVICES
+from hark.daemon.store.hooks import HookRecords
 from hark.triggers.cloudevents import mode_of
 from hark.triggers.webhook import Hook, contents_of, event_for, hook_table, slack_challenge
 from hark.triggers.webhook_auth import authenticate, challenge
@@ -68,6 +71,7 @@ class Hooks:
         self.key_sets = KeySets(services.engine.http)
         self.rates = Rates()
         self.waiters = Waiters(services)
+        self.refusals = Refusals(HookRecords(services.database))
 
     def find(self, path: str) -> Found | None:
         """Return what is known of a path (behind `/hooks/`, percent-encoded).
@@ -91,13 +95,19 @@ class Hooks:
         return found
 
     def _match(self, path: str) -> Found | None:
-        found = self._table.find(DEFAULT_TENANT, path)
-        if found is not None:
-            return Found(*found, path)
+        for tenant_id, rest in self.places(path):
+            found = self._table.find(tenant_id, rest)
+            if found is not None:
+                return Found(*found, rest)
+        return None
+
+    def places(self, path: str) -> Iterator[tuple[TenantId, str]]:
+        """Yield what a path may mean: itself in the default tenant, or a tenant's name and the path there."""
+        yield DEFAULT_TENANT, path
         name, slash, rest = path.partition("/")
         tenant = self._tenants.get(name) if slash else None
-        found = None if tenant is None else self._table.find(tenant, rest)
-        return None if found is None else Found(*found, rest)
+        if tenant is not None:
+            yield tenant, rest
 
     async def refresh_tenants(self) -> None:
         """Learn the names of tenants again, unless that was done a moment ago."""
@@ -161,28 +171,47 @@ async def receive(request: web.Request) -> web.Response:
     services, hooks = request.app[SERVICES], request.app[HOOKS]
     if services.stopping:
         raise UnavailableError("this instance is stopping", retry_after_s=2)
-    path = request.rel_url.raw_path[len(PREFIX) :]
+    path = path_of(request, PREFIX)
     found = hooks.find(path)
     if found is None:
         await hooks.refresh_tenants()
         found = hooks.find(path)
     if found is None:
-        raise NotFoundError("no active workflow listens on this path")
+        message = "no active workflow listens on this path"
+        _note(request, hooks, DEFAULT_TENANT, unquote(path), NotFoundError.status, message)
+        raise NotFoundError(message)
     if request.method == "OPTIONS" and (answer := answer_beforehand(found.hook, request.headers)) is not None:
         return answer
     try:
         answer = await _take(request, services, found)
     except HarkError as error:
         answer = _refusal(found.hook, error)
+        _note(request, hooks, found.hook.tenant_id, found.hook.template, answer.status, str(error))
     share_with_page(found.hook, request.headers, answer)
     return answer
+
+
+def path_of(request: web.Request, prefix: str) -> str:
+    """Return what follows a prefix in the address of a request, still percent-encoded."""
+    return request.rel_url.raw_path[len(prefix) :]
+
+
+def peer_of(request: web.Request) -> str:
+    """Return the address at the other end of a request's connection."""
+    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    return str(peer[0]) if peer else ""
+
+
+def _note(request: web.Request, hooks: Hooks, tenant_id: TenantId, path: str, status: int, detail: str) -> None:
+    client = hooks.proxies.client(peer_of(request), joined_headers(request.headers.items()))
+    hooks.refusals.note(tenant_id, path, status, detail=detail, method=request.method, client=str(client or ""))
 
 
 async def _take(request: web.Request, services: Services, found: Found) -> web.Response:
     hooks, hook = request.app[HOOKS], found.hook
     if not hook.takes(request.method):
-        return _wrong_method(hook, request.method)
-    peer = ((request.transport and request.transport.get_extra_info("peername")) or ("",))[0]
+        raise MethodNotAllowedError(f"{request.method} is not taken here; this path takes {', '.join(hook.methods())}")
+    peer = peer_of(request)
     if hook.config.allow_from is not None:
         check_address(hook, hooks.proxies.client(peer, joined_headers(request.headers.items())))
     raw = await services.bodies.read(request, hooks.most_bytes(hook))
@@ -214,16 +243,6 @@ async def _emit(services: Services, hooks: Hooks, hook: Hook, event: NewEvent) -
     return web.Response(body=answer_of(receipt), status=202, headers=headers)
 
 
-def _wrong_method(hook: Hook, method: str) -> web.Response:
-    allowed = ", ".join(hook.methods())
-    return problem_response(
-        MethodNotAllowedError.status,
-        MethodNotAllowedError.title,
-        f"{method} is not taken here; this path takes {allowed}",
-        headers={"Allow": allowed},
-    )
-
-
 def _refusal(hook: Hook, error: HarkError) -> web.Response:
     """Answer for what went wrong. Nothing of a request without its proof is stored."""
     answer = response_for(error)
@@ -231,4 +250,6 @@ def _refusal(hook: Hook, error: HarkError) -> web.Response:
         del answer.headers["WWW-Authenticate"]
         if wanted := challenge(hook.config.auth):
             answer.headers["WWW-Authenticate"] = wanted
+    if isinstance(error, MethodNotAllowedError):
+        answer.headers["Allow"] = ", ".join(hook.methods())
     return answer

@@ -635,6 +635,62 @@ class HookRow(Answer):
     auth: str
     workflow: str
     trigger_id: str
+    last_delivery_at: datetime | None = None
+    last_event_id: UUID | None = None
+    refused: int = 0
+    """Requests that were refused on the path within the last day."""
+    last_refusal: str | None = None
+    """Status and reason of the last one."""
+
+
+class StartedBy(Answer):
+    """An execution that a delivery has started."""
+
+    id: UUID
+    workflow: str
+    status: ExecutionStatus
+
+
+class DeliveryRow(Answer):
+    """A webhook that was stored as an event, and what became of it."""
+
+    id: UUID
+    """Of the event."""
+    created_at: datetime
+    occurred_at: datetime
+    dedupe_key: str | None
+    matched: bool
+    executions: list[StartedBy]
+
+
+class HookRefusalRow(Answer):
+    """Webhooks that were refused with one status on one path; details are those of the last one."""
+
+    path: str
+    status: int
+    count: int
+    first_at: datetime
+    last_at: datetime
+    detail: str
+    method: str
+    client: str
+
+
+class HookTest(Answer):
+    """A path that is open for trying out."""
+
+    path: str
+    url: str
+    expires_at: datetime
+
+
+class ArrivalRow(Answer):
+    """What arrived at a path that is being tried out."""
+
+    id: UUID
+    at: datetime
+    data: dict[str, Any]
+    """The request, what it would have been answered, and what it would have started."""
 
 
 class WatchRow(Answer):

@@ -96,6 +96,17 @@ class AnswerBody(BaseModel):
     """Who it is that answers, for the record; without it the name of the key."""
 
 
+class HookTestBody(BaseModel):
+    """Which path to open for trying out."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    path: str = Field(min_length=1, max_length=500)
+    """What follows `/hooks-test/`; may have parameters, such as `leads/{id}`."""
+    duration: str = "10m"
+    """For how long, at most `1h`."""
+
+
 class ContextValue(RootModel[Any]):
     """Any JSON value."""
 

@@ -22,6 +22,8 @@ from hark.daemon.api import (
     events,
     executions,
     health,
+    hook_routes,
+    hook_tests,
     hooks,
     live,
     pruning,
@@ -32,6 +34,7 @@ from hark.daemon.api import (
     watches,
 )
 from hark.daemon.api.front import Front
+from hark.daemon.api.hook_refusals import Refusals
 from hark.daemon.api.openapi import openapi_document
 from hark.daemon.api.problems import MethodNotAllowedError, problem_response, response_for
 from hark.daemon.api.services import Services
@@ -49,6 +52,7 @@ TABLES = (
     context.table,
     approvals.table,
     events.table,
+    hook_routes.table,
     live.table,
     pruning.table,
     archives.table,
@@ -74,9 +78,12 @@ def build_application(services: Services) -> web.Application:
     application = web.Application()
     application[SERVICES] = services
     application[hooks.HOOKS] = hooks.Hooks(services)
+    application[hook_tests.TESTS] = hook_tests.HookTests(services, application[hooks.HOOKS])
     application[health.METRICS] = health.metrics_registry(services)
     router = application.router
     router.add_route("*", hooks.PREFIX + "{path:.*}", _guarded("hooks", services, hooks.receive))
+    test = _guarded("hooks-test", services, hook_tests.receive_test)
+    router.add_route("*", hook_tests.TEST_PREFIX + "{path:.*}", test)
     for path, handler in (
         ("/", health.show_page),
         ("/healthz", health.show_health),
@@ -101,6 +108,7 @@ class Server:
         self._sockets = sockets
         self._runner: web.AppRunner | None = None
         self._front: Front | None = None
+        self._refusals: Refusals | None = None
         self._listening: list[asyncio.Server] = []
 
     async def start(self) -> str:
@@ -122,6 +130,8 @@ class Server:
         await self._runner.setup()
         server = cast("web.Server", self._runner.server)  # there is one from here on
         self._front = Front(self._services, application[hooks.HOOKS], server, idle_s=idle_s)
+        self._refusals = application[hooks.HOOKS].refusals
+        self._refusals.start()
         try:
             await self._listen(self._front)
         except OSError as error:
@@ -147,6 +157,9 @@ class Server:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+        refusals, self._refusals = self._refusals, None
+        if refusals is not None:
+            await refusals.stop()
 
 
 def _no_address(host: str, port: int, error: OSError) -> str:

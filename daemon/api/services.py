@@ -15,6 +15,7 @@ from hark.daemon.engine.backfill import Backfill
 from hark.daemon.engine.erasure import Eraser
 from hark.daemon.engine.group_commit import Waiter
 from hark.daemon.engine.handed_over import HandedOver
+from hark.daemon.engine.matcher import Match
 from hark.daemon.engine.retention import Retention
 from hark.daemon.settings import Settings
 from hark.daemon.store.bulk import Batch, Which
@@ -84,6 +85,10 @@ class EnginePort(Protocol):
 
     def submit(self, event: NewEvent, waiter: Waiter[Receipt]) -> None:
         """Store an event for somebody who is told of it after the commit; raises, and tells, what `emit` raises."""
+        ...
+
+    def try_out(self, event: NewEvent) -> Match:
+        """Tell what an event would start now, and why it would not start the rest; nothing is stored."""
         ...
 
     async def start_workflow(

@@ -6,7 +6,6 @@ from typing import Any
 
 from hark.daemon.api.models import (
     ActionEntry,
-    HookRow,
     InstanceRow,
     Page,
     Stats,
@@ -43,25 +42,6 @@ async def list_trigger_kinds(call: Call[Query, NoBody]) -> dict[str, Any]:
     """List what can start a workflow."""
     entries = [kind.spec.document() for kind in call.services.catalogue.triggers.values()]
     return {"items": sorted(entries, key=lambda entry: entry["kind"]), "next_cursor": None}
-
-
-@table.add("GET /api/hooks", scope="read", answer=Page[HookRow])
-async def list_hooks(call: Call[Query, NoBody]) -> dict[str, Any]:
-    """List the paths on which active workflows take webhooks."""
-    base = call.services.settings.base_url
-    rows = [
-        {
-            "path": trigger.config.path,
-            "url": f"{base}/hooks/{trigger.config.path}",
-            "methods": list(trigger.config.methods),
-            "auth": trigger.config.auth.type,
-            "workflow": trigger.workflow,
-            "trigger_id": trigger.id,
-        }
-        for trigger in call.services.engine.registry.triggers
-        if trigger.kind == "webhook" and trigger.tenant_id == call.tenant_id
-    ]
-    return {"items": sorted(rows, key=lambda row: (row["path"], row["workflow"])), "next_cursor": None}
 
 
 @table.add("GET /api/instances", scope="read", answer=Page[InstanceRow])

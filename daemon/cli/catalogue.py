@@ -1,4 +1,4 @@
-"""Commands about what there is: hooks, watched tables, actions, trigger kinds."""
+"""Commands about what there is: watched tables, actions, trigger kinds."""
 
 from __future__ import annotations
 
@@ -13,25 +13,8 @@ from hark.daemon.cli.output import fail, fields, hint, print_json, say, state, t
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models import HookRow, Page, WatchRow
+    from hark.daemon.api.models import Page, WatchRow
     from hark.triggers.table_name import TableName
-
-
-def hooks(url: Url = None, as_json: Json = False) -> None:
-    """List the addresses on which active workflows take webhooks."""
-
-    async def get(client: HarkClient) -> Page[HookRow]:
-        return await client.hooks()
-
-    page = ask(url, get)
-    if as_json:
-        print_json(page)
-        return
-    table(
-        ["address", "methods", "auth", "workflow", "trigger"],
-        [[one.url, ", ".join(one.methods), one.auth, one.workflow, one.trigger_id] for one in page.items],
-        empty="no active workflow has a webhook",
-    )
 
 
 def watch(

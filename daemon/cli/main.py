@@ -18,6 +18,7 @@ from hark.daemon.cli import (
     erasing,
     executions,
     history,
+    hooks,
     process,
     repeating,
     schedules,
@@ -77,7 +78,6 @@ for _panel, _commands in (
             executions.event,
             erasing.erasures,
             schedules.schedules,
-            catalogue.hooks,
             catalogue.watch,
             catalogue.actions,
             catalogue.triggers,
@@ -98,6 +98,7 @@ for _panel, _commands in (
 ):
     for _command in _commands:
         app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(_command)
+app.add_typer(hooks.app, rich_help_panel=_LOOK)
 app.add_typer(archive.app, rich_help_panel=_LOOK)
 app.command(
     "psql",

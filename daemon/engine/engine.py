@@ -32,7 +32,7 @@ from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.listeners import Listeners
 from hark.daemon.engine.maintenance import Maintenance
-from hark.daemon.engine.matcher import Matcher
+from hark.daemon.engine.matcher import Match, Matcher
 from hark.daemon.engine.part_starts import PartStarts
 from hark.daemon.engine.payload import Masker
 from hark.daemon.engine.programs import Programs
@@ -55,7 +55,7 @@ from hark.daemon.store.listening import Listening, WakeUps
 from hark.daemon.store.schedules import Schedules
 from hark.workflows.catalogue import Catalogue, Health, ListenerContext, NewEvent, Receipt
 from hark.workflows.errors import ConflictError, FencedError, NotFoundError, UnavailableError
-from hark.workflows.ids import ExecutionId, TenantId, new_id
+from hark.workflows.ids import EventId, ExecutionId, TenantId, new_id
 
 log = structlog.get_logger(__name__)
 
@@ -127,10 +127,11 @@ class Engine:
         )
         takings = Takings()
         self.claimer = Claimer(database, self.instance, self.executor, takings, now=self.clock.now)
+        self.matcher = Matcher(self.registry, handed={"config": handed["config"]})
         self.ingest = Ingest(
             database,
             self.registry,
-            Matcher(self.registry, handed={"config": handed["config"]}),
+            self.matcher,
             self.instance,
             self.executor,
             takings,
@@ -275,6 +276,10 @@ class Engine:
     def submit(self, event: NewEvent, waiter: Waiter[Receipt]) -> None:
         """Store an event for somebody who is told of it after the commit; raises, and tells, what `emit` raises."""
         self.ingest.submit(event, waiter)
+
+    def try_out(self, event: NewEvent) -> Match:
+        """Tell what an event would start now, and why it would not start the rest; nothing is stored."""
+        return self.matcher.match(event, EventId(new_id(self.now())), self.now())
 
     async def start_workflow(
         self,

@@ -12,6 +12,7 @@ from hark.daemon.engine.background import Background
 from hark.daemon.engine.erasure import Eraser
 from hark.daemon.engine.retention import HISTORY, Retention
 from hark.daemon.store.database import Database
+from hark.daemon.store.hooks import HookRecords
 from hark.workflows.errors import UnavailableError
 
 log = structlog.get_logger(__name__)
@@ -52,6 +53,7 @@ class Maintenance:
         await self._database.execute("prune_wait_shapes")
         await self._database.execute("prune_event_hits")
         await self._database.execute("prune_joins")
+        await HookRecords(self._database).prune()
         if made or keys:
             log.info("maintenance.done", partitions=made, keys_pruned=keys)
         with suppress(ArchiveError):  # told again by the next pass, and by whoever erases

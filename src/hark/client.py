@@ -320,6 +320,26 @@ class HarkClient:
         """List the paths of webhooks."""
         return await self._get("/api/hooks", models.Page[models.HookRow])
 
+    async def deliveries(self, path: str, **paging: Any) -> models.Page[models.DeliveryRow]:
+        """List what came to a path of webhooks, newest first, with what it started."""
+        return await self._get("/api/hooks/deliveries", models.Page[models.DeliveryRow], {"path": path, **paging})
+
+    async def hook_refusals(self, path: str | None = None) -> models.Page[models.HookRefusalRow]:
+        """List what webhooks were refused within the last day."""
+        return await self._get("/api/hooks/refusals", models.Page[models.HookRefusalRow], {"path": path})
+
+    async def test_hook(self, path: str, duration: str = "10m") -> models.HookTest:
+        """Open a path under /hooks-test/ that shows what arrives there."""
+        return await self._post("/api/hooks/tests", models.HookTest, {"path": path, "duration": duration})
+
+    async def arrivals(self, path: str, after: UUID | None = None) -> models.Page[models.ArrivalRow]:
+        """List what has arrived there, after one that is known."""
+        return await self._get("/api/hooks/arrivals", models.Page[models.ArrivalRow], {"path": path, "after": after})
+
+    async def redeliver(self, event_id: UUID | str) -> models.Received:
+        """Offer a stored event to the workflows that are active now, as a new event."""
+        return await self._post(f"/api/events/{_part(event_id)}/redeliver", models.Received)
+
     async def instances(self) -> models.Page[models.InstanceRow]:
         """List the daemon processes on the database."""
         return await self._get("/api/instances", models.Page[models.InstanceRow])

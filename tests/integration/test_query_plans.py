@@ -149,6 +149,8 @@ GUARDED: dict[str, Guard] = {
     "find_fired_slots": pool(
         "@tenant", "@route", "cron:w/t", "@recent_since", "2000-01-01", "2100-01-01", "2000", "2100", pages=1_000
     ),
+    "list_deliveries": pool("@tenant", *ANY_ID, "@route", "50", pages=1_500),
+    "list_last_deliveries": pool("@tenant", "{a,b,c}", pages=300),
     "list_decisions": pool("@tenant", "@event", pages=50),
     "list_live_executions": pool("@tenant", "@recent_since", "@page", None, None, pages=12_000),
     "list_live_logs": pool("@tenant", "@recent_since", "@page", None, None, None, "@recent_since", pages=3_000),
