@@ -82,19 +82,31 @@ class CronSlots:
         where the clock changes by half an hour or at midnight: Lord Howe, Cairo, Beirut, Havana.)
         """
         moment = moment.astimezone(UTC)
-        known, start, offset = moment, moment, offset_at(self.zone, moment)
+        known, start, offset, left_out = moment, moment, offset_at(self.zone, moment), ""
         while True:
             for reading in CronSim(self.expression, (start + offset).replace(tzinfo=None)):
                 utc = reading.replace(tzinfo=UTC) - offset
                 change = next_change(self.zone, known, utc)
                 if change is not None:
+                    left_out = self._left_out(change, offset)
                     known, start, offset = change, change - _SECOND, offset_at(self.zone, change)
                     break
                 known = utc
                 local = utc.astimezone(self.zone)
-                yield Slot(utc, local, _which_of_two(local))
+                yield Slot(utc, local, left_out or _which_of_two(local))
+                left_out = ""
             else:
                 return
+
+    def _left_out(self, change: datetime, offset: timedelta) -> str:
+        """Tell of a reading that a change jumps over, for a schedule that names its hours; of others it is no loss."""
+        if self.expression.split()[-4].startswith("*"):
+            return ""
+        jump = (change + offset).replace(tzinfo=None)
+        swallowed = next(CronSim(self.expression, jump - _SECOND))
+        if swallowed >= jump + offset_at(self.zone, change) - offset:
+            return ""
+        return f"{swallowed:%H:%M} was skipped before, it does not exist on {swallowed:%Y-%m-%d}"
 
 
 def _which_of_two(local: datetime) -> str:

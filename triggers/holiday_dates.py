@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,7 @@ def place(text: str) -> str:
     code, _, part = text.strip().partition("-")
     parts = _places().get(code.upper())
     if parts is None:
-        near = suggestion(code.upper(), _places())
-        raise ValueError(f"there are no holidays of {text!r}: write a country such as DE, a part such as DE-BY; {near}")
+        raise ValueError(f"there are no holidays of {text!r}: {_hint(text)}")
     if not part:
         return code.upper()
     known = {name.upper(): name for name in parts}
@@ -64,6 +64,18 @@ def _places() -> dict[str, list[str]]:
     import holidays  # noqa: PLC0415 - see above
 
     return {**holidays.list_supported_financial(), **holidays.list_supported_countries()}
+
+
+def _hint(text: str) -> str:
+    """Say which code was probably meant; people write the names of countries."""
+    from holidays.registry import COUNTRIES  # noqa: PLC0415 - see above
+
+    names = {name.replace("_", " "): codes[1] for name, codes in COUNTRIES.items()}
+    near = get_close_matches(text.strip().lower(), names, n=1)
+    if near:
+        return f"did you mean {names[near[0]]}?"
+    codes = get_close_matches(text.strip().upper(), _places(), n=2)
+    return f"write a country such as DE, a part such as DE-BY{f'; did you mean {codes[0]}?' if codes else ''}"
 
 
 def _entity(name: str, *years: int) -> HolidayBase:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from hark.daemon.cli.connection import Json, Url, ask
+from hark.daemon.cli.handing_over import json_value
 from hark.daemon.cli.output import ago, fail, hint, print_json, say, short_id, table
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from hark.client import HarkClient
     from hark.daemon.api.models import BackfillAnswer, BackfillItem, Page, Slot
+    from hark.triggers.slots import Schedule
 
 
 def schedules(
     expression: Annotated[str | None, typer.Option(help="A cron expression; without it, of the workflows.")] = None,
     timezone: Annotated[str, typer.Option(help="Its time zone.")] = "UTC",
+    calendar: Annotated[str | None, typer.Option(help="On which days: DE-BY, or the JSON of a calendar.")] = None,
     after: Annotated[str | None, typer.Option(help="From when on: 2026-01-31T09:00:00Z; now if absent.")] = None,
     next: Annotated[int | None, typer.Option(min=1, max=1000, help="How many due times.")] = None,
     workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
@@ -27,8 +33,10 @@ def schedules(
 ) -> None:
     """Show the next due times: of the active workflows, or of an expression, for which no daemon is needed."""
     if expression is not None:
-        _show_expression(expression, timezone, after, next or 10, as_json=as_json)
+        _show_expression(expression, timezone, calendar, after, next or 10, as_json=as_json)
         return
+    if calendar is not None:
+        raise typer.BadParameter("it belongs to an expression; workflows have their own", param_hint="--calendar")
 
     async def get(client: HarkClient) -> Page[Slot]:
         return await client.schedules(after=after, next=next, workflow=workflow)
@@ -53,11 +61,12 @@ def _note(slot: Slot) -> Text:
     return Text("; ".join(filter(None, (paused, slot.note))), style="yellow")
 
 
-def _show_expression(expression: str, timezone: str, after: str | None, count: int, *, as_json: bool) -> None:
-    from hark.triggers.slots import slots_after
-
+def _show_expression(
+    expression: str, timezone: str, calendar: str | None, after: str | None, count: int, *, as_json: bool
+) -> None:
+    moment = _moment(after)
     try:
-        found = slots_after(expression, timezone, _moment(after), count)
+        found = list(islice(_built(expression, timezone, calendar).after(moment), count))
     except ValueError as error:
         raise fail(str(error)) from None
     if as_json:
@@ -67,6 +76,27 @@ def _show_expression(expression: str, timezone: str, after: str | None, count: i
         ["utc", "local", "note"],
         [[_utc(one.utc), f"{one.local:%a %Y-%m-%d %H:%M:%S %Z}", Text(one.note, style="yellow")] for one in found],
     )
+
+
+def _built(expression: str, timezone: str, calendar: str | None) -> Schedule:
+    """Build a schedule. Raises ValueError."""
+    from pydantic import ValidationError
+
+    from hark.triggers.cron_config import CronConfig
+    from hark.triggers.slots import build
+
+    if calendar is None:
+        return build(expression, timezone)
+    days = json_value(calendar, "--calendar") if calendar.lstrip().startswith("{") else calendar
+    try:
+        return CronConfig(schedule=expression, timezone=timezone, calendar=days).built()
+    except ValidationError as error:
+        raise ValueError("; ".join(_told_of(error))) from None
+
+
+def _told_of(error: ValidationError) -> list[str]:
+    """Return what is wrong, each with its place."""
+    return [".".join(map(str, one["loc"])) + ": " + one["msg"].removeprefix("Value error, ") for one in error.errors()]
 
 
 def _moment(text: str | None) -> datetime:

@@ -247,6 +247,7 @@ def _renamed(match: Match, name: str, now: datetime) -> NewEvent:
         occurred_at=event.occurred_at or now,
         depth=event.depth,
         caused_by=event.caused_by,
+        not_before=event.not_before,
     )
 
 

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from support.api import ApiUnderTest, running_api
 from support.engine import running_engine
+from support.program import Program
 
 from hark.client import ApiError
 from hark.daemon.engine import backfill
@@ -189,3 +190,19 @@ async def test_what_cannot_be_meant_is_refused(api: ApiUnderTest, monkeypatch: p
         await api.client.backfill("report", since="1d")
     paused = [one for one in (await api.client.schedules()).items if one.workflow == "report"]
     assert [one.paused for one in paused] == [True, True]
+
+
+async def test_the_command_line_fills_up_and_shows_what_comes(api: ApiUnderTest, tmp_path: Path) -> None:
+    await apply(api)
+    hark = Program(api, tmp_path)
+    args = ("backfill", "report", "--from", "2026-03-01", "--to", "2026-03-03", "--trigger", "daily")
+    assert "2 would run, 0 had run already" in (await hark(*args, "--dry-run")).out
+    told = await hark(*args)
+    assert (told.status, "2 fired, 0 refused, 0 had run already" in told.out) == (0, True), told
+    again = (await hark(*args, "--json")).json
+    assert (again["matched"], again["already"], again["items"]) == (0, 2, [])
+    shown = await hark("schedules", "--next", "2", "--after", "2026-03-27T12:00:00Z")
+    first = next(line for line in shown.out.splitlines() if "daily" in line)
+    assert first.count("2026-03-28 09:00:00") == 2, shown.out
+    refused = await hark("backfill", "report", "--from", "2999-01-01")
+    assert (refused.status, "slots to come" in refused.err) == (1, True)

@@ -143,6 +143,13 @@ def test_schedules_of_an_expression_are_exact() -> None:
         },
         {"utc": "2026-03-30T00:30:00Z", "local": "2026-03-30T02:30:00+02:00", "note": ""},
     ]
+    found = hark("schedules", "--expression", "0 9 * * *", "--calendar", "DE-BY", "--after", "2026-01-01", "--json")
+    assert [item["utc"][:10] for item in json.loads(found.stdout)["items"]][:3] == [
+        "2026-01-02",
+        "2026-01-05",
+        "2026-01-07",
+    ]
+    assert "nth.0: days are counted" in hark("schedules", "--expression", "@daily", "--calendar", '{"nth": 0}').stderr
     wrong = hark("schedules", "--expression", "61 * * * *")
     assert (wrong.exit_code, "minute" in wrong.stderr) == (1, True)
 

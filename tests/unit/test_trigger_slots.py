@@ -131,6 +131,13 @@ def test_a_schedule_by_elapsed_time_neither_pauses_nor_repeats() -> None:
     ]
 
 
+def test_hours_that_a_change_leaves_out_are_told_with_the_slot_that_follows() -> None:
+    first, second = slots_after("*/30 2 * * *", "Europe/Berlin", at("2026-03-28T12:00:00"), 2)
+    assert first.utc == at("2026-03-30T00:00:00")
+    assert (first.note, second.note) == ("02:00 was skipped before, it does not exist on 2026-03-29", "")
+    assert slots_after("*/30 * * * *", "Europe/Berlin", at("2026-03-29T00:55:00"), 1)[0].note == ""
+
+
 @pytest.mark.parametrize(
     "expression, says",
     [
