@@ -89,7 +89,8 @@ def _built(expression: str, timezone: str, calendar: str | None) -> Schedule:
         return build(expression, timezone)
     days = json_value(calendar, "--calendar") if calendar.lstrip().startswith("{") else calendar
     try:
-        return CronConfig(schedule=expression, timezone=timezone, calendar=days).built()
+        given = {"schedule": expression, "timezone": timezone, "calendar": days}
+        return CronConfig.model_validate(given).built()
     except ValidationError as error:
         raise ValueError("; ".join(_told_of(error))) from None
 
