@@ -244,6 +244,35 @@ END $$;
 COMMENT ON FUNCTION stamp_workflow IS 'Says in each row when it changed, for people and for those who follow.';
 CREATE TRIGGER workflows_stamp BEFORE INSERT OR UPDATE ON workflows FOR EACH ROW EXECUTE FUNCTION stamp_workflow();
 
+CREATE TABLE workflow_activations (
+    tenant_id    uuid NOT NULL,
+    workflow_id  uuid NOT NULL,
+    since        timestamptz NOT NULL,
+    state        text NOT NULL CHECK (state IN ('draft', 'active', 'paused', 'archived')),
+    version      integer,
+    PRIMARY KEY (tenant_id, workflow_id, since),
+    FOREIGN KEY (tenant_id, workflow_id) REFERENCES workflows (tenant_id, id) ON DELETE CASCADE
+);
+COMMENT ON TABLE workflow_activations IS
+    'From when on each workflow was in which state, and with which published version: what a stored event was offered to.';
+CREATE INDEX workflow_activations_by_time ON workflow_activations (tenant_id, since);
+COMMENT ON INDEX workflow_activations_by_time IS 'list_activations.sql: what has changed since an event';
+
+CREATE FUNCTION note_activation() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = hark, pg_catalog AS $$
+BEGIN
+    INSERT INTO workflow_activations AS a (tenant_id, workflow_id, since, state, version)
+    VALUES (NEW.tenant_id, NEW.id, clock_timestamp(),
+            CASE WHEN NEW.status = 'active' AND NEW.paused_at IS NOT NULL THEN 'paused' ELSE NEW.status END, NEW.published_version)
+    ON CONFLICT (tenant_id, workflow_id, since) DO UPDATE SET state = excluded.state, version = excluded.version;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION note_activation IS 'Keeps what a workflow was at any time, whoever changes it.';
+CREATE TRIGGER workflows_note_creation AFTER INSERT ON workflows FOR EACH ROW EXECUTE FUNCTION note_activation();
+CREATE TRIGGER workflows_note_activation AFTER UPDATE ON workflows
+    FOR EACH ROW WHEN ((OLD.status, OLD.paused_at, OLD.published_version)
+                       IS DISTINCT FROM (NEW.status, NEW.paused_at, NEW.published_version))
+    EXECUTE FUNCTION note_activation();
+
 CREATE TABLE schedules (
     tenant_id      uuid NOT NULL,
     workflow_id    uuid NOT NULL,
@@ -355,7 +384,12 @@ CREATE TABLE event_decisions (
     detail       text,
     PRIMARY KEY (tenant_id, event_id, workflow_id, trigger_id)
 ) PARTITION BY RANGE (event_id);
-COMMENT ON TABLE event_decisions IS 'Why a workflow that an event was offered to did not start. One that did start has an execution instead.';
+COMMENT ON TABLE event_decisions IS
+    'Why a workflow that an event was offered to did not start, as it was seen then: all that limits refused, and a sample of '
+    'what conditions refused. Whatever is not here is computed when somebody asks. What did start has an execution instead.';
+-- Few rows: the sample is bounded in time, not only by event.
+CREATE INDEX event_decisions_by_event ON event_decisions (event_id) WHERE reason <> 'batched';
+COMMENT ON INDEX event_decisions_by_event IS 'prune_decisions.sql';
 COMMENT ON COLUMN event_decisions.reason IS 'not_concerned, when_false, condition_false, expression_error, inputs_invalid, depth_limit, expression_error, '
     'overlap, rate_limited, idempotent, batched (detail: the execution that it joined) …';
 

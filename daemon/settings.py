@@ -118,6 +118,9 @@ class Settings(BaseSettings):
     retention: Days = Field(timedelta(days=90), description="how long executions stay after their end")
     failed_retention: Days = Field(timedelta(days=180), description="the same for those that failed or timed out")
     unmatched_retention: Duration = Field(timedelta(days=7), description="how long events that started nothing stay")
+    decision_retention: Duration = Field(
+        timedelta(days=3), description="how long it is on record why events did not start workflows"
+    )
     kept_turns: int = Field(
         500, ge=1, le=100_000, description="how many turns of a loop stay on record; earlier ones are folded away"
     )

@@ -585,6 +585,72 @@ class EventDetail(EventSummary):
     """How many more triggers on its route did not start their workflows; where there are many, not each is listed."""
 
 
+class Judged(Answer):
+    """What became of one event with one trigger of a workflow."""
+
+    workflow: str
+    workflow_id: UUID
+    trigger_id: str | None = None
+    """None where it was started by hand, or is not there any more."""
+    version: int | None = None
+    """The version that was active then."""
+    outcome: Literal["started", "joined", "refused"]
+    reason: str | None = None
+    """A stable word: `when_false`, `condition_false`, `rate_limited`, `paused` …"""
+    detail: str | None = None
+    values: dict[str, Any] = Field(default_factory=dict)
+    """What the condition that failed saw, by path."""
+    execution_id: UUID | None = None
+    """What was started or joined."""
+    status: str | None = None
+    """How that stands."""
+
+
+class EventDecisions(Answer):
+    """Which workflows an event was offered to, and what became of it with each."""
+
+    event_id: UUID
+    type: str
+    kind: str
+    route: str
+    at: datetime
+    considered: int
+    reasons: dict[str, int]
+    """How many there are of each outcome and reason."""
+    items: list[Judged]
+    """What started first, then what came nearest to it."""
+
+
+class JudgedEvent(Judged):
+    """What became of one event with a workflow."""
+
+    event_id: UUID
+    type: str
+    route: str
+    at: datetime
+
+
+class ListeningTrigger(Answer):
+    """A trigger of a workflow's published version, and the routes by which events come to it."""
+
+    id: str
+    kind: str
+    routes: list[str]
+    when: str | None = None
+
+
+class WorkflowDecisions(Answer):
+    """The last events of the kinds that a workflow listens to, and what became of them with it."""
+
+    workflow: str
+    state: str
+    triggers: list[ListeningTrigger]
+    broken: list[str]
+    """Triggers that could not be attached, and why."""
+    items: list[JudgedEvent]
+    next_cursor: str | None = None
+
+
 class Slot(Answer):
     """A due time of a schedule."""
 

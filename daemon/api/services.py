@@ -17,6 +17,7 @@ from hark.daemon.engine.group_commit import Waiter
 from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.matcher import Match
 from hark.daemon.engine.retention import Retention
+from hark.daemon.engine.why import Why
 from hark.daemon.settings import Settings
 from hark.daemon.store.bulk import Batch, Which
 from hark.daemon.store.database import Database
@@ -59,6 +60,11 @@ class EnginePort(Protocol):
     @property
     def backfill(self) -> Backfill:
         """What makes up for slots."""
+        ...
+
+    @property
+    def why(self) -> Why:
+        """What tells why events started what they did, and nothing else."""
         ...
 
     @property

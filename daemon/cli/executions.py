@@ -246,7 +246,7 @@ def event(
             [[one.workflow, one.trigger_id, one.reason, one.detail] for one in found.decisions],
         )
     if found.passed_over:
-        hint(f"{found.passed_over} more triggers were not concerned: with so many on one route, not each is listed")
+        hint(f"{found.passed_over} more triggers did not start their workflows: `hark why {short_id(found.id)}`")
     elif not found.executions and not found.decisions:
         hint("no workflow listens to it")
 

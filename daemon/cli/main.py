@@ -23,6 +23,7 @@ from hark.daemon.cli import (
     repeating,
     schedules,
     starting,
+    why,
 )
 from hark.daemon.cli.output import complain, fail
 
@@ -78,6 +79,7 @@ for _panel, _commands in (
             executions.event,
             erasing.erasures,
             schedules.schedules,
+            why.why,
             catalogue.watch,
             catalogue.actions,
             catalogue.triggers,

@@ -46,6 +46,7 @@ from hark.daemon.engine.sealing import Vault
 from hark.daemon.engine.services import PATIENCE_S, EngineServices
 from hark.daemon.engine.starts import Starts
 from hark.daemon.engine.strandings import Strandings, Takings
+from hark.daemon.engine.why import Why
 from hark.daemon.settings import Settings
 from hark.daemon.store.approvals import ApprovalStore
 from hark.daemon.store.bulk import Batch, Which
@@ -151,6 +152,7 @@ class Engine:
         self.repeats = Repeats(
             database, self.programs, self.vault, now=self.clock.now, on_queued=self._work_arrived, on_due=self._due
         )
+        self.why = Why(database, self.registry, handed={"config": handed["config"]})
         self.bulk = Bulk(database, self.repeats, self.cancel, now=self.clock.now)
         self.backfill = Backfill(
             database,
@@ -170,7 +172,12 @@ class Engine:
         )
         self.retention = Retention(
             database,
-            Policy(settings.retention, settings.failed_retention, settings.unmatched_retention),
+            Policy(
+                settings.retention,
+                settings.failed_retention,
+                settings.unmatched_retention,
+                settings.decision_retention,
+            ),
             Archive(database, settings.archive),
         )
         self.eraser = Eraser(database, self.retention.archive, cancel=self.cancel, now=self.clock.now)

@@ -27,9 +27,7 @@ DEPTH_LIMIT = 20
 _KEPT_TEMPLATES = 2_000_000
 """Characters of the triggers' inputs and subjects that are kept compiled, and 100 for each: 10 bytes each."""
 MOST_REFUSALS = 100
-"""Refusals kept per event; a thousand workflows that do not want it need not be on record a million times.
-
-On routes with no more triggers than this each one is asked, for its reason; on larger ones those that the event may
+"""On routes with no more triggers than this each one is asked, for its reason; on larger ones those that the event may
 concern, and the others are only counted."""
 
 
@@ -68,6 +66,36 @@ class Refusal:
     trigger_id: str
     reason: str
     detail: str | None = None
+    condition: str | None = None
+    """The condition that did not hold, or could not be evaluated."""
+
+
+class Sample:
+    """Which refusals go on record: all while there are few, and a bounded stream of them while there are many.
+
+    Whatever is not on record can be computed from the event and the versions that were active. So this bounds what is
+    written, whatever is published and however much arrives.
+    """
+
+    PER_EVENT = 20
+    PER_S = 100.0
+    BURST = 2000.0
+
+    __slots__ = ("_left", "_since")
+
+    def __init__(self) -> None:
+        self._left = self.BURST
+        self._since: datetime | None = None
+
+    def grant(self, wanted: int, now: datetime) -> int:
+        """Return how many of the refusals of one event are kept."""
+        if self._since is not None:
+            earned = (now - self._since).total_seconds() * self.PER_S
+            self._left = min(self.BURST, self._left + max(0.0, earned))
+        self._since = now
+        granted = min(wanted, self.PER_EVENT, int(self._left))
+        self._left -= granted
+        return granted
 
 
 @dataclass(slots=True)
@@ -134,6 +162,7 @@ class Matcher:
     def __init__(self, registry: Registry, *, handed: Mapping[str, Any]) -> None:
         self._registry = registry
         self._handed = handed
+        self._sample = Sample()
 
     def match(self, event: NewEvent, event_id: EventId, now: datetime) -> Match:
         """Offer an event, and those derived from it, to every workflow on its route."""
@@ -151,18 +180,19 @@ class Matcher:
         started: set[UUID] = set()
         published: set[str] = set()
         for subscription in subscriptions:
-            outcome = self._offer(match, subscription, names.of(subscription.kind))
+            outcome = offer(match, subscription, names.of(subscription.kind))
             if isinstance(outcome, Start) and outcome.workflow.id not in started:
                 started.add(outcome.workflow.id)
                 match.starts.append(outcome)
             elif isinstance(outcome, Refusal):
-                if len(match.refusals) < MOST_REFUSALS:
-                    match.refusals.append(outcome)
-                else:
-                    match.passed_over += 1
+                match.refusals.append(outcome)
             concerned = isinstance(outcome, Start) or outcome.reason not in _NOT_MINE
             if subscription.publishes and concerned:
                 published.add(subscription.publishes)
+        if match.refusals:
+            kept = self._sample.grant(len(match.refusals), now)
+            match.passed_over += len(match.refusals) - kept
+            del match.refusals[kept:]
         if match.subject is not event.subject:
             _tell_subject(match)
         for name in sorted(published - ancestors):
@@ -170,34 +200,39 @@ class Matcher:
             match.derived.append(self._match(_renamed(match, name, now), derived, now, ancestors | {name}))
         return match
 
-    @staticmethod
-    def _offer(match: Match, subscription: Subscription, scope: dict[str, Any]) -> Start | Refusal:
-        event, workflow, trigger_id = match.event, subscription.workflow, subscription.active.id
 
-        def refuse(reason: str, detail: str | None) -> Refusal:
-            return Refusal(workflow.id, trigger_id, reason, detail)
+def scope_of(
+    event: NewEvent, view: Mapping[str, Any], kind: TriggerKind[Any], handed: Mapping[str, Any], now: datetime
+) -> dict[str, Any]:
+    """Return what the expressions of a trigger of one kind see."""
+    return _Names({**handed, "event": view, "now": now}, event.data).of(kind)
 
-        unconcerned = subscription.refusal(event)
-        if unconcerned is not None:
-            return refuse("not_concerned", unconcerned)
-        if subscription.when is not None:
-            failed = _fault(subscription.when, scope)
-            if failed is not None:
-                return refuse("when_false", failed)
-        if event.depth > DEPTH_LIMIT:
-            return refuse("depth_limit", f"this event is {event.depth} executions away from its origin: a loop?")
-        try:
-            # First of all: also what does not start is about somebody, and is erased with them.
-            named = _subject(subscription, scope)
-            if match.subject is None:
-                match.subject = named
-            inputs = workflow.inputs.apply(_inputs(subscription, event, scope))
-            encoded = encode(inputs, "the inputs")
-        except (ExpressionError, InvalidInputsError, UnprocessableError) as error:
-            return refuse("inputs_invalid", str(error))
-        identifier = driver_id(execution_id(match.event_id, workflow.id))
-        start = Start(identifier, workflow, trigger_id, inputs, encoded, named or event.subject)
-        return _refused(start, subscription, {**scope, "inputs": inputs}, event.not_before) or start
+
+def offer(match: Match, subscription: Subscription, scope: dict[str, Any]) -> Start | Refusal:
+    """Offer the event of a match to one trigger; return what it starts, or why not."""
+    event, workflow, trigger_id = match.event, subscription.workflow, subscription.active.id
+    unconcerned = subscription.refusal(event)
+    if unconcerned is not None:
+        return Refusal(workflow.id, trigger_id, "not_concerned", unconcerned)
+    if subscription.when is not None:
+        failed = _fault(subscription.when, scope)
+        if failed is not None:
+            return Refusal(workflow.id, trigger_id, "when_false", failed, subscription.when)
+    if event.depth > DEPTH_LIMIT:
+        detail = f"this event is {event.depth} executions away from its origin: a loop?"
+        return Refusal(workflow.id, trigger_id, "depth_limit", detail)
+    try:
+        # First of all: also what does not start is about somebody, and is erased with them.
+        named = _subject(subscription, scope)
+        if match.subject is None:
+            match.subject = named
+        inputs = workflow.inputs.apply(inputs_of(subscription, event, scope))
+        encoded = encode(inputs, "the inputs")
+    except (ExpressionError, InvalidInputsError, UnprocessableError) as error:
+        return Refusal(workflow.id, trigger_id, "inputs_invalid", str(error))
+    identifier = driver_id(execution_id(match.event_id, workflow.id))
+    start = Start(identifier, workflow, trigger_id, inputs, encoded, named or event.subject)
+    return _refused(start, subscription, {**scope, "inputs": inputs}, event.not_before) or start
 
 
 def _refused(
@@ -208,7 +243,7 @@ def _refused(
     for condition in workflow.conditions:
         failed = _fault(condition, scope)
         if failed is not None:
-            return Refusal(workflow.id, trigger_id, "condition_false", failed)
+            return Refusal(workflow.id, trigger_id, "condition_false", failed, condition)
     limits = workflow.limits
     if limits is None and not_before is not None:
         limits = unlimited(workflow.tenant_id, workflow.id, workflow.timeout)
@@ -261,7 +296,7 @@ def _fault(condition: str, scope: Mapping[str, Any]) -> str | None:
         return f"{condition}: {error}"
 
 
-def _inputs(subscription: Subscription, event: NewEvent, scope: Mapping[str, Any]) -> Mapping[str, Any]:
+def inputs_of(subscription: Subscription, event: NewEvent, scope: Mapping[str, Any]) -> Mapping[str, Any]:
     """Render a trigger's inputs; without a mapping, an event's or a manual start's own data are the inputs."""
     if subscription.inputs is None:
         own = event.kind in {"event", "manual"} and isinstance(event.data, dict)

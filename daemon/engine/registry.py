@@ -73,6 +73,15 @@ class BrokenTrigger:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One version of a workflow, as the matcher meets it."""
+
+    workflow: ActiveWorkflow
+    subscriptions: tuple[Subscription, ...]
+    broken: tuple[BrokenTrigger, ...]
+
+
 Key = tuple[UUID, UUID]
 Stamp = tuple[str, int, datetime]
 """What a workflow's part is made from, besides its versions, which never change: slug, version, active since when."""
@@ -127,6 +136,16 @@ class Registry:
     def followers(self, tenant_id: UUID, slug: str) -> Sequence[Subscription]:
         """Return the subscriptions to the ends of a workflow's executions."""
         return [*self._followers.get((tenant_id, slug), ())]
+
+    def version_of(self, tenant_id: UUID, workflow_id: UUID) -> Picture | None:
+        """Return the active version of a workflow; None when none is."""
+        entry = self._entries.get((tenant_id, workflow_id))
+        return None if entry is None else Picture(entry.workflow, entry.subscriptions, entry.broken)
+
+    def picture(self, row: Mapping[str, Any] | Record, slug: str, active_since: datetime) -> Picture:
+        """Make the triggers of a version that need not be active, from its row with the head of its definition."""
+        entry = self._entry(row, (slug, row["version"], active_since))
+        return Picture(entry.workflow, entry.subscriptions, entry.broken)
 
     @property
     def triggers(self) -> list[ActiveTrigger]:
@@ -211,7 +230,7 @@ class Registry:
         for place, subscription in _followed(entry):
             self._followers.setdefault(place, {})[subscription] = None
 
-    def _entry(self, row: Record, stamp: Stamp) -> _Entry:
+    def _entry(self, row: Mapping[str, Any] | Record, stamp: Stamp) -> _Entry:
         head = orjson.loads(row["head"])
         workflow = workflow_of(row, stamp[0], head)
         subscriptions, broken = [], []
@@ -227,7 +246,7 @@ class Registry:
         return _Entry(workflow, tuple(subscriptions), tuple(broken), stamp)
 
     def _subscription(
-        self, workflow: ActiveWorkflow, trigger: Mapping[str, Any], row: Record, stamp: Stamp
+        self, workflow: ActiveWorkflow, trigger: Mapping[str, Any], row: Mapping[str, Any] | Record, stamp: Stamp
     ) -> Subscription:
         kind = self._catalogue.trigger(trigger["type"])
         if kind is None:
@@ -285,7 +304,7 @@ def _requirements(
             yield from requirements(condition)
 
 
-def workflow_of(row: Record, slug: str, head: Mapping[str, Any]) -> ActiveWorkflow:
+def workflow_of(row: Mapping[str, Any] | Record, slug: str, head: Mapping[str, Any]) -> ActiveWorkflow:
     """Return what the matcher knows of a workflow, from its row and the head of its definition."""
     return ActiveWorkflow(
         tenant_id=TenantId(row["tenant_id"]),

@@ -50,6 +50,7 @@ class Policy:
     usual: timedelta
     failed: timedelta
     unmatched: timedelta
+    decisions: timedelta = timedelta(days=3)
 
 
 @dataclass(slots=True)
@@ -106,6 +107,8 @@ class Retention:
             await self._let_executions_go(workflow_id)
             if workflow_id is None:
                 await self._prune_unmatched()
+                while await self._database.fetchval("prune_decisions", self.policy.decisions, BATCH):
+                    pass
                 await self._prune_open()
             self.figures.lag_s = await self._database.fetchval("get_retention_lag", self.policy.usual)
         self.figures.passes += 1

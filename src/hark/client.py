@@ -298,6 +298,17 @@ class HarkClient:
         body = {"type": type, "data": data, "source": source, "subject": subject, "key": key}
         return await self._post("/api/events", models.Received, body)
 
+    async def decisions(
+        self, event_id: UUID | str, *, workflow: str | None = None, limit: int | None = None
+    ) -> models.EventDecisions:
+        """Return what an event started, and what kept the other workflows from it."""
+        path = f"/api/events/{_part(event_id)}/decisions"
+        return await self._get(path, models.EventDecisions, {"workflow": workflow, "limit": limit})
+
+    async def decisions_of(self, workflow: str, **paging: Any) -> models.WorkflowDecisions:
+        """Return what became of the last events that a workflow listens to."""
+        return await self._get(f"/api/workflows/{_part(workflow)}/decisions", models.WorkflowDecisions, paging)
+
     async def events(self, **filters: Any) -> models.Page[models.EventSummary]:
         """List events, newest first; `filters` are the parameters of GET /api/events."""
         return await self._get("/api/events", models.Page[models.EventSummary], filters)

@@ -57,13 +57,13 @@ async def test_of_many_workflows_those_that_an_event_concerns_are_asked(
     await apply_many(hark, *range(MANY))
     await hark.apply(workflow(MANY, 'event.data.customer == "c7" && event.data.amount > 100'))
     offered: list[str] = []
-    offer = matching.Matcher._offer
+    offer = matching.offer
 
     def watched(match: Any, subscription: Any, scope: Any) -> Any:
         offered.append(subscription.workflow.slug)
         return offer(match, subscription, scope)
 
-    monkeypatch.setattr(matching.Matcher, "_offer", staticmethod(watched))
+    monkeypatch.setattr(matching, "offer", watched)
     receipt = await hark.emit("PAID", {"customer": "c7", "amount": 5})
     assert offered == ["w7", f"w{MANY}"]
     assert len(receipt.executions) == 1

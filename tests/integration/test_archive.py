@@ -45,6 +45,7 @@ UPDATE hark.workflow_executions
 SET inputs = '{"text": "ä\\n\\"\\\\ \U0001f600"}', subject_kind = 'client', subject_id = 'c7',
     limits = '{"x": 1}', lanes = '{}' WHERE id = $2
 """
+POLICY = Policy(days(14), days(60), days(7), days(90))
 TABLES = ("workflow_executions", "workflow_steps", "workflow_timeline", "workflow_logs", "workflow_context", "waits",
           "events", "event_decisions", "execution_events")  # fmt: skip
 
@@ -60,7 +61,7 @@ async def history(database_url: str) -> AsyncIterator[History]:
 
 def retention_with(history: History, location: str | Path, database: Database | None = None) -> Retention:
     archive = Archive(database or history.database, str(location))
-    return Retention(database or history.database, Policy(days(14), days(60), days(7)), archive)
+    return Retention(database or history.database, POLICY, archive)
 
 
 async def everything(history: History) -> dict[str, list[str]]:
@@ -202,7 +203,7 @@ async def test_a_crash_leaves_both_or_a_file_that_is_removed(history: History, t
 
     age = days(8) if moment == "erase_ended" else days(30)
     execution = await history.add("completed", age, workflow=await history.workflow('{"for": "1d"}'))
-    dying = Retention(history.database, Policy(days(14), days(60), days(7)), Dying(history.database, str(tmp_path)))
+    dying = Retention(history.database, POLICY, Dying(history.database, str(tmp_path)))
     with pytest.raises(DeathError):
         await dying.run()
     assert await history.left() == {execution}
@@ -226,7 +227,7 @@ async def test_a_file_that_another_instance_gave_up_is_not_sealed(history: Histo
             await Archive(history.database, str(tmp_path)).settle()
             await super().seal(connection, ids)
 
-    retention = Retention(history.database, Policy(days(14), days(60), days(7)), Cut(history.database, str(tmp_path)))
+    retention = Retention(history.database, POLICY, Cut(history.database, str(tmp_path)))
     with pytest.raises(Exception, match="taken over"):
         await retention.run()
     assert await history.left() == {execution}

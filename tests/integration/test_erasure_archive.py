@@ -66,7 +66,9 @@ async def history(database_url: str) -> AsyncIterator[History]:
 
 
 def retention_with(history: History, location: str | Path) -> Retention:
-    return Retention(history.database, Policy(days(14), days(60), days(7)), Archive(history.database, str(location)))
+    return Retention(
+        history.database, Policy(days(14), days(60), days(7), days(90)), Archive(history.database, str(location))
+    )
 
 
 def eraser_with(history: History, archive: Archive) -> Eraser:

@@ -152,6 +152,8 @@ GUARDED: dict[str, Guard] = {
     "list_deliveries": pool("@tenant", *ANY_ID, "@route", "50", pages=1_500),
     "list_last_deliveries": pool("@tenant", "{a,b,c}", pages=300),
     "list_decisions": pool("@tenant", "@event", pages=50),
+    "list_started": pool("@tenant", "@event", "@event_from", "@event_to", pages=60),
+    "page_events": pool("@tenant", "@route", *ANY_ID, "50", pages=300),
     "list_live_executions": pool("@tenant", "@recent_since", "@page", None, None, pages=12_000),
     "list_live_logs": pool("@tenant", "@recent_since", "@page", None, None, None, "@recent_since", pages=3_000),
     "list_workflows": pool("@tenant", *[None] * 6, "false", "50", "0", pages=3_000),
@@ -178,6 +180,7 @@ GUARDED: dict[str, Guard] = {
     "doctor_look_up_executions": pool("@tenant", "@workflow", pages=300),
     "doctor_look_up_steps": pool(*ONE, pages=50),
     # clearing up
+    "prune_decisions": pool("28 days", "500", pages=8_000),
     "prune_unmatched_events": pool("28 days", "500", pages=20_000),
     "list_ended": pool("@tenant", *reversed(ANY_ID), "500", pages=2_000),
     "list_ended_of_workflow": pool("@tenant", *reversed(ANY_ID), "500", "@workflow", pages=4_000),

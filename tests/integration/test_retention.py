@@ -338,7 +338,7 @@ async def test_what_is_stored_in_a_week_while_it_is_about_to_go_moves(history: H
 
     database = Slow(history.database.url)
     await database.start()
-    await Retention(database, Policy(days(14), days(60), days(7))).run()
+    await Retention(database, Policy(days(14), days(60), days(7), days(90))).run()
     await database.stop()
 
     assert await history.left() == set(late) != set()
@@ -419,7 +419,7 @@ async def test_what_is_foreseen_is_what_comes(history: History) -> None:
 
 async def test_what_is_past_in_a_week_that_is_not_over_stays_with_it(history: History) -> None:
     monday = await history.connection.fetchval("SELECT now() - hark.week_start(hark.oldest_week())")
-    policy = Policy(monday - days(1), days(90), days(7))
+    policy = Policy(monday - days(1), days(90), days(7), days(90))
     await history.add("completed", monday - timedelta(minutes=1))
     found = await foresee(history.database, policy, DEFAULT_TENANT, None)
     assert [(share.stays_as, share.executions) for share in found.shares] == [("week", 1)]

@@ -71,7 +71,7 @@ class History:
     def __init__(self, connection: asyncpg.Connection, database: Database) -> None:
         self.connection = connection
         self.database = database
-        self.retention = Retention(database, Policy(days(14), days(60), days(7)))
+        self.retention = Retention(database, Policy(days(14), days(60), days(7), days(90)))
 
     async def workflow(self, policy: str) -> UUID:
         """Publish a workflow with a policy of its own, written as JSON."""
