@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import takewhile
 
 from hark.triggers.cron_config import COUNTED, CronConfig
-from hark.triggers.cron_plan import Due, Firing, choose, due_of
+from hark.triggers.cron_plan import REMEMBERED, Due, Firing, choose, due_of
 from hark.triggers.ports import ScheduleState, TriggerKey
+from hark.triggers.slot import Slot
 from hark.triggers.slots import Schedule
 from hark.workflows.catalogue import ActiveTrigger
+
+AHEAD = timedelta(minutes=1)
+"""What is settled so far in the future was settled by a clock that was wrong, and not by one that is a moment fast."""
 
 
 def key_of(trigger: ActiveTrigger) -> TriggerKey:
@@ -37,6 +41,8 @@ class Clockwork:
     unsaved: bool = True
     passed_over: int = 0
     """Slots since `last_slot` that the policy did not let fire."""
+    fired_reading: datetime | None = None
+    """What the wall clock showed at the slot that fired last before the zone got new rules."""
 
     @property
     def config(self) -> CronConfig:
@@ -53,13 +59,13 @@ class Clockwork:
 
     def coming(self) -> Due | None:
         """Return the first slot that is not planned yet."""
-        slot = next(self.schedule.after(self.planned_until), None)
+        slot = next((slot for slot in self.schedule.after(self.planned_until) if not self._has_fired(slot)), None)
         return due_of(self.key, slot.utc, self.config.jitter) if slot else None
 
     def plan(self, now: datetime) -> None:
         """Take the slots that are due by now; what the policy lets fire goes to `pending`."""
         passed = self.schedule.between(self.planned_until, now, COUNTED)
-        dues = [due_of(self.key, slot.utc, self.config.jitter) for slot in passed]
+        dues = [due_of(self.key, slot.utc, self.config.jitter) for slot in passed if not self._has_fired(slot)]
         dues = list(takewhile(lambda due: due.at <= now, dues))
         if not dues:
             return
@@ -96,23 +102,32 @@ class Clockwork:
     def follow_rules(self) -> None:
         """Go on with the zone's new rules; a reading of the wall clock that has fired by the old ones fires no more."""
         old, self.schedule = self.schedule.zone, self.config.built()
-        coming = next(self.schedule.after(self.planned_until), None)
-        if coming is not None and self.last_slot is not None and self.config.keeps_to_wall_clock:
-            fired = self.last_slot.astimezone(old).replace(tzinfo=None)
-            if coming.local.replace(tzinfo=None) == fired:
-                self.planned_until = coming.utc
-                self._settle()
+        if self.last_slot is not None and self.config.keeps_to_wall_clock:
+            self.fired_reading = self.last_slot.astimezone(old).replace(tzinfo=None)
         if not self.pending:
+            self.look_ahead()
+
+    def turn_back(self, now: datetime) -> None:
+        """Begin again from now if slots are settled that are still to come, because the clock was ahead when they were.
+
+        Those that have fired do not fire again, for their keys are there; those that were passed over come at their
+        time. Where the clock went back further than keys are kept, it may as well be wrong now: then nothing fires.
+        """
+        if AHEAD < self.planned_until - now <= REMEMBERED and not self.pending:
+            self.planned_until = now
             self.look_ahead()
 
     def catch_up(self, state: ScheduleState | None, now: datetime) -> None:
         """Take over what another instance has settled meanwhile."""
         self.read_at = now
-        if state is None or not same_schedule(state, self.trigger):
+        if state is None or not same_schedule(state, self.trigger) or state.settled_until - now > AHEAD:
             return
         self.settled_until = max(self.settled_until, state.settled_until)
         self.planned_until = max(self.planned_until, self.settled_until)
         self.last_slot = max(filter(None, (self.last_slot, state.last_slot)), default=None)
+
+    def _has_fired(self, slot: Slot) -> bool:
+        return self.fired_reading is not None and slot.local.replace(tzinfo=None) == self.fired_reading
 
     def _settle(self) -> None:
         if not self.pending:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -110,14 +111,14 @@ class CronConfig(Config):
             if times_a_day(plain) > _MOST_MOVED:
                 raise ValueError(f"{text!r} fires more than {_MOST_MOVED} times a day: too many to move to another")
 
-    @property
+    @cached_property
     def shown(self) -> str | list[str]:
         """The schedule as it is told to people and in events: the expressions, `every 15m`, or the moments."""
         if self.every is not None:
             return f"every {format_duration(self.every)}" + (f" from {self.anchor}" if self.anchor else "")
         return self.at or self.schedule or ""
 
-    @property
+    @cached_property
     def text(self) -> str:
         """All that decides about the slots besides the zone, on one or several lines."""
         lines = _listed(self.shown)

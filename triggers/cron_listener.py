@@ -11,7 +11,7 @@ import structlog
 
 from hark.triggers import zones
 from hark.triggers.alarm import Alarm
-from hark.triggers.cron_clockwork import Clockwork, begin, key_of, same_schedule
+from hark.triggers.cron_clockwork import AHEAD, Clockwork, begin, key_of, same_schedule
 from hark.triggers.cron_plan import Firing, slot_event
 from hark.triggers.ports import SchedulePort, ScheduleState, TriggerKey
 from hark.workflows.catalogue import ActiveTrigger, Health, ListenerContext
@@ -26,7 +26,6 @@ _LATE = timedelta(seconds=30)
 _RETRY = timedelta(seconds=5)
 _AT_ONCE = 64
 """So many triggers are worked on between two turns of the event loop."""
-_AHEAD = timedelta(hours=1)
 _RULES_S = 300.0
 """So often is looked whether the system has new rules of time zones."""
 
@@ -110,6 +109,8 @@ class CronListener:
         await self._adopt()
         self._follow_rules()
         now = self._now()
+        for work in self._works.values():
+            work.turn_back(now)
         due = [work for work in self._works.values() if work.next_at is not None and work.next_at <= now]
         await self._reread([work for work in due if _is_late(work, now)], now)
         limit = asyncio.Semaphore(_AT_ONCE)
@@ -126,7 +127,7 @@ class CronListener:
         strangers = []
         for key, trigger in wanted.items():
             work = self._works.get(key)
-            if key in self._refused:
+            if key in self._refused or (work is not None and work.trigger is trigger):
                 continue
             if work is None or not same_schedule(work.state(), trigger):
                 strangers.append(trigger)
@@ -150,9 +151,9 @@ class CronListener:
 
     def _check_clock(self, work: Clockwork) -> None:
         ahead = work.settled_until - self._now()
-        if ahead > _AHEAD:
+        if ahead > AHEAD:
             where = {"workflow": work.trigger.workflow, "trigger": work.trigger.id}
-            log.warning("cron.clock_behind", **where, silent_s=ahead.total_seconds())
+            log.warning("cron.clock_was_ahead", **where, ahead_s=ahead.total_seconds())
 
     def _follow_rules(self) -> None:
         """Take up the rules of time zones that have been replaced, as they are when the system's tzdata is upgraded."""

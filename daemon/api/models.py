@@ -662,6 +662,8 @@ class Slot(Answer):
     trigger_id: str | None = None
     schedule: str | None = None
     timezone: str | None = None
+    fires_at: datetime | None = None
+    """When it fires, if the trigger's `jitter` makes that later."""
     paused: bool = False
     """Its workflow is paused: unless it is resumed before, nothing will run."""
 

@@ -12,11 +12,14 @@ from pydantic import Field, ValidationError
 from hark.daemon.api.models import Page, Slot
 from hark.daemon.api.paging import Moment, Query
 from hark.daemon.api.table import Call, NoBody, Table
+from hark.daemon.engine.slices import in_slices
 from hark.daemon.store.listing import Row
 from hark.triggers.cron_config import CronConfig
+from hark.triggers.cron_plan import due_of
+from hark.triggers.ports import TriggerKey
 from hark.triggers.slots import Schedule, build
 from hark.workflows.errors import UnprocessableError
-from hark.workflows.ids import WorkflowId
+from hark.workflows.ids import TenantId, WorkflowId
 
 table = Table("schedules")
 
@@ -43,16 +46,16 @@ async def list_schedules(call: Call[SchedulesQuery, NoBody]) -> dict[str, Any]:
         found = _slots(_built(query.expression, query.timezone), after, query.next or 10)
         return {"items": list(found), "next_cursor": None}
     known = {(one.workflow_id, one.id): one.config for one in call.services.engine.registry.triggers}
-    rows = [
-        row
-        for trigger in await call.services.listing.list_triggers(call.tenant_id, "cron")
-        if query.workflow in (None, trigger["workflow"], str(trigger["workflow_id"]))
-        for row in _rows(trigger, known, after, query.next or 1)
-    ]
+    rows: list[Row] = []
+    async for trigger in in_slices(await call.services.listing.list_triggers(call.tenant_id, "cron")):
+        if query.workflow in (None, trigger["workflow"], str(trigger["workflow_id"])):
+            rows += _rows(call.tenant_id, trigger, known, after, query.next or 1)
     return {"items": sorted(rows, key=lambda row: (row["utc"], row["workflow"])), "next_cursor": None}
 
 
-def _rows(trigger: Row, known: Mapping[tuple[WorkflowId, str], Any], after: datetime, count: int) -> Iterator[Row]:
+def _rows(
+    tenant_id: TenantId, trigger: Row, known: Mapping[tuple[WorkflowId, str], Any], after: datetime, count: int
+) -> Iterator[Row]:
     """Yield the next slots of one trigger; of one that cannot be built, nothing: /readyz tells about it."""
     config = known.get((trigger["workflow_id"], trigger["trigger_id"]))
     try:
@@ -66,8 +69,10 @@ def _rows(trigger: Row, known: Mapping[tuple[WorkflowId, str], Any], after: date
         "timezone": config.timezone,
         "paused": trigger["paused_at"] is not None,
     }
+    key = TriggerKey(tenant_id, trigger["workflow_id"], trigger["trigger_id"])
     for slot in _slots(config.built(), after, count):
-        yield {**slot, **told}
+        fires_at = due_of(key, slot["utc"], config.jitter).at
+        yield {**slot, **told, "fires_at": fires_at if config.jitter else None}
 
 
 def _built(expression: str, timezone: str) -> Schedule:

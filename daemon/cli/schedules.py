@@ -58,7 +58,8 @@ def schedules(
 
 def _note(slot: Slot) -> Text:
     paused = "paused: will not run" if slot.paused else ""
-    return Text("; ".join(filter(None, (paused, slot.note))), style="yellow")
+    later = f"fires at {slot.fires_at.astimezone(UTC):%H:%M:%S}Z by its jitter" if slot.fires_at else ""
+    return Text("; ".join(filter(None, (paused, slot.note, later))), style="yellow")
 
 
 def _show_expression(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -365,11 +366,14 @@ async def test_schedules_are_computed_without_any_workflow(api: ApiUnderTest) ->
         await api.client.schedules(expression="61 * * * *")
     assert refused.value.status == 422
     cron = (
-        "id: daily\nname: Daily\ntriggers: [{id: nine, type: cron, schedule: 0 9 * * *}]\nsteps: [{id: a, set: {x: 1}}]"
+        "id: daily\nname: Daily\ntriggers: [{id: nine, type: cron, schedule: 0 9 * * *, jitter: 10m}]\n"
+        "steps: [{id: a, set: {x: 1}}]"
     )
     await api.client.apply({"daily.yaml": cron})
     (slot,) = (await api.client.schedules()).items
     assert (slot.workflow, slot.trigger_id, slot.schedule) == ("daily", "nine", "0 9 * * *")
+    assert slot.fires_at is not None
+    assert timedelta() < slot.fires_at - slot.utc < timedelta(minutes=10)
 
 
 @pytest.mark.parametrize(

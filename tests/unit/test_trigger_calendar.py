@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.triggers import at
 
+from hark.triggers.builtin import builtin_triggers
 from hark.triggers.cron import CronTrigger
 from hark.triggers.cron_config import CronConfig
 from hark.triggers.slot import Slot
+from hark.workflows.catalogue import Catalogue
+from hark.workflows.loading import load_all
 
 
 def slots(after: str, count: int, **config: Any) -> list[Slot]:
@@ -60,6 +63,11 @@ def test_a_slot_on_another_day_is_left_out_or_moves(otherwise: str, expected: st
     (slot,) = slots("2026-02-01", 1, schedule="0 9 15 * *", calendar=calendar)
     assert slot.local.strftime("%a %m-%d") == expected
     assert slot.note == ("" if otherwise == "skip" else "moved from Sun 2026-02-15")
+
+
+def test_a_calendar_holds_for_intervals_too() -> None:
+    found = slots("2026-01-02T11:00:00", 3, every="12h", calendar={}, timezone="UTC")
+    assert [slot.local.strftime("%a %H") for slot in found] == ["Fri 12", "Mon 00", "Mon 12"]
 
 
 def test_slots_that_move_to_one_moment_are_one() -> None:
@@ -132,6 +140,12 @@ def test_intervals_are_counted_from_midnight_and_ignore_the_wall_clock() -> None
     assert found[0].utc == at("2026-10-25T00:00:00")
     assert {later.utc - earlier.utc for earlier, later in pairwise(found)} == {timedelta(minutes=15)}
     assert slots("2026-06-01T12:00:00", 1, every="7d", timezone="Europe/Berlin")[0].local.strftime("%a %H") == "Mon 01"
+
+
+def test_an_interval_may_be_written_as_a_kind_of_its_own() -> None:
+    text = "id: w\nname: W\ntriggers: [{type: INTERVAL, config: {interval: 15m}}]\nsteps: [{id: a, set: {x: 1}}]"
+    (loaded,) = load_all(text, Catalogue([], builtin_triggers()))
+    assert loaded.raw["triggers"] == [{"id": "cron", "type": "cron", "every": "15m"}]
 
 
 @pytest.mark.parametrize(
