@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 from pydantic import Field
 
-from hark.daemon.api.models import EventDecisions, WorkflowDecisions
+from hark.daemon.api.definitions import load_files
+from hark.daemon.api.models import DryRun, EventDecisions, WorkflowDecisions
 from hark.daemon.api.paging import HistoryQuery, Limit, Query, cursor_of
+from hark.daemon.api.requests import DryRunBody
 from hark.daemon.api.table import Call, NoBody, Table
-from hark.workflows.errors import NotFoundError
+from hark.daemon.engine.registry import Picture
+from hark.daemon.engine.rehearsal import Bounds
+from hark.workflows.errors import NotFoundError, UnprocessableError
 from hark.workflows.ids import EventId
 
 table = Table("decisions")
@@ -56,3 +62,47 @@ async def list_decisions_of_workflow(call: Call[WorkflowDecisionsQuery, NoBody])
     )
     last = answer.pop("last")
     return {**answer, "next_cursor": None if last is None else cursor_of(last)}
+
+
+@table.add("POST /api/dry-run", scope="write", answer=DryRun, body=DryRunBody, large=True)
+async def try_workflows(call: Call[Query, DryRunBody]) -> dict[str, Any]:
+    """Say what workflows, stored or not, would have started on stored events and on rows that are there."""
+    body, now = call.body, call.services.engine.now()
+    since, until = body.since or now - timedelta(days=7), body.until or now
+    if since >= until:
+        raise UnprocessableError("since: it must lie before `until`, which without a time is now")
+    bounds = Bounds(since, until, body.limit, body.most_events, body.most_rows)
+    pictures = await (_of_files(call) if body.files else _of_stored(call))
+    rehearsal = call.services.engine.rehearsal
+    return {"items": [await rehearsal.run(picture, bounds, rows=body.most_rows > 0) for picture in pictures]}
+
+
+async def _of_files(call: Call[Query, DryRunBody]) -> list[Picture]:
+    if call.body.workflow is not None or call.body.version is not None:
+        raise UnprocessableError("files: give either definitions, or a `workflow` that is stored, with a `version`")
+    loaded = await asyncio.to_thread(load_files, call, call.body.files)
+    pictures = []
+    for one in loaded:
+        found = await call.services.listing.get_workflow_id(call.tenant_id, one.workflow.id)
+        workflow_id = None if found is None else found[0]
+        engine = call.services.engine
+        pictures.append(engine.rehearsal.of_definition(call.tenant_id, one.workflow, workflow_id, engine.now()))
+    return pictures
+
+
+async def _of_stored(call: Call[Query, DryRunBody]) -> list[Picture]:
+    name = call.body.workflow
+    if name is None:
+        raise UnprocessableError("workflow: name a workflow that is stored, or give definitions in `files`")
+    row = await call.services.listing.get_workflow(call.tenant_id, name, call.body.version)
+    if row is None:
+        raise NotFoundError(f"there is no workflow {name!r}")
+    engine = call.services.engine
+    picture = None
+    if row["version"] is not None:
+        picture = await engine.rehearsal.of_version(
+            call.tenant_id, row["id"], row["slug"], row["version"], engine.now()
+        )
+    if picture is None:
+        raise NotFoundError(f"workflow {row['slug']!r} has no version {call.body.version or ''}".rstrip())
+    return [picture]

@@ -201,7 +201,7 @@ async def list_executions_of_workflow(call: Call[ExecutionsQuery, NoBody]) -> di
 async def apply_definitions(call: Call[Query, ApplyBody]) -> dict[str, Any]:
     """Apply definitions from several files: all of them, or none."""
     body = call.body
-    loaded = await asyncio.to_thread(_load_files, call, body.files)
+    loaded = await asyncio.to_thread(load_files, call, body.files)
     if body.prune and not loaded:
         raise UnprocessableError("prune: with no definitions at all, every workflow would be archived")
     applied = await call.services.publisher.apply(
@@ -215,7 +215,7 @@ async def apply_definitions(call: Call[Query, ApplyBody]) -> dict[str, Any]:
 async def validate_definitions(call: Call[Query, ValidateBody]) -> dict[str, Any]:
     """Check definitions as applying them would, the database's side included."""
     try:
-        loaded = await asyncio.to_thread(_load_files, call, call.body.files)
+        loaded = await asyncio.to_thread(load_files, call, call.body.files)
         applied = await call.services.publisher.apply(call.tenant_id, loaded, dry_run=True)
     except DefinitionError as error:
         return {"valid": False, "items": [], "problems": [problem_item(problem) for problem in error.problems]}
@@ -238,7 +238,7 @@ def _applied(applied: Sequence[AppliedPort], loaded: Sequence[Loaded]) -> list[R
     ]  # fmt: skip
 
 
-def _load_files(call: Call[Any, Any], files: Sequence[SourceFile]) -> list[Loaded]:
+def load_files(call: Call[Any, Any], files: Sequence[SourceFile]) -> list[Loaded]:
     """Read and check all files. Raises DefinitionError with the problems of all of them."""
     documents: list[Document] = []
     problems: list[Problem] = []

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, RootModel, SecretStr
 
 from hark.daemon.api.models import Mode, Subject
+from hark.daemon.api.paging import Moment
 
 Secrets = dict[str, SecretStr]
 """Secrets by name. They are sealed before they are stored, and what goes on record has them masked."""
@@ -131,6 +132,28 @@ class ApplyBody(BaseModel):
     """Check everything and change nothing."""
     prune: bool = False
     """Archive the workflows that are not among these."""
+
+
+class DryRunBody(BaseModel):
+    """Which workflows to try, and on what; either `workflow` or `files`."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    workflow: str | None = Field(default=None, max_length=200)
+    """A stored workflow, by slug or id."""
+    version: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    """Which of its versions; without it the published one, else the latest."""
+    files: list[SourceFile] = Field(default_factory=list, max_length=100)
+    """Definitions that need not be stored."""
+    since: Moment | None = None
+    """From this time on: `2026-01-31T09:00:00Z`, or `7d` for a week ago, which is what holds without it."""
+    until: Moment | None = None
+    """Before this time."""
+    limit: int = Field(default=10, ge=0, le=200)
+    """How many starts are shown."""
+    most_events: int = Field(default=100_000, ge=0, le=1_000_000)
+    most_rows: int = Field(default=10_000, ge=0, le=1_000_000)
+    """How many rows of each table that a row trigger watches; 0: none."""
 
 
 class ValidateBody(BaseModel):

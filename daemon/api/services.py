@@ -16,6 +16,7 @@ from hark.daemon.engine.erasure import Eraser
 from hark.daemon.engine.group_commit import Waiter
 from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.matcher import Match
+from hark.daemon.engine.rehearsal import Rehearsal
 from hark.daemon.engine.retention import Retention
 from hark.daemon.engine.why import Why
 from hark.daemon.settings import Settings
@@ -60,6 +61,11 @@ class EnginePort(Protocol):
     @property
     def backfill(self) -> Backfill:
         """What makes up for slots."""
+        ...
+
+    @property
+    def rehearsal(self) -> Rehearsal:
+        """What tells what workflows would have started."""
         ...
 
     @property

@@ -15,6 +15,7 @@ from hark.daemon.cli import (
     catalogue,
     context,
     definitions,
+    dry_run,
     erasing,
     executions,
     history,
@@ -46,6 +47,7 @@ for _panel, _commands in (
         (
             definitions.apply,
             definitions.validate,
+            dry_run.dry_run,
             definitions.list_,
             definitions.show,
             definitions.export,
@@ -99,7 +101,7 @@ for _panel, _commands in (
     ),
 ):
     for _command in _commands:
-        app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(_command)
+        app.command(_command.__name__.rstrip("_").replace("_", "-"), rich_help_panel=_panel)(_command)
 app.add_typer(hooks.app, rich_help_panel=_LOOK)
 app.add_typer(archive.app, rich_help_panel=_LOOK)
 app.command(

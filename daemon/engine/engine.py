@@ -39,6 +39,7 @@ from hark.daemon.engine.programs import Programs
 from hark.daemon.engine.publisher import Publisher
 from hark.daemon.engine.records import Recorder
 from hark.daemon.engine.registry import Registry
+from hark.daemon.engine.rehearsal import Rehearsal
 from hark.daemon.engine.repeats import Repeats, Replay
 from hark.daemon.engine.retention import Policy, Retention
 from hark.daemon.engine.row_capture import RowCapture
@@ -152,6 +153,7 @@ class Engine:
         self.repeats = Repeats(
             database, self.programs, self.vault, now=self.clock.now, on_queued=self._work_arrived, on_due=self._due
         )
+        self.rehearsal = Rehearsal(database, self.registry, handed={"config": handed["config"]})
         self.why = Why(database, self.registry, handed={"config": handed["config"]})
         self.bulk = Bulk(database, self.repeats, self.cancel, now=self.clock.now)
         self.backfill = Backfill(

@@ -149,6 +149,16 @@ class Database:
                 yield connection
 
     @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        """Hand out a pool connection in a transaction that cannot write."""
+        with translated():
+            async with (
+                self.pool.acquire(timeout=self._connect_timeout_s) as connection,
+                connection.transaction(readonly=True),
+            ):
+                yield connection
+
+    @asynccontextmanager
     async def only_one(self, lock: int, *, shared: bool = False) -> AsyncIterator[bool]:
         """Tell in a block whether nobody else, on any instance, is in such a block; nobody gets in while it lasts.
 

@@ -305,6 +305,13 @@ class HarkClient:
         path = f"/api/events/{_part(event_id)}/decisions"
         return await self._get(path, models.EventDecisions, {"workflow": workflow, "limit": limit})
 
+    async def dry_run(
+        self, workflow: str | None = None, files: Mapping[str, str] | None = None, **body: Any
+    ) -> models.DryRun:
+        """Return what a stored workflow, or definitions, would have started; `body` as in POST /api/dry-run."""
+        asked = {"workflow": workflow, "files": _files(files or {}), **body}
+        return _read(models.DryRun, await self._send("POST", "/api/dry-run", body=asked, timeout_s=_LONG_S))
+
     async def decisions_of(self, workflow: str, **paging: Any) -> models.WorkflowDecisions:
         """Return what became of the last events that a workflow listens to."""
         return await self._get(f"/api/workflows/{_part(workflow)}/decisions", models.WorkflowDecisions, paging)

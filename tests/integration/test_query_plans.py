@@ -88,6 +88,7 @@ GUARDED: dict[str, Guard] = {
     "scan_events": record("@awaited", "200", pages=4_000),
     "load_event_hits": record("@tenants", "@executions", "@paths", "200", pages=1_500),
     "take_ends": record("100", "4194304", pages=2_500),
+    "find_executions": pool("@tenants", "@executions", pages=2_000),
     "load_ends": record("@tenants", "@executions", pages=2_000),
     "get_ends": record("@tenants", "@executions", pages=2_000),
     "find_owned": pool("@instance", "@tenants", "@executions", pages=1_000),

@@ -1,0 +1,40 @@
+"""Rows of tables of the user's own, read for people who want to know what a trigger would make of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+
+from hark.daemon.store.database import Database
+from hark.daemon.store.row_outbox import rows_of
+from hark.triggers.row_changes import Row
+from hark.triggers.table_name import TableName
+from hark.workflows.errors import UnprocessableError
+
+_AT_A_TIME = 100
+_LARGEST = 1024 * 1024
+"""Bytes of a row as JSON; larger ones are passed over."""
+_PATIENCE = "SET LOCAL statement_timeout = '15s'; SET LOCAL lock_timeout = '1s'"
+
+
+async def read_rows(database: Database, table: TableName, most: int) -> AsyncIterator[list[Row]]:
+    """Yield the rows of a table in batches, in no order, `most` at the most. Raises UnprocessableError.
+
+    A cursor in a read-only transaction: nothing is locked but against DROP, and no more than a batch is in memory.
+    """
+    # The name is a parsed one, written back with its quotes; a table's name cannot be a parameter.
+    text = (
+        f"SELECT CASE WHEN octet_length(j.row) <= {_LARGEST} THEN j.row END AS row "  # noqa: S608
+        f"FROM {table} AS t CROSS JOIN LATERAL (SELECT row_to_json(t)::text) AS j (row) LIMIT $1"
+    )
+    try:
+        async with database.reading() as connection:
+            await connection.execute(_PATIENCE)
+            cursor = await connection.cursor(text, most)
+            while records := await cursor.fetch(_AT_A_TIME):
+                yield [rows_of(f"[{record['row']}]")[0] for record in records if record["row"] is not None]
+    except (asyncpg.SyntaxOrAccessError, asyncpg.DataError, asyncpg.LockNotAvailableError) as error:
+        raise UnprocessableError(f"{table} cannot be read: {error}") from error
+    except asyncpg.QueryCanceledError as error:
+        raise UnprocessableError(f"{table} cannot be read within 15 s") from error

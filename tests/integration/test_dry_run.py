@@ -1,0 +1,124 @@
+"""Dry runs: what a workflow would have started on stored events and rows that are there, without running anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support.api import ApiUnderTest, running_api
+from support.program import Program
+
+from hark.client import ApiError
+from hark.daemon.engine import rehearsal
+
+PAID = """
+id: paid
+name: Paid
+inputs: {who: {type: string, required: true}}
+triggers:
+  - {id: large, type: event, event: PAID, when: "event.data.amount > 6", inputs: {who: "${{ event.data.who }}"}}
+  - {id: vip, type: event, event: PAID, when: event.data.vip, inputs: {who: "VIP ${{ event.data.who }}"}}
+steps: [{id: a, action: probe}]
+"""
+CLIENTS = """
+id: clients
+name: Clients
+triggers:
+  - {id: new, type: row, table: clients, when: new.country == "DE", inputs: {id: "${{ new.id }}"}}
+  - {id: gone, type: row, table: nowhere}
+steps: [{id: a, action: probe}]
+"""
+
+
+@pytest.fixture
+async def api(database_url: str, tmp_path: Path) -> AsyncIterator[ApiUnderTest]:
+    async with running_api(database_url, tmp_path) as served:
+        yield served
+
+
+async def written(api: ApiUnderTest) -> list[int]:
+    """Count what a dry run must not write."""
+    tables = ("events", "workflow_executions", "event_decisions", "workflows", "workflow_versions")
+    return [await api.hark.database.pool.fetchval(f"SELECT count(*) FROM hark.{table}") for table in tables]
+
+
+async def test_a_new_workflow_is_tried_on_stored_events(
+    api: ApiUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "PAGE", 4)
+    for amount in range(10):
+        await api.hark.emit("PAID", {"amount": amount, "who": f"w{amount}", "vip": amount == 2})
+    await api.hark.emit("PAID", {"amount": 9, "vip": True})  # nobody: its inputs do not fit
+    await api.hark.emit("OTHER", {"amount": 9})
+    before = await written(api)
+    (found,) = (await api.client.dry_run(files={"paid.yaml": PAID}, limit=3)).items
+    assert await written(api) == before
+    assert (found.version, found.events.scanned, found.events.would_start) == (None, 11, 4)
+    assert (found.events.newly, found.events.no_longer, found.events.complete) == (4, 0, True)
+    assert [start.inputs["who"] for start in found.samples] == ["w9", "w8", "w7"]
+    reasons = {(why.trigger_id, why.reason): why for why in found.refusals}
+    assert reasons["large", "when_false"].count == 6
+    assert reasons["large", "when_false"].values == {"event.data.amount": 6}
+    assert reasons["large", "inputs_invalid"].count == 1
+    path = tmp_path / "paid.yaml"
+    path.write_text(PAID)
+    said = await Program(api, tmp_path)("dry-run", str(path))
+    assert (said.status, "4 of 11 would start it" in said.out) == (0, True), said
+    assert not api.hark.probe.calls
+
+
+async def test_a_changed_workflow_says_what_would_be_different(api: ApiUnderTest, tmp_path: Path) -> None:
+    await api.client.apply({"paid.yaml": PAID})
+    for amount in (5, 7, 9):
+        await api.hark.emit("PAID", {"amount": amount, "who": "w", "vip": False})
+    changed = PAID.replace("amount > 6", "amount < 8")
+    (found,) = (await api.client.dry_run(files={"paid.yaml": changed}, since="1h")).items
+    events = found.events
+    assert (events.would_start, events.started_then, events.newly, events.no_longer) == (2, 2, 1, 1)
+    (same,) = (await api.client.dry_run("paid", version=1)).items
+    assert (same.version, same.events.would_start, same.events.newly, same.events.no_longer) == (1, 2, 0, 0)
+    (few,) = (await api.client.dry_run("paid", most_events=0)).items
+    assert (few.events.scanned, few.events.complete) == (0, False)
+    hark = Program(api, tmp_path)
+    assert (await hark("dry-run", "paid", "--json")).json["items"][0]["events"]["started_then"] == 2
+    assert (await hark("dry-run", "nobody")).status == 1
+    with pytest.raises(ApiError, match="before `until`"):
+        await api.client.dry_run("paid", since="1h", until="2h")
+    with pytest.raises(ApiError):
+        await api.client.dry_run(files={"paid.yaml": PAID.replace("amount > 6", "amount >")})
+
+
+async def test_a_row_trigger_is_tried_on_the_rows_that_are_there(api: ApiUnderTest) -> None:
+    pool = api.hark.database.pool
+    await pool.execute("CREATE TABLE public.clients (id integer, country text, note text)")
+    country = "CASE n % 4 WHEN 0 THEN 'DE' ELSE 'FR' END"
+    await pool.execute(f"INSERT INTO public.clients SELECT n, {country} FROM generate_series(1, 250) AS n")
+    await pool.execute("INSERT INTO public.clients VALUES (0, 'DE', repeat('x', 2000000))")  # too large to be looked at
+    (found,) = (await api.client.dry_run(files={"c.yaml": CLIENTS}, limit=1)).items
+    clients, nowhere = found.rows
+    assert clients.problem is None
+    assert (clients.table, clients.scanned, clients.would_start, clients.complete) == ("public.clients", 250, 62, True)
+    assert (nowhere.complete, "nowhere" in (nowhere.problem or "")) == (False, True)
+    assert (found.samples[0].event_id, found.samples[0].inputs) == (None, {"id": 4})
+    assert found.refusals[0].values == {"new.country": "FR"}
+    (few,) = (await api.client.dry_run(files={"c.yaml": CLIENTS}, most_rows=50)).items
+    assert (few.rows[0].scanned, few.rows[0].complete) == (50, False)
+    (none,) = (await api.client.dry_run(files={"c.yaml": CLIENTS}, most_rows=0)).items
+    assert none.rows == []
+
+
+async def test_a_hostile_condition_costs_no_more_than_the_time_that_it_has(
+    api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = "event.data.l.exists(a, event.data.l.exists(b, event.data.l.exists(c, a * b * c == 7)))"
+    hostile = PAID.replace("event.data.amount > 6", numbers)
+    for _ in range(30):
+        await api.hark.emit("PAID", {"l": [2] * 300, "who": "w", "vip": False})
+    monkeypatch.setattr(rehearsal, "PAGE", 1)
+    monkeypatch.setattr(rehearsal.Bounds, "is_over", property(lambda bounds: time.monotonic() > bounds.deadline - 19.5))
+    since = time.monotonic()
+    (found,) = (await api.client.dry_run(files={"paid.yaml": hostile})).items
+    assert (found.events.complete, found.events.scanned < 30, time.monotonic() - since < 5) == (False, True, True)
+    assert found.events.reached is not None
