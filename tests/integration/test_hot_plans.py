@@ -51,6 +51,33 @@ async def test_who_waits_for_an_event_is_found_by_its_key(database_url: str) -> 
     assert 0 < pages < 5000, text
 
 
+async def test_turns_are_removed_by_their_prefix(database_url: str) -> None:
+    """Of a run of months all that it has on record would be read for each turn that goes."""
+    connection = await Database(database_url).open("plans", ENGINE_PLANNER)
+    try:
+        for _ in range(6):
+            await connection.execute(_REMOVE, 0)  # by now the plan is kept
+        await connection.execute(_MANY_TURNS)
+        explained = await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS) {_REMOVE.replace('$1::integer', '100')}")
+        left = await connection.fetchval("SELECT count(*) FROM hark.workflow_steps")
+    finally:
+        await connection.close()
+    text = "\n".join(row[0] for row in explained)
+    pages = sum(int(hits) for hits in re.findall(r"shared hit=(\d+)", text.split("Planning")[0]))
+    assert left == 5 * (5000 - 100)
+    assert 0 < pages < 5000, text
+
+
+_REMOVE = """
+SELECT hark.remove_folded((
+    SELECT array_agg(ROW(t.id, '00000000-0000-7000-8000-00000000abcd', format('each[%s]', n))::hark.progress_folded)
+    FROM hark.tenants AS t, generate_series(1, $1::integer) AS n))
+"""
+_MANY_TURNS = """
+INSERT INTO hark.workflow_steps (tenant_id, execution_id, path, seq, verb, status)
+SELECT t.id, '00000000-0000-7000-8000-00000000abcd', format('each[%s]%s', n, step), n, 'action', 'completed'
+FROM hark.tenants AS t, generate_series(1, 5000) AS n, unnest(ARRAY['', '.a', '.b', '.in[0-9]', '.in[10].c']) AS step
+"""
 _MANY_WAITS = """
 SELECT hark.wake_waits('{}');
 INSERT INTO hark.wait_shapes SELECT id, 'event:X', '{order}' FROM hark.tenants;

@@ -66,7 +66,7 @@ class Ledger:
                 if fails:
                     self._record(StepRecord(f"{path}.bad", self._next(), "action", "failed"))
                     self.folding.note_failed(f"{path}.bad")
-                values = {"last": number, f"odd{number % 2}": number}
+                values = {"last": number, f"of{number % 10}": number}
                 known = StepRecord(
                     f"{path}.set", self._next(), "set", "completed", output=orjson.dumps(values).decode()
                 )
@@ -123,8 +123,9 @@ def test_every_turn_is_on_record_once_and_nothing_of_it_is_lost(keep: int, ops: 
     vars_: dict[str, tuple[int, int]] = {}
     for row in ledger.rows.values():
         join_vars(vars_, vars_of(row))
-    latest = sorted(done, key=last.__getitem__)[-1:]
-    assert [value for name, (_, value) in vars_.items() if name == "last"] == latest
+    in_order = sorted(done, key=last.__getitem__)
+    expected = {name: number for number in in_order for name in (f"of{number % 10}", "last")}
+    assert {name: value for name, (_, value) in vars_.items()} == expected
 
     ledger.crash()
     assert ledger.outputs == [number * 10 if number in done else None for number in range(COUNT)]
