@@ -29,14 +29,14 @@ async def run_bounded(
 
     async def work() -> None:
         for index in remaining:
-            if index not in begun and any(isinstance(each, Failed | Stopped) for each in outcomes):
+            if _is_over(outcomes) and index not in begun:
                 continue
             outcome = await one(index)
-            outcomes.append(outcome)
+            if outcome is not None:  # looked through for every piece: of a hundred thousand that go well none is kept
+                outcomes.append(outcome)
             if isinstance(outcome, Suspended):
                 return  # it keeps its place: another one in it would be one too many
-            if index % YIELD_EVERY == YIELD_EVERY - 1:
-                await asyncio.sleep(0)
+            await _let_others(index)
 
     async with Branches[None](parking) as branches:
         for _ in range(min(width, len(numbers))):
@@ -47,14 +47,22 @@ async def run_bounded(
     return merged(outcomes)
 
 
+def _is_over(outcomes: Sequence[Outcome]) -> bool:
+    return any(isinstance(each, Failed | Stopped) for each in outcomes)
+
+
 async def _one_by_one(one: Piece, numbers: Sequence[int]) -> Outcome:
     for index in numbers:
         outcome = await one(index)
         if outcome is not None:
             return outcome
-        if index % YIELD_EVERY == YIELD_EVERY - 1:
-            await asyncio.sleep(0)
+        await _let_others(index)
     return None
+
+
+async def _let_others(index: int) -> None:
+    if index % YIELD_EVERY == YIELD_EVERY - 1:
+        await asyncio.sleep(0)
 
 
 async def run_race(parking: Parking, one: Piece, names: Sequence[str]) -> tuple[Outcome, str | None]:
