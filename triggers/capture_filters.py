@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from hark.triggers.row_config import RowConfig
 from hark.workflows.errors import ExpressionError
 from hark.workflows.expressions import ROOTS, Expression, compile_expression
@@ -54,16 +56,16 @@ class KeySet:
     """A set of texts, and the function in schema `hark` that tells whether it holds one."""
 
     function: str
-    texts: frozenset[str]
+    content: str
+    """The texts as the keys of a JSON object: PostgreSQL finds one among many by halving."""
+    digest: str
+    """What tells one set from another."""
 
-    @property
-    def content(self) -> str:
-        """The texts as the keys of a JSON object: PostgreSQL finds one among many by halving."""
-        return json.dumps(dict.fromkeys(sorted(self.texts), 0), ensure_ascii=False)
-
-    def digest(self) -> str:
-        """Return what tells one set from another."""
-        return hashlib.blake2b("\0".join(sorted(self.texts)).encode(), digest_size=8).hexdigest()
+    @classmethod
+    def of(cls, function: str, texts: Iterable[str]) -> KeySet:
+        """Make the set of some texts."""
+        content = orjson.dumps(dict.fromkeys(sorted(texts), 0))
+        return cls(function, content.decode(), hashlib.blake2b(content, digest_size=8).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +105,7 @@ def joined(filters: Iterable[Filter], prefix: str) -> Guard | None:
     size = sum(len(text.encode()) + 1 for one in texts.values() for text in one)
     if len(rest) > MOST_JOINED or len(texts) > MOST_SETS or size > MOST_BYTES:
         return None
-    sets = {
-        column: KeySet(f"{prefix}{number}", frozenset(texts[column])) for number, column in enumerate(sorted(texts))
-    }
+    sets = {column: KeySet.of(f"{prefix}{number}", texts[column]) for number, column in enumerate(sorted(texts))}
     looks = [f"hark.{quote_identifier(one.function)}({column})" for column, one in sets.items()]
     return Guard(_or([*looks, *sorted(rest)]), tuple(sets.values()))
 

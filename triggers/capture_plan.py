@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_
 from typing import Any
@@ -107,7 +107,7 @@ class Placement:
 
     def fingerprint(self) -> str:
         """Return what tells that a trigger in the database was made from this."""
-        sets = [one.digest() for one in self.sets]
+        sets = [one.digest for one in self.sets]
         parts = (_VERSION, self.operation, self.level, self.mode, self.condition or "", *sets)
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
@@ -126,11 +126,11 @@ class CapturePlan:
 
 @dataclass(slots=True)
 class _Made:
-    """The plan of a table, and what it was made from."""
+    """The plan of a table, once there is one, and what it was made from."""
 
-    triggers: Sequence[ActiveTrigger]
     table: Table | None
-    plan: CapturePlan
+    triggers: Sequence[ActiveTrigger] = ()
+    plan: CapturePlan | None = None
     filters: dict[int, _Filters] = field(default_factory=dict)
 
 
@@ -141,12 +141,37 @@ class _Filters:
     trigger: ActiveTrigger
     by_operation: dict[str, Filter | None] = field(default_factory=dict)
 
+    def of(self, operation: str, table: Table) -> Filter | None:
+        """Return what it asks of an operation; None when it wants everything."""
+        if operation not in self.by_operation:
+            self.by_operation[operation] = self._made(operation, table)
+        return self.by_operation[operation]
+
+    def _made(self, operation: str, table: Table) -> Filter | None:
+        config: RowConfig = self.trigger.config
+        whole = config.per == "statement" or config.capture == "all"
+        return None if whole else filter_of(config, self.trigger.when, operation, table)
+
 
 class CapturePlanner:
     """Plans the same captures again and again: only what has changed is worked out anew. One caller at a time."""
 
     def __init__(self) -> None:
         self._made: dict[TableName, _Made] = {}
+
+    def read(
+        self, watchers: Mapping[TableName, Sequence[ActiveTrigger]], tables: Mapping[TableName, Table]
+    ) -> Iterator[None]:
+        """Work out what each trigger asks for, one at every step, so that the caller may let others run in between."""
+        for name, triggers in watchers.items():
+            table = tables.get(name)
+            if table is not None:
+                made = self._made_for(name, table)
+                for trigger in triggers:
+                    filters = made.filters.setdefault(id(trigger), _Filters(trigger))
+                    for operation in trigger.config.operations:
+                        filters.of(operation, table)
+                    yield
 
     def plan(
         self, watchers: Mapping[TableName, Sequence[ActiveTrigger]], tables: Mapping[TableName, Table]
@@ -160,13 +185,19 @@ class CapturePlanner:
             self._made.pop(name, None)
 
     def _planned(self, name: TableName, triggers: Sequence[ActiveTrigger], table: Table | None) -> CapturePlan:
+        made = self._made_for(name, table)
+        if made.plan is None or not same(made.triggers, triggers):
+            known = made.filters
+            made.filters = {id(trigger): known.get(id(trigger)) or _Filters(trigger) for trigger in triggers}
+            made.triggers, made.plan = triggers, _plan(name, triggers, table, made.filters)
+        return made.plan
+
+    def _made_for(self, name: TableName, table: Table | None) -> _Made:
+        """Return what is remembered of a table; nothing when it looks different by now."""
         made = self._made.get(name)
-        known = made.filters if made is not None and made.table == table else {}
-        if made is not None and made.table == table and same(made.triggers, triggers):
-            return made.plan
-        filters = {id(trigger): known.get(id(trigger)) or _Filters(trigger) for trigger in triggers}
-        self._made[name] = _Made(triggers, table, _plan(name, triggers, table, filters), filters)
-        return self._made[name].plan
+        if made is None or made.table != table:
+            made = self._made[name] = _Made(table)
+        return made
 
 
 def same(one: Sequence[ActiveTrigger], other: Sequence[ActiveTrigger]) -> bool:
@@ -176,10 +207,10 @@ def same(one: Sequence[ActiveTrigger], other: Sequence[ActiveTrigger]) -> bool:
 
 def watchers_of(triggers: Iterable[ActiveTrigger]) -> dict[TableName, list[ActiveTrigger]]:
     """Sort triggers by the table that they watch."""
-    watchers: dict[TableName, list[ActiveTrigger]] = defaultdict(list)
+    watchers: dict[str, list[ActiveTrigger]] = defaultdict(list)
     for trigger in triggers:
-        watchers[trigger.config.table_name].append(trigger)
-    return dict(watchers)
+        watchers[trigger.config.table].append(trigger)
+    return {TableName.parse(table): watching for table, watching in watchers.items()}
 
 
 def plan_captures(triggers: Iterable[ActiveTrigger], tables: Mapping[TableName, Table]) -> list[CapturePlan]:
@@ -241,13 +272,7 @@ def _asked(
     """Return what each watcher asks of the rows; None when one of them wants everything."""
     asked = []
     for trigger in watching:
-        config: RowConfig = trigger.config
-        if config.per == "statement" or config.capture == "all":
-            return None
-        known = filters[id(trigger)].by_operation
-        if operation not in known:
-            known[operation] = filter_of(config, trigger.when, operation, table)
-        found = known[operation]
+        found = filters[id(trigger)].of(operation, table)
         if found is None:
             return None
         asked.append(found)

@@ -30,6 +30,8 @@ BLIND_S = 0.1
 """How often to look while nobody can wake this instance."""
 CHECK_S = 10.0
 """How often the triggers are compared with what they should be: partitions come and go, and somebody may drop one."""
+SLICE_S = 0.004
+"""To read the conditions of thousands of triggers for the first time takes a while: others run in between."""
 CHECK_SHARE = 50
 """With very many tables they are compared less often: each time so many times as long after the last as that took."""
 BUSY_RETRY_S = 0.5
@@ -176,8 +178,12 @@ class Keeper:
         self, watchers: Mapping[TableName, Sequence[ActiveTrigger]], names: Collection[TableName], *, whole: bool
     ) -> Installed:
         picture = await self._port.look(watchers.keys())
-        # In a thread: to read the conditions of a thousand triggers for the first time takes a good part of a second.
-        plans = await asyncio.to_thread(self._planner.plan, watchers, picture.tables)
+        since = time.perf_counter()
+        for _ in self._planner.read(watchers, picture.tables):
+            if time.perf_counter() - since > SLICE_S:
+                await asyncio.sleep(0)
+                since = time.perf_counter()
+        plans = self._planner.plan(watchers, picture.tables)
         self._planner.forget(names - watchers.keys())
         for plan in plans:
             self._relations[plan.table] |= {placement.relation.oid for placement in plan.placements}

@@ -99,16 +99,16 @@ def test_many_filters_that_ask_one_column_for_a_value_become_a_look_into_a_set()
     assert few.sets == ()
     assert (many.level, many.condition) == ("ROW", 'hark."wants_7_insert_0"(NEW."id"::text)')
     (only,) = many.sets
-    assert (only.function, only.texts) == ("wants_7_insert_0", {str(n) for n in range(-1000, 1001) if n})
-    assert json.loads(only.content).keys() == only.texts
+    assert only.function == "wants_7_insert_0"
+    assert json.loads(only.content).keys() == {str(n) for n in range(-1000, 1001) if n}
 
 
 def test_a_set_holds_what_tells_the_filters_apart() -> None:
     (only,) = plan(*(watch(f'{LEAD} && new.id == {n} && new.mood == "sad"') for n in range(50))).placements
-    assert [len(each.texts) for each in only.sets] == [50]
+    assert [len(json.loads(each.content)) for each in only.sets] == [50]
     mixed = [watch(f"new.id == {n}") for n in range(50)] + [watch(f'new.status == "{n}"') for n in range(50)]
     (both,) = plan(*mixed).placements
-    assert [len(each.texts) for each in both.sets] == [50, 50]
+    assert [len(json.loads(each.content)) for each in both.sets] == [50, 50]
 
 
 def test_what_has_no_value_to_look_up_stands_beside_the_sets() -> None:
@@ -152,7 +152,7 @@ def test_planning_again_works_out_only_what_has_changed(monkeypatch: pytest.Monk
     read.clear()
     (more,) = planner.plan(watchers_of([*triggers[1:], watch("new.id == 99")]), {CLIENTS: TABLE})
     assert read == ["new.id == 99"]
-    assert "99" in more.placements[0].sets[0].texts
+    assert '"99"' in more.placements[0].sets[0].content
     read.clear()
     planner.plan(watchers_of(triggers), {CLIENTS: replace(TABLE, columns=COLUMNS[:2])})
     assert len(read) == 30
