@@ -1740,7 +1740,7 @@ COMMENT ON SEQUENCE capture_wakeups IS
 -- What follows runs inside the writers' statements. It must never fail them, whatever the row, the writer''s settings or
 -- rights, or the state of this schema.
 
-CREATE FUNCTION capture_note(more jsonb) RETURNS jsonb LANGUAGE sql STABLE AS $$
+CREATE FUNCTION capture_note(more jsonb) RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN concat(current_setting('hark.actor', true), current_setting('hark.reason', true),
                             current_setting('hark.depth', true)) = '' THEN more
         ELSE coalesce(more, '{}') || jsonb_strip_nulls(jsonb_build_object(
@@ -1811,245 +1811,340 @@ CREATE FUNCTION fits(row_count bigint, small_rows bigint, bytes bigint) RETURNS 
 COMMENT ON FUNCTION fits IS 'Whether the rows of a statement make one record.';
 
 CREATE FUNCTION capture_change() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO'
-    SET intervalstyle = 'iso_8601' SET bytea_output = 'hex' SET extra_float_digits = '1' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    captured boolean;
+    works text;
+    zone text;
+    shown text[];
+    settings text[];
     row_count integer;
     old_rows text;
     new_rows text;
     note jsonb;
     kept bigint;
-    works text;
 BEGIN
-    -- First the rows: in one go if they are few and small, as most are. A block with EXCEPTION that writes takes a
-    -- transaction id of its own, and thousands of them in one transaction slow down everybody's snapshots; this one does
-    -- not write. In an UPDATE rows before and after pair by position: both tables are read in the order of the changes.
-    BEGIN
-        IF TG_LEVEL = 'ROW' THEN
-            IF coalesce(pg_column_size(OLD.*), 0) + coalesce(pg_column_size(NEW.*), 0) <= 8192 THEN
-                old_rows := '[' || row_to_json(OLD.*)::text || ']';
-                new_rows := '[' || row_to_json(NEW.*)::text || ']';
-                row_count := 1;
-            END IF;
-        ELSIF TG_OP = 'INSERT' THEN
-            SELECT CASE WHEN hark.fits(count(*), count(r.json), sum(octet_length(r.json))) THEN count(*) END,
-                   '[' || string_agg(r.json, ',') || ']' INTO row_count, new_rows
-            FROM (SELECT CASE WHEN pg_column_size(hark_new.*) <= 8192 THEN row_to_json(hark_new.*)::text END AS json
-                  FROM hark_new LIMIT 501) AS r;
-        ELSIF TG_OP = 'UPDATE' THEN
-            SELECT CASE WHEN a.row_count = b.row_count AND a.fits AND b.fits THEN a.row_count END, b.rows, a.rows
-            INTO row_count, old_rows, new_rows
-            FROM (SELECT count(*) AS row_count, hark.fits(count(*), count(r.json), sum(octet_length(r.json))) AS fits,
-                         '[' || string_agg(r.json, ',') || ']' AS rows
-                  FROM (SELECT CASE WHEN pg_column_size(hark_old.*) <= 8192 THEN row_to_json(hark_old.*)::text END AS json
-                        FROM hark_old LIMIT 501) AS r) AS b,
-                 (SELECT count(*) AS row_count, hark.fits(count(*), count(r.json), sum(octet_length(r.json))) AS fits,
-                         '[' || string_agg(r.json, ',') || ']' AS rows
-                  FROM (SELECT CASE WHEN pg_column_size(hark_new.*) <= 8192 THEN row_to_json(hark_new.*)::text END AS json
-                        FROM hark_new LIMIT 501) AS r) AS a;
-        ELSIF TG_OP = 'DELETE' THEN
-            SELECT CASE WHEN hark.fits(count(*), count(r.json), sum(octet_length(r.json))) THEN count(*) END,
-                   '[' || string_agg(r.json, ',') || ']' INTO row_count, old_rows
-            FROM (SELECT CASE WHEN pg_column_size(hark_old.*) <= 8192 THEN row_to_json(hark_old.*)::text END AS json
-                  FROM hark_old LIMIT 501) AS r;
+    -- A block with EXCEPTION that writes takes a transaction id of its own, and thousands of them in one transaction slow
+    -- down everybody's snapshots. So the first records of a transaction are written in one. From then on what worked works:
+    -- the transaction holds the lock on the outbox that keeps all others from changing it.
+    --
+    -- The short way, for one small row in whose JSON no setting of the writer's shows but the time zone: from the trigger
+    -- into the record with one statement, and as few others as can be, for in a transaction of one row each is read anew.
+    -- To tell by a setting that it was gone would cost as much as a third of it all: that waits until the transaction has
+    -- taken longer than one row does. The next record goes the long way.
+    IF TG_ARGV[3] <> 'any' AND TG_OP <> 'TRUNCATE'
+            AND coalesce(current_setting('hark.capture_works', true), '') = '' THEN
+        IF TG_ARGV[3] = 'zoned' AND current_setting('timezone') <> 'UTC' THEN
+            zone := current_setting('timezone');
+            works := set_config('timezone', 'UTC', true);
         END IF;
-    EXCEPTION WHEN OTHERS THEN
-        row_count := NULL;
-    END;
-    IF row_count = 0 THEN
-        RETURN NULL;
-    ELSIF row_count IS NOT NULL THEN
-        NULL;
-    ELSIF TG_OP = 'TRUNCATE' THEN
-        row_count := 0;
-        -- TRUNCATE of the whole fires on every partition too, on the whole first.
-        IF TG_ARGV[1] <> 'partition' THEN
-            PERFORM set_config('hark.truncated', TG_ARGV[0] || ' ' || statement_timestamp(), true);
-        ELSIF current_setting('hark.truncated', true) = TG_ARGV[0] || ' ' || statement_timestamp() THEN
-            RETURN NULL;
-        ELSE
-            note := jsonb_build_object('partition', TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
-        END IF;
-    ELSE
-        <<large>>
-        DECLARE
-            largest constant integer := 1048576;
-            has_old constant boolean := TG_OP <> 'INSERT';
-            has_new constant boolean := TG_OP <> 'DELETE';
-            careful boolean;
-            old_reader refcursor;
-            new_reader refcursor;
-            old_json text;
-            new_json text;
-            old_left_out text[];
-            new_left_out text[];
-            old_error text;
-            new_error text;
-            got_old boolean := false;
-            got_new boolean := false;
-            old_array text[];
-            new_array text[];
-            part integer;
-            in_part integer;
-            bytes integer;
-            total bigint;
-            first_id bigint;
-            missing text[];
-            problem text;
         BEGIN
-            -- Row by row, in parts. Should a row be too large, or have no JSON, once more, and column by column.
-            FOREACH careful IN ARRAY ARRAY[false, true] LOOP
-                part := 0;
-                in_part := 0;
-                bytes := 0;
-                total := 0;
-                old_array := CASE WHEN has_old THEN '{}'::text[] END;
-                new_array := CASE WHEN has_new THEN '{}'::text[] END;
-                missing := NULL;
-                problem := NULL;
-                BEGIN
-                    IF TG_LEVEL = 'STATEMENT' AND has_old THEN
-                        IF careful THEN
-                            OPEN old_reader FOR EXECUTE format(
-                                'SELECT c.content, c.left_out, c.error FROM hark_old, '
-                                'LATERAL hark.careful_row_json($1, ROW(hark_old.*)::%s) AS c', TG_RELID::regclass)
-                                USING TG_RELID;
-                        ELSE
-                            OPEN old_reader FOR SELECT CASE WHEN pg_column_size(hark_old.*) <= largest
-                                THEN row_to_json(hark_old.*)::text END, NULL::text[], NULL::text FROM hark_old;
-                        END IF;
-                    END IF;
-                    IF TG_LEVEL = 'STATEMENT' AND has_new THEN
-                        IF careful THEN
-                            OPEN new_reader FOR EXECUTE format(
-                                'SELECT c.content, c.left_out, c.error FROM hark_new, '
-                                'LATERAL hark.careful_row_json($1, ROW(hark_new.*)::%s) AS c', TG_RELID::regclass)
-                                USING TG_RELID;
-                        ELSE
-                            OPEN new_reader FOR SELECT CASE WHEN pg_column_size(hark_new.*) <= largest
-                                THEN row_to_json(hark_new.*)::text END, NULL::text[], NULL::text FROM hark_new;
-                        END IF;
-                    END IF;
-                    LOOP
-                        IF TG_LEVEL = 'STATEMENT' THEN
-                            IF has_old THEN
-                                FETCH old_reader INTO old_json, old_left_out, old_error;
-                                got_old := FOUND;
-                            END IF;
-                            IF has_new THEN
-                                FETCH new_reader INTO new_json, new_left_out, new_error;
-                                got_new := FOUND;
-                            END IF;
-                            EXIT WHEN NOT (got_old OR got_new);
-                        ELSE
-                            EXIT WHEN total = 1;
-                            got_old := has_old;
-                            got_new := has_new;
-                            IF has_old AND careful THEN
-                                SELECT c.content, c.left_out, c.error INTO old_json, old_left_out, old_error
-                                FROM hark.careful_row_json(TG_RELID, OLD) AS c;
-                            ELSIF has_old AND pg_column_size(OLD.*) <= largest THEN
-                                old_json := row_to_json(OLD.*)::text;
-                            END IF;
-                            IF has_new AND careful THEN
-                                SELECT c.content, c.left_out, c.error INTO new_json, new_left_out, new_error
-                                FROM hark.careful_row_json(TG_RELID, NEW) AS c;
-                            ELSIF has_new AND pg_column_size(NEW.*) <= largest THEN
-                                new_json := row_to_json(NEW.*)::text;
-                            END IF;
-                        END IF;
-                        IF NOT careful AND ((got_old AND coalesce(octet_length(old_json) > largest, true))
-                                            OR (got_new AND coalesce(octet_length(new_json) > largest, true))) THEN
-                            RAISE EXCEPTION 'a row is too large to be taken as a whole';
-                        END IF;
-                        total := total + 1;
-                        in_part := in_part + 1;
-                        IF has_old THEN
-                            old_array := array_append(old_array, CASE WHEN got_old THEN old_json ELSE 'null' END);
-                            bytes := bytes + coalesce(octet_length(old_json), 0);
-                        END IF;
-                        IF has_new THEN
-                            new_array := array_append(new_array, CASE WHEN got_new THEN new_json ELSE 'null' END);
-                            bytes := bytes + coalesce(octet_length(new_json), 0);
-                        END IF;
-                        IF careful THEN
-                            missing := missing || old_left_out || new_left_out;
-                            problem := coalesce(new_error, old_error, problem);
-                        END IF;
-                        IF has_old AND has_new AND got_old <> got_new THEN
-                            problem := 'rows before and after do not pair: a trigger suppressed some of them';
-                        END IF;
-                        IF in_part = 500 OR bytes >= largest THEN
-                            kept := hark.keep_row_change(
-                                TG_ARGV[0]::integer, lower(TG_OP), in_part, '[' || array_to_string(old_array, ',') || ']',
-                                '[' || array_to_string(new_array, ',') || ']',
-                                jsonb_strip_nulls(jsonb_build_object(
-                                    'part', part, 'left_out', missing, 'error', left(problem, 1000))));
-                            first_id := CASE WHEN part = 0 THEN kept ELSE first_id END;
-                            part := part + 1;
-                            in_part := 0;
-                            bytes := 0;
-                            old_array := CASE WHEN has_old THEN '{}'::text[] END;
-                            new_array := CASE WHEN has_new THEN '{}'::text[] END;
-                            IF TG_ARGV[1] = 'statement' THEN
-                                -- Nobody wants an event per row, and one per statement shows no more than these.
-                                IF has_new THEN
-                                    SELECT count(*) INTO total FROM hark_new;
-                                ELSE
-                                    SELECT count(*) INTO total FROM hark_old;
-                                END IF;
-                                EXIT;
-                            END IF;
-                        END IF;
-                    END LOOP;
-                    -- An open cursor would stay until the end of the writer's transaction.
-                    IF TG_LEVEL = 'STATEMENT' AND has_old THEN
-                        CLOSE old_reader;
-                    END IF;
-                    IF TG_LEVEL = 'STATEMENT' AND has_new THEN
-                        CLOSE new_reader;
-                    END IF;
-                    IF part > 0 THEN
-                        UPDATE hark.row_changes AS c SET note = c.note || jsonb_build_object('statement_rows', total)
-                        WHERE c.id = first_id;
-                    END IF;
-                    EXIT;
-                EXCEPTION WHEN OTHERS THEN
-                    problem := SQLERRM;
+            IF TG_OP = 'INSERT' AND TG_LEVEL = 'STATEMENT' THEN
+                INSERT INTO hark.row_changes (watch_id, operation, row_count, new_rows, transaction_id,
+                                              occurred_at, note)
+                SELECT capture_change.tg_argv[0]::integer, 'insert', 1,
+                       json_build_array(hark_new.*)::text,
+                       pg_current_xact_id(), clock_timestamp(),
+                       CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
+                                 OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(NULL) END
+                FROM hark_new
+                WHERE pg_column_size(hark_new.*) <= 8192
+                  AND NOT EXISTS (SELECT FROM hark_new OFFSET 1);
+            ELSIF TG_OP = 'UPDATE' AND TG_LEVEL = 'STATEMENT' THEN
+                INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, new_rows, transaction_id,
+                                              occurred_at, note)
+                SELECT capture_change.tg_argv[0]::integer, 'update', 1,
+                       json_build_array(hark_old.*)::text, json_build_array(hark_new.*)::text,
+                       pg_current_xact_id(), clock_timestamp(),
+                       CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
+                                 OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(NULL) END
+                FROM hark_old, hark_new
+                WHERE pg_column_size(hark_old.*) + pg_column_size(hark_new.*) <= 8192
+                  AND NOT EXISTS (SELECT FROM hark_old OFFSET 1) AND NOT EXISTS (SELECT FROM hark_new OFFSET 1);
+            ELSIF TG_OP = 'DELETE' AND TG_LEVEL = 'STATEMENT' THEN
+                INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, transaction_id,
+                                              occurred_at, note)
+                SELECT capture_change.tg_argv[0]::integer, 'delete', 1,
+                       json_build_array(hark_old.*)::text,
+                       pg_current_xact_id(), clock_timestamp(),
+                       CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
+                                 OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(NULL) END
+                FROM hark_old
+                WHERE pg_column_size(hark_old.*) <= 8192
+                  AND NOT EXISTS (SELECT FROM hark_old OFFSET 1);
+            ELSIF coalesce(pg_column_size(OLD.*), 0) + coalesce(pg_column_size(NEW.*), 0) <= 8192 THEN
+                INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, new_rows, transaction_id,
+                                              occurred_at, note)
+                VALUES (TG_ARGV[0]::integer, lower(TG_OP), 1,
+                        CASE WHEN TG_OP <> 'INSERT' THEN json_build_array(OLD.*)::text END,
+                        CASE WHEN TG_OP <> 'DELETE' THEN json_build_array(NEW.*)::text END,
+                        pg_current_xact_id(), clock_timestamp(),
+                        CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
+                                  OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(NULL) END);
+            END IF;
+            captured := FOUND;
+            IF captured AND pg_sequence_last_value('hark.capture_wakeups') = 1 THEN
+                -- A full queue would fail the writer's commit; the instances look by themselves too.
+                IF pg_notification_queue_usage() < 0.5 THEN
+                    PERFORM pg_notify('hark_rows', '');
+                END IF;
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            captured := false;  -- the long way says what is wrong
+        END;
+        IF zone IS NOT NULL THEN
+            works := set_config('timezone', zone, true);
+        END IF;
+        IF captured THEN
+            IF clock_timestamp() > transaction_timestamp() + interval '2 ms' THEN
+                works := set_config('hark.capture_works', 'short', true);
+            END IF;
+            RETURN NULL;
+        END IF;
+    END IF;
+    -- The long way, for everything else.
+    shown := CASE TG_ARGV[3] WHEN 'plain' THEN '{}' WHEN 'zoned' THEN '{timezone}'
+        ELSE '{timezone,datestyle,intervalstyle,bytea_output,extra_float_digits}' END;
+    works := current_setting('hark.capture_works', true);
+    FOR i IN 1 .. cardinality(shown) LOOP
+        settings[i] := current_setting(shown[i]);
+        PERFORM set_config(shown[i], (ARRAY['UTC', 'ISO', 'iso_8601', 'hex', '1'])[i], true);
+    END LOOP;
+    <<reading>>
+    BEGIN
+        -- First the rows: in one go if they are few and small, as most are. This block does not write. In an UPDATE rows
+        -- before and after pair by position: both tables are read in the order of the changes.
+        BEGIN
+            IF TG_LEVEL = 'ROW' THEN
+                IF coalesce(pg_column_size(OLD.*), 0) + coalesce(pg_column_size(NEW.*), 0) <= 8192 THEN
+                    old_rows := '[' || row_to_json(OLD.*)::text || ']';
+                    new_rows := '[' || row_to_json(NEW.*)::text || ']';
+                    row_count := 1;
+                END IF;
+            ELSIF TG_OP = 'INSERT' THEN
+                SELECT CASE WHEN hark.fits(count(*), count(r.json), sum(octet_length(r.json))) THEN count(*) END,
+                       '[' || string_agg(r.json, ',') || ']' INTO row_count, new_rows
+                FROM (SELECT CASE WHEN pg_column_size(hark_new.*) <= 8192 THEN row_to_json(hark_new.*)::text END AS json
+                      FROM hark_new LIMIT 501) AS r;
+            ELSIF TG_OP = 'UPDATE' THEN
+                SELECT CASE WHEN a.row_count = b.row_count AND a.fits AND b.fits THEN a.row_count END, b.rows, a.rows
+                INTO row_count, old_rows, new_rows
+                FROM (SELECT count(*) AS row_count, hark.fits(count(*), count(r.json), sum(octet_length(r.json))) AS fits,
+                             '[' || string_agg(r.json, ',') || ']' AS rows
+                      FROM (SELECT CASE WHEN pg_column_size(hark_old.*) <= 8192 THEN row_to_json(hark_old.*)::text END AS json
+                            FROM hark_old LIMIT 501) AS r) AS b,
+                     (SELECT count(*) AS row_count, hark.fits(count(*), count(r.json), sum(octet_length(r.json))) AS fits,
+                             '[' || string_agg(r.json, ',') || ']' AS rows
+                      FROM (SELECT CASE WHEN pg_column_size(hark_new.*) <= 8192 THEN row_to_json(hark_new.*)::text END AS json
+                            FROM hark_new LIMIT 501) AS r) AS a;
+            ELSIF TG_OP = 'DELETE' THEN
+                SELECT CASE WHEN hark.fits(count(*), count(r.json), sum(octet_length(r.json))) THEN count(*) END,
+                       '[' || string_agg(r.json, ',') || ']' INTO row_count, old_rows
+                FROM (SELECT CASE WHEN pg_column_size(hark_old.*) <= 8192 THEN row_to_json(hark_old.*)::text END AS json
+                      FROM hark_old LIMIT 501) AS r;
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            row_count := NULL;
+        END;
+        IF row_count = 0 THEN
+            EXIT reading;
+        ELSIF row_count IS NOT NULL THEN
+            NULL;
+        ELSIF TG_OP = 'TRUNCATE' THEN
+            row_count := 0;
+            -- TRUNCATE of the whole fires on every partition too, on the whole first.
+            IF TG_ARGV[1] <> 'partition' THEN
+                PERFORM set_config('hark.truncated', TG_ARGV[0] || ' ' || statement_timestamp(), true);
+            ELSIF current_setting('hark.truncated', true) = TG_ARGV[0] || ' ' || statement_timestamp() THEN
+                EXIT reading;
+            ELSE
+                note := jsonb_build_object('partition', TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
+            END IF;
+        ELSE
+            <<large>>
+            DECLARE
+                largest constant integer := 1048576;
+                has_old constant boolean := TG_OP <> 'INSERT';
+                has_new constant boolean := TG_OP <> 'DELETE';
+                careful boolean;
+                old_reader refcursor;
+                new_reader refcursor;
+                old_json text;
+                new_json text;
+                old_left_out text[];
+                new_left_out text[];
+                old_error text;
+                new_error text;
+                got_old boolean := false;
+                got_new boolean := false;
+                old_array text[];
+                new_array text[];
+                part integer;
+                in_part integer;
+                bytes integer;
+                total bigint;
+                first_id bigint;
+                missing text[];
+                problem text;
+            BEGIN
+                -- Row by row, in parts. Should a row be too large, or have no JSON, once more, and column by column.
+                FOREACH careful IN ARRAY ARRAY[false, true] LOOP
                     part := 0;
                     in_part := 0;
-                    old_array := NULL;
-                    new_array := NULL;
-                END;
-            END LOOP;
-            IF in_part = 0 AND problem IS NULL THEN
-                RETURN NULL;
-            END IF;
-            row_count := in_part;
-            old_rows := '[' || array_to_string(old_array, ',') || ']';
-            new_rows := '[' || array_to_string(new_array, ',') || ']';
-            note := jsonb_strip_nulls(jsonb_build_object(
-                'part', part, 'left_out', missing, 'error', left(problem, 1000)));
-        END large;
-    END IF;
-    -- Then the record. Once a transaction has written to the outbox it holds the lock that keeps all others from changing
-    -- it, and what worked works: from then on no block is needed, nor its transaction id.
-    IF current_setting('hark.capture_works', true) = 'yes' THEN
-        kept := hark.keep_row_change(TG_ARGV[0]::integer, lower(TG_OP), row_count, old_rows, new_rows, note);
-    ELSE
-        BEGIN
+                    bytes := 0;
+                    total := 0;
+                    old_array := CASE WHEN has_old THEN '{}'::text[] END;
+                    new_array := CASE WHEN has_new THEN '{}'::text[] END;
+                    missing := NULL;
+                    problem := NULL;
+                    BEGIN
+                        IF TG_LEVEL = 'STATEMENT' AND has_old THEN
+                            IF careful THEN
+                                OPEN old_reader FOR EXECUTE format(
+                                    'SELECT c.content, c.left_out, c.error FROM hark_old, '
+                                    'LATERAL hark.careful_row_json($1, ROW(hark_old.*)::%s) AS c', TG_RELID::regclass)
+                                    USING TG_RELID;
+                            ELSE
+                                OPEN old_reader FOR SELECT CASE WHEN pg_column_size(hark_old.*) <= largest
+                                    THEN row_to_json(hark_old.*)::text END, NULL::text[], NULL::text FROM hark_old;
+                            END IF;
+                        END IF;
+                        IF TG_LEVEL = 'STATEMENT' AND has_new THEN
+                            IF careful THEN
+                                OPEN new_reader FOR EXECUTE format(
+                                    'SELECT c.content, c.left_out, c.error FROM hark_new, '
+                                    'LATERAL hark.careful_row_json($1, ROW(hark_new.*)::%s) AS c', TG_RELID::regclass)
+                                    USING TG_RELID;
+                            ELSE
+                                OPEN new_reader FOR SELECT CASE WHEN pg_column_size(hark_new.*) <= largest
+                                    THEN row_to_json(hark_new.*)::text END, NULL::text[], NULL::text FROM hark_new;
+                            END IF;
+                        END IF;
+                        LOOP
+                            IF TG_LEVEL = 'STATEMENT' THEN
+                                IF has_old THEN
+                                    FETCH old_reader INTO old_json, old_left_out, old_error;
+                                    got_old := FOUND;
+                                END IF;
+                                IF has_new THEN
+                                    FETCH new_reader INTO new_json, new_left_out, new_error;
+                                    got_new := FOUND;
+                                END IF;
+                                EXIT WHEN NOT (got_old OR got_new);
+                            ELSE
+                                EXIT WHEN total = 1;
+                                got_old := has_old;
+                                got_new := has_new;
+                                IF has_old AND careful THEN
+                                    SELECT c.content, c.left_out, c.error INTO old_json, old_left_out, old_error
+                                    FROM hark.careful_row_json(TG_RELID, OLD) AS c;
+                                ELSIF has_old AND pg_column_size(OLD.*) <= largest THEN
+                                    old_json := row_to_json(OLD.*)::text;
+                                END IF;
+                                IF has_new AND careful THEN
+                                    SELECT c.content, c.left_out, c.error INTO new_json, new_left_out, new_error
+                                    FROM hark.careful_row_json(TG_RELID, NEW) AS c;
+                                ELSIF has_new AND pg_column_size(NEW.*) <= largest THEN
+                                    new_json := row_to_json(NEW.*)::text;
+                                END IF;
+                            END IF;
+                            IF NOT careful AND ((got_old AND coalesce(octet_length(old_json) > largest, true))
+                                                OR (got_new AND coalesce(octet_length(new_json) > largest, true))) THEN
+                                RAISE EXCEPTION 'a row is too large to be taken as a whole';
+                            END IF;
+                            total := total + 1;
+                            in_part := in_part + 1;
+                            IF has_old THEN
+                                old_array := array_append(old_array, CASE WHEN got_old THEN old_json ELSE 'null' END);
+                                bytes := bytes + coalesce(octet_length(old_json), 0);
+                            END IF;
+                            IF has_new THEN
+                                new_array := array_append(new_array, CASE WHEN got_new THEN new_json ELSE 'null' END);
+                                bytes := bytes + coalesce(octet_length(new_json), 0);
+                            END IF;
+                            IF careful THEN
+                                missing := missing || old_left_out || new_left_out;
+                                problem := coalesce(new_error, old_error, problem);
+                            END IF;
+                            IF has_old AND has_new AND got_old <> got_new THEN
+                                problem := 'rows before and after do not pair: a trigger suppressed some of them';
+                            END IF;
+                            IF in_part = 500 OR bytes >= largest THEN
+                                kept := hark.keep_row_change(
+                                    TG_ARGV[0]::integer, lower(TG_OP), in_part, '[' || array_to_string(old_array, ',') || ']',
+                                    '[' || array_to_string(new_array, ',') || ']',
+                                    jsonb_strip_nulls(jsonb_build_object(
+                                        'part', part, 'left_out', missing, 'error', left(problem, 1000))));
+                                first_id := CASE WHEN part = 0 THEN kept ELSE first_id END;
+                                part := part + 1;
+                                in_part := 0;
+                                bytes := 0;
+                                old_array := CASE WHEN has_old THEN '{}'::text[] END;
+                                new_array := CASE WHEN has_new THEN '{}'::text[] END;
+                                IF TG_ARGV[1] = 'statement' THEN
+                                    -- Nobody wants an event per row, and one per statement shows no more than these.
+                                    IF has_new THEN
+                                        SELECT count(*) INTO total FROM hark_new;
+                                    ELSE
+                                        SELECT count(*) INTO total FROM hark_old;
+                                    END IF;
+                                    EXIT;
+                                END IF;
+                            END IF;
+                        END LOOP;
+                        -- An open cursor would stay until the end of the writer's transaction.
+                        IF TG_LEVEL = 'STATEMENT' AND has_old THEN
+                            CLOSE old_reader;
+                        END IF;
+                        IF TG_LEVEL = 'STATEMENT' AND has_new THEN
+                            CLOSE new_reader;
+                        END IF;
+                        IF part > 0 THEN
+                            UPDATE hark.row_changes AS c SET note = c.note || jsonb_build_object('statement_rows', total)
+                            WHERE c.id = first_id;
+                        END IF;
+                        EXIT;
+                    EXCEPTION WHEN OTHERS THEN
+                        problem := SQLERRM;
+                        part := 0;
+                        in_part := 0;
+                        old_array := NULL;
+                        new_array := NULL;
+                    END;
+                END LOOP;
+                IF in_part = 0 AND problem IS NULL THEN
+                    EXIT reading;
+                END IF;
+                row_count := in_part;
+                old_rows := '[' || array_to_string(old_array, ',') || ']';
+                new_rows := '[' || array_to_string(new_array, ',') || ']';
+                note := jsonb_strip_nulls(jsonb_build_object(
+                    'part', part, 'left_out', missing, 'error', left(problem, 1000)));
+            END large;
+        END IF;
+        -- Then the record. Once a transaction has written to the outbox it holds the lock that keeps all others from changing
+        -- it, and what worked works: from then on no block is needed, nor its transaction id.
+        IF works = 'yes' THEN
             kept := hark.keep_row_change(TG_ARGV[0]::integer, lower(TG_OP), row_count, old_rows, new_rows, note);
-            works := set_config('hark.capture_works', 'yes', true);
-        EXCEPTION WHEN OTHERS THEN
-            RAISE WARNING 'Hark could not capture a change of %.%: %', TG_TABLE_SCHEMA, TG_TABLE_NAME, SQLERRM;
-        END;
-    END IF;
+        ELSE
+            BEGIN
+                kept := hark.keep_row_change(TG_ARGV[0]::integer, lower(TG_OP), row_count, old_rows, new_rows, note);
+                works := set_config('hark.capture_works', 'yes', true);
+            EXCEPTION WHEN OTHERS THEN
+                RAISE WARNING 'Hark could not capture a change of %.%: %', TG_TABLE_SCHEMA, TG_TABLE_NAME, SQLERRM;
+            END;
+        END IF;
+    END reading;
+    FOR i IN 1 .. cardinality(shown) LOOP
+        PERFORM set_config(shown[i], settings[i], true);
+    END LOOP;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION capture_change IS
     'The trigger on the users'' tables: for each statement (with hark_old and hark_new), for each row, or for TRUNCATE. '
     'Arguments: the watch, the mode (row; statement: the first rows of a statement suffice; partition: TRUNCATE of one), '
-    'and a fingerprint of how it was made.';
+    'a fingerprint of how it was made, and which of the writer''s settings show in the JSON of its columns (plain: none; '
+    'zoned: the time zone; else any).';
 
 -- These are called by the daemon.
 

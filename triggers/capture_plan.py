@@ -12,11 +12,12 @@ A change is captured once, however many workflows want it. For each operation th
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from hark.triggers.capture_filters import Filter, KeySet, filter_of, joined
 from hark.triggers.row_changes import Interest
@@ -24,6 +25,13 @@ from hark.triggers.row_config import OPERATIONS, Granularity, RowConfig
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import ActiveTrigger
 
+Shown: TypeAlias = Literal["plain", "zoned", "any"]
+_PLAIN = frozenset(
+    {"smallint", "integer", "bigint", "numeric", "boolean", "text", "character varying", "character", "uuid", "json"}
+    | {"jsonb", "date", "timestamp without time zone", "time without time zone"}
+)
+_ZONED = "timestamp with time zone"
+_MODIFIER = re.compile(r"\(.*?\)|(\[\])+$")
 _VERSION = "2"
 """Part of every fingerprint; raised when triggers made before have to be made again."""
 
@@ -99,6 +107,8 @@ class Placement:
     condition: str | None = None
     sets: tuple[KeySet, ...] = ()
     """What the condition looks into; made together with the trigger."""
+    shown: Shown = "any"
+    """Which settings of a session show in the JSON of the columns; the fourth argument."""
 
     @property
     def name(self) -> str:
@@ -108,7 +118,7 @@ class Placement:
     def fingerprint(self) -> str:
         """Return what tells that a trigger in the database was made from this."""
         sets = [one.digest for one in self.sets]
-        parts = (_VERSION, self.operation, self.level, self.mode, self.condition or "", *sets)
+        parts = (_VERSION, self.operation, self.level, self.mode, self.condition or "", self.shown, *sets)
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
@@ -250,20 +260,29 @@ def _placements(
     table: Table, operation: str, watching: Sequence[ActiveTrigger], filters: Mapping[int, _Filters]
 ) -> Iterable[Placement]:
     if operation == "truncate":
-        yield Placement(table.relation, operation, "STATEMENT", "row")
+        yield Placement(table.relation, operation, "STATEMENT", "row", shown="plain")
         for part in table.descendants:
             if part.kind == "r":  # what is partitioned again has nothing of its own to truncate
-                yield Placement(part, operation, "STATEMENT", "partition")
+                yield Placement(part, operation, "STATEMENT", "partition", shown="plain")
         return
+    shown = _shown(table)
     if not table.descendants and table.relation.kind == "r":
         asked = _asked(table, operation, watching, filters)
         guard = None if asked is None else joined(asked, f"wants_{table.relation.oid}_{operation}_")
         if guard is not None:
-            yield Placement(table.relation, operation, "ROW", "row", guard.sql, guard.sets)
+            yield Placement(table.relation, operation, "ROW", "row", guard.sql, guard.sets, shown)
             return
     mode = "statement" if all(trigger.config.per == "statement" for trigger in watching) else "row"
     for relation in (table.relation, *table.descendants):
-        yield Placement(relation, operation, "STATEMENT", mode)
+        yield Placement(relation, operation, "STATEMENT", mode, shown=shown)
+
+
+def _shown(table: Table) -> Shown:
+    """Say which settings of a session show in the JSON of a table's rows. Children may have more columns than it."""
+    names = {"text" if column.typtype == "e" else _MODIFIER.sub("", column.type) for column in table.columns}
+    if (table.descendants and table.relation.kind != "p") or names - _PLAIN - {_ZONED}:
+        return "any"
+    return "zoned" if _ZONED in names else "plain"
 
 
 def _asked(

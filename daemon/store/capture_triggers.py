@@ -159,7 +159,7 @@ def _wanted(plans: Iterable[CapturePlan], watches: Mapping[TableName, int]) -> d
     wanted = {}
     for plan in plans:
         for placement in plan.placements:
-            arguments = (str(watches[plan.table]), placement.mode, placement.fingerprint())
+            arguments = (str(watches[plan.table]), placement.mode, placement.fingerprint(), placement.shown)
             wanted[placement.relation.oid, placement.name] = (str(plan.table), _Place(placement, arguments))
     return wanted
 

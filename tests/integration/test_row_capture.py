@@ -243,6 +243,36 @@ async def test_the_writers_settings_do_not_show_in_what_is_captured(capture: Cap
     assert await capture.connection.fetchval("SHOW timezone") == "Asia/Tokyo"
 
 
+async def test_single_rows_go_a_short_way_that_shows_no_time_zone_and_leaves_it_as_it_was(capture: Capture) -> None:
+    """It also goes on when the table gets a column of a type whose JSON is a failure, before the triggers follow."""
+    run = capture.connection.execute
+    await run("CREATE TABLE moments (id int, at timestamptz, tg_argv text, captured text, works text)")
+    await run("ALTER TABLE moments ADD capture_change text")
+    await capture.watched(watch("moments"), watch("clients", operations=["insert"], when="new.n > 0"))
+    await run("ALTER FUNCTION hark.keep_row_change RENAME TO long_way_only")
+    await run("SET timezone = 'Asia/Tokyo'; SET hark.actor = 'anna'")
+    await run("INSERT INTO moments VALUES (1, '2026-03-01 00:00+00', 'a', 'b', 'c', 'd')")
+    await run("UPDATE moments SET at = at + interval '1 hour'")
+    await run("INSERT INTO clients (n) VALUES (0)")
+    await run("INSERT INTO clients (n) VALUES (7)")
+    await run("DELETE FROM moments")
+    await run("ALTER FUNCTION hark.long_way_only RENAME TO keep_row_change")
+    await run("UPDATE moments SET id = 2")
+    assert await capture.connection.fetchval("SHOW timezone") == "Asia/Tokyo"
+    inserted, updated, client, deleted = (event.data for event in await capture.events())
+    first = {"id": 1, "at": "2026-03-01T00:00:00+00:00", "tg_argv": "a", "captured": "b", "works": "c"}
+    first["capture_change"] = "d"
+    assert (inserted["old"], inserted["new"], inserted["actor"]) == (None, first, "anna")
+    assert (updated["old"], updated["new"]["at"], updated["changed"]) == (first, "2026-03-01T01:00:00+00:00", ["at"])
+    assert (client["new"]["n"], deleted["old"], deleted["new"]) == (7, updated["new"], None)
+    await run("CREATE TYPE mood AS ENUM ('sad'); ALTER TABLE moments ADD mood mood; SET timezone = 'UTC'")
+    await run("CREATE FUNCTION fail(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$")
+    await run("CREATE CAST (mood AS json) WITH FUNCTION fail(mood)")
+    await run("INSERT INTO moments VALUES (3, NULL, 'a', 'b', 'c', 'd', 'sad')")
+    (odd,) = await capture.events()
+    assert (odd.data["new"]["id"], odd.data["left_out"]) == (3, ["mood"])
+
+
 async def test_types_of_all_kinds_become_json(capture: Capture) -> None:
     await capture.connection.execute(
         "CREATE TYPE place AS (street text, number int); CREATE TYPE mood AS ENUM ('sad');"
@@ -291,7 +321,11 @@ async def test_a_table_may_change_while_a_session_that_has_captured_goes_on(capt
     assert (after.data["new"]["name"], after.data["new"]["extra"], "data" in after.data["new"]) == ("after", "x", False)
 
 
-async def test_many_changes_in_one_transaction_cost_one_transaction_id(capture: Capture) -> None:
+MOST_IDS = 45
+"""PostgreSQL keeps the first 64 of a transaction at hand; with more, all snapshots become slow."""
+
+
+async def test_many_changes_in_one_transaction_cost_few_transaction_ids(capture: Capture) -> None:
     """A block with EXCEPTION that writes takes a transaction id; with thousands, all snapshots become slow."""
     await capture.watched(watch())
     taken = []
@@ -303,7 +337,7 @@ async def test_many_changes_in_one_transaction_cost_one_transaction_id(capture: 
         await capture.connection.execute("COMMIT")
         taken.append(await capture.connection.fetchval("SELECT pg_current_xact_id()::text::bigint") - mine)
     # Others on the server take ids too, but hardly every time.
-    assert min(taken) == 2
+    assert min(taken) <= MOST_IDS + 2
     assert len(await capture.seen()) == 500
 
 
@@ -426,14 +460,14 @@ async def test_capture_all_captures_what_the_filter_would_hold_back(capture: Cap
     assert await capture.seen() == [("insert", None, 1)]
 
 
-async def test_row_triggers_in_bulk_cost_one_transaction_id(capture: Capture) -> None:
+async def test_row_triggers_in_bulk_cost_few_transaction_ids(capture: Capture) -> None:
     await capture.watched(watch(operations=["insert"], when="new.n > 0"))
     taken = []
     for _ in range(5):
         before = await capture.connection.fetchval("SELECT pg_current_xact_id()::text::bigint")
         await capture.connection.execute("INSERT INTO clients (n) SELECT i FROM generate_series(1, 300) AS i")
         taken.append(await capture.connection.fetchval("SELECT pg_current_xact_id()::text::bigint") - before)
-    assert min(taken) == 3
+    assert min(taken) <= MOST_IDS + 3
     assert len(await capture.seen()) == 1500
 
 

@@ -93,6 +93,24 @@ def test_filters_of_one_operation_do_not_hold_up_another() -> None:
     assert shape(made.placements) == [("clients", "insert", "ROW", "row"), ("clients", "update", "STATEMENT", "row")]
 
 
+@pytest.mark.parametrize(
+    "columns, shown",
+    [
+        ([Column("a", "bigint"), Column("b", "numeric(12,2)")], "plain"),
+        ([Column("a", "text[]"), Column("b", "mood", "e")], "plain"),
+        ([Column("a", "bigint"), Column("b", "timestamp(3) with time zone")], "zoned"),
+        ([Column("a", "bigint"), Column("b", "interval")], "any"),
+        ([Column("a", "double precision")], "any"),
+        ([Column("a", "mood")], "any"),
+    ],
+)
+def test_the_trigger_is_told_which_settings_show_in_the_columns(columns: list[Column], shown: str) -> None:
+    table = replace(TABLE, columns=tuple(columns))
+    assert plan(watch(), table=table).placements[0].shown == shown
+    child = replace(table, descendants=(Relation(8, "child"),))
+    assert {each.shown for each in plan(watch(), table=child).placements} == {"any"}
+
+
 def test_many_filters_that_ask_one_column_for_a_value_become_a_look_into_a_set() -> None:
     (few,) = plan(*(watch(f"new.id == {n}") for n in range(MOST_JOINED))).placements
     (many,) = plan(*(watch(f"new.id in [{n}, -{n}] && new.status != null") for n in range(1, 1001))).placements

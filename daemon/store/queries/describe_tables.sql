@@ -2,8 +2,13 @@
 SELECT w.schema_name, w.table_name, c.oid, c.oid::regclass::text AS label, c.relkind::text AS kind,
        c.relpersistence::text AS persistence, has_table_privilege(c.oid, 'TRIGGER') AS may_trigger,
        (SELECT min(i.inhparent::regclass::text) FROM pg_inherits AS i WHERE i.inhrelid = c.oid) AS parent,
-       (SELECT coalesce(jsonb_agg(jsonb_build_array(a.attname, format_type(a.atttypid, a.atttypmod), t.typtype,
-                                                    a.attgenerated) ORDER BY a.attnum), '[]')
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(
+                   a.attname, format_type(a.atttypid, a.atttypmod),
+                   -- An enum with a cast to JSON of its own looks like nothing that anybody knows.
+                   CASE WHEN t.typtype = 'e' AND EXISTS (SELECT FROM pg_cast AS k WHERE k.castsource = t.oid
+                                                         AND k.casttarget = 'json'::regtype)
+                       THEN 'b' ELSE t.typtype END,
+                   a.attgenerated) ORDER BY a.attnum), '[]')
         FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
        (WITH RECURSIVE tree AS (
