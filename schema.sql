@@ -466,8 +466,9 @@ COMMENT ON COLUMN workflow_executions.part IS
     'nothing else; iterations says in which executions the loops around it run.';
 COMMENT ON COLUMN workflow_executions.variables IS 'The vars that it was started with; NULL for none.';
 COMMENT ON COLUMN workflow_executions.sealed IS
-    'Secrets that it was handed, NULL for most: format (1 byte), id of the key (8), nonce (12), AES-256-GCM of a JSON object, '
-    'bound to tenant and id of this row. Elsewhere they are nowhere.';
+    'Secrets that it was handed, NULL for most: format (1 byte), id of the key (8), nonce (12), length (4) of their names and '
+    'the names as JSON, AES-256-GCM of a JSON object, bound to the names and to tenant and id of this row. Elsewhere they are '
+    'nowhere.';
 -- Not led by the tenant: PostgreSQL 18 would otherwise take it for the primary key while a partition is empty (skip scan).
 CREATE INDEX executions_by_workflow ON workflow_executions (workflow_id, id);
 COMMENT ON INDEX executions_by_workflow IS 'list_executions.sql by workflow; retention_walks, list_ended_of_workflow.sql';

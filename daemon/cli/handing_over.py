@@ -58,8 +58,10 @@ def _pairs(given: Sequence[str] | None, option: str) -> list[tuple[str, str]]:
     pairs = []
     for one in given or ():
         name, found, value = one.partition("=")
-        if not found or not name:
+        if not found:
             raise typer.BadParameter(f"write NAME=…, not {one[:40]!r}", param_hint=option)
+        if not name:  # what was written is not shown: it may be a secret
+            raise typer.BadParameter("write NAME=…: the name is missing", param_hint=option)
         pairs.append((name, value))
     return pairs
 

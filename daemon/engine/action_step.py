@@ -79,7 +79,7 @@ class _Step:
         if known.status == "waiting" and known.due_at is not None:
             return await self._pause(known)
         if known.status == "retrying" and known.due_at is not None:
-            suspended = await until(self.run_, known.due_at)
+            suspended = await until(self.run_, self.path, known.due_at)
             if suspended is not None:
                 return suspended
             self.attempt = known.attempt + 1
@@ -153,7 +153,7 @@ class _Step:
         return work.action.spec.config.model_validate(rendered)
 
     def _literal_text(self, work: ActionWork) -> str:
-        if self.run_.secrets:  # masked by what no other execution knows
+        if self.run_.handed.secrets:  # masked by what no other execution knows
             return self.run_.encoded_input(work.template.render({}))
         if work.ready_text is None:
             work.ready_text = self.run_.encoded_input(work.template.render({}))
@@ -249,7 +249,7 @@ class _Step:
         self._record("retrying", error=failed.view(), due_at=due_at)
         detail = {"attempt": self.attempt, "error": failed.message, "due_at": due_at}
         self.run_.note("step.retrying", self.path, detail)
-        suspended = await until(self.run_, due_at)
+        suspended = await until(self.run_, self.path, due_at)
         return _AGAIN if suspended is None else suspended
 
     def _delay(self, failed: Failed) -> timedelta | None:
@@ -264,10 +264,8 @@ class _Step:
 
     async def _pause(self, record: StepRecord) -> Outcome:
         """Wait as an action asked for; then the step is complete with the output that it gave along."""
-        if record.due_at is not None and self.run_.mode != "production":
-            self.run_.note_not_waited(self.path, record.due_at)
-        elif record.due_at is not None:
-            suspended = await until(self.run_, record.due_at)
+        if record.due_at is not None:
+            suspended = await until(self.run_, self.path, record.due_at)
             if suspended is not None:
                 return suspended
         try:
@@ -307,7 +305,7 @@ class _Step:
         due_at: datetime | None = None,
         completed_at: datetime | None = None,
     ) -> StepRecord:
-        text = None if error is None else self.run_.encoded(error, what="the error")[0]
+        text = None if error is None else self.run_.encoded_error(error)
         return StepRecord(
             self.path, self.seq, "action", status, self.work.action.spec.type, self.attempt, self.sent, output, text,
             due_at, self.first, completed_at,

@@ -12,6 +12,7 @@ import orjson
 from hark.daemon.engine.form import FormRules
 from hark.daemon.engine.outcome import Failed, Outcome, Suspended, failure
 from hark.daemon.engine.pauses import seconds_of
+from hark.daemon.engine.payload import encode
 from hark.daemon.engine.program import ApproveWork, Node
 from hark.daemon.engine.records import StepRecord
 from hark.daemon.engine.run import Frame, Run
@@ -98,11 +99,15 @@ def _ask(run: Run, node: Node, path: str, frame: Frame) -> StepRecord:
     if len(message) > _LONGEST_MESSAGE or len(approvers) > _MOST_APPROVERS:
         text = f"the message may have {_LONGEST_MESSAGE} characters, and {_MOST_APPROVERS} may be asked"
         raise ActionError(text, error_class="question_too_long", retryable=False)
-    asked = {"message": message, "approvers": approvers, "form": work.form}
+    asked = {
+        "message": run.masked(message, what="the question"),
+        "approvers": run.bare(approvers, "`approvers`"),
+        "form": work.form,
+    }
     limit = node.timeout if work.timeout is None else work.timeout
     now = run.now()
     due_at = None if limit is None else now + timedelta(seconds=seconds_of(limit, frame))
-    text = run.encoded(asked, what="the question")[0]
+    text = encode(asked, "the question")
     record = StepRecord(path, run.next_seq(), node.verb, "waiting", input=text, due_at=due_at, started_at=now)
     run.record(record)
     return record
@@ -122,7 +127,8 @@ def _settled(run: Run, node: Node, path: str, frame: Frame, known: StepRecord, a
     if answer is None:
         failed: Failed | None = Failed("timeout", "nobody has answered in time", path)
     elif answer.approved:
-        return end_step(run, node, path, frame, output=answer.view(), begun=known)
+        output = run.masked_in(answer.view(), "by", "comment", "form")
+        return end_step(run, node, path, frame, output=output, begun=known)
     else:
         message = f"{answer.by} rejected it: {answer.comment}" if answer.comment else f"{answer.by} rejected it"
         failed = Failed("rejected", message, path, details=answer.view())

@@ -51,17 +51,19 @@ class Called:
     slug: str
     inputs: Mapping[str, Any]
     secrets: Mapping[str, str] = field(repr=False)
+    masked: tuple[str, ...] = field(repr=False)
+    """Secrets of the caller: those that are handed over may be made of them."""
     detach: bool
 
 
 async def run_call(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
     """Run a `call` step, attempt after attempt, each with an execution of its own."""
     if run.mode != "production" and node.id in run.mocks:
-        return end_step(run, node, path, frame, output=run.mocks[node.id], begun=known)
+        return end_step(run, node, path, frame, output=run.masked(run.mocks[node.id]), begun=known)
     step = known or StepRecord(path, run.next_seq(), node.verb, "running", started_at=run.now())
     while True:
         if step.status == "retrying":
-            suspended = await until(run, step.due_at or run.now())
+            suspended = await until(run, path, step.due_at or run.now())
             if suspended is not None:
                 return suspended
             step = replace(step, status="running", attempt=step.attempt + 1, due_at=None, error=None, output=None)
@@ -74,7 +76,7 @@ async def run_call(run: Run, node: Node, known: StepRecord | None, path: str, fr
         delay = retry_delay(run, node, frame, result, step.attempt, step.started_at or run.now())
         if delay is None:
             return end_step(run, node, path, frame, result, begun=step)
-        error = run.encoded(result.view(), what="the error")[0]
+        error = run.encoded_error(result.view())
         step = replace(step, status="retrying", due_at=run.now() + delay, error=error, output=None)
         run.record(step)
 
@@ -86,7 +88,8 @@ async def _attempt(run: Run, node: Node, step: StepRecord, frame: Frame) -> Step
         if step.status != "waiting":
             step = await _start(run, node, step, frame)
             if work.detach:
-                return end_step(run, node, step.path, frame, output=orjson.loads(step.output or "{}"), begun=step)
+                output = orjson.loads(step.output or "{}")
+                return end_step(run, node, step.path, frame, output=output, begun=step)
             run.record(step)
             return step
         child = UUID(orjson.loads(step.output or "{}")["execution_id"])
@@ -96,7 +99,7 @@ async def _attempt(run: Run, node: Node, step: StepRecord, frame: Frame) -> Step
         failed = ended.failed(step.path)
         if failed is not None:
             return replace(failed, attempt=step.attempt)
-        output = checked_output(node.outputs, ended.output)
+        output = checked_output(node.outputs, run.masked(ended.output))
     except FencedError:
         raise
     except HarkError as error:
@@ -133,7 +136,8 @@ def _called(run: Run, node: Node, frame: Frame) -> Called:
         message = f"{slug if not run.holds_secret(slug) else 'call'}: `with` holds a secret, and inputs are on record; "
         hint = "hand it over with `secrets: {name: ${{ secrets.name }}}`"
         raise ActionError(message + hint, error_class="secret_in_inputs", retryable=False)
-    return Called(slug, inputs, work.secrets.render(frame.scope), work.detach)
+    masked = (*run.handed.secrets.values(), *run.handed.masked)
+    return Called(slug, inputs, work.secrets.render(frame.scope), masked, work.detach)
 
 
 async def certainly(run: Run, making: Coroutine[Any, Any, MadeT], record: Callable[[MadeT], None]) -> MadeT:

@@ -13,6 +13,7 @@ import orjson
 from hark.daemon.engine.looks import BATCH
 from hark.daemon.engine.outcome import Failed, Outcome, Suspended, failure
 from hark.daemon.engine.pauses import seconds_of
+from hark.daemon.engine.payload import encode
 from hark.daemon.engine.program import Node, WaitForWork
 from hark.daemon.engine.records import StepRecord
 from hark.daemon.engine.run import Frame, Run
@@ -43,7 +44,8 @@ _EXACT = 2**53
 async def run_wait_for(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
     """Run a `wait_for` step."""
     if run.mode != "production" and node.id in run.mocks:
-        return end_step(run, node, path, frame, output=run.mocks[node.id], begun=begin_step(run, node, known, path))
+        mock = run.masked(run.mocks[node.id])
+        return end_step(run, node, path, frame, output=mock, begun=begin_step(run, node, known, path))
     try:
         begun = known or _begin(run, node, path, frame)
         search = _Search(run, node.work, begun, frame, _Awaited.read(begun))
@@ -62,7 +64,12 @@ async def run_wait_for(run: Run, node: Node, known: StepRecord | None, path: str
     if event is None:
         message = f"no event {search.awaited.event} that fits has come in time"
         return end_step(run, node, path, frame, Failed("timeout", message, path), begun=begun)
-    return end_step(run, node, path, frame, output=event, begun=begun)
+    return end_step(run, node, path, frame, output=_masked(run, event), begun=begun)
+
+
+def _masked(run: Run, event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event that was found without secrets in what its sender has said."""
+    return run.masked_in(event, "source", "data", "subject")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +98,15 @@ def _begin(run: Run, node: Node, path: str, frame: Frame) -> StepRecord:
     now = run.now()
     limits = [seconds_of(limit, frame) for limit in (work.timeout, node.timeout) if limit is not None]
     key_path, key = awaited_key(work.when, frame.scope)
-    event = run.encoded(work.event.render(frame.scope))[1]
+    if run.holds_secret(key):
+        key_path, key = (), ""  # it would be on record: all events of the route are looked through instead
+    event = run.bare(work.event.render(frame.scope), "`event`")
     if not isinstance(event, str) or not event:
         raise ExpressionError("`event` gives no event type")
     since = now - (work.lookback or timedelta(0))
     said = {"event": event, "since": since.isoformat(), "key_path": key_path, "key": key}
     record = StepRecord(
-        path, run.next_seq(), node.verb, "waiting", input=run.encoded(said)[0], started_at=now,
+        path, run.next_seq(), node.verb, "waiting", input=encode(said), started_at=now,
         due_at=now + timedelta(seconds=min(limits)) if limits else None,
     )  # fmt: skip
     run.record(record)
@@ -109,7 +118,7 @@ async def _not_waited(search: _Search) -> dict[str, Any]:
     run, begun = search.run, search.begun
     event = await search.stored()
     if event is not None:
-        return {"output": event}
+        return {"output": _masked(run, event)}
     run.note_not_waited(begun.path, begun.due_at)
     message = (
         f"no event {search.awaited.event} that fits is stored, and in mode {run.mode} nobody waits: give it a mock"

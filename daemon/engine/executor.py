@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -14,15 +14,15 @@ import structlog
 
 from hark.daemon.engine.abandoning import abandon_all
 from hark.daemon.engine.claims import Claimed
+from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.interpreter import run_part, run_program
 from hark.daemon.engine.job import Job, claimed_job, started_job
 from hark.daemon.engine.matcher import Match, Start
 from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended
 from hark.daemon.engine.parts import part_output
-from hark.daemon.engine.payload import Masker
-from hark.daemon.engine.program import Block, Program
+from hark.daemon.engine.payload import Masker, encode
 from hark.daemon.engine.programs import Programs, Version
-from hark.daemon.engine.records import Change
+from hark.daemon.engine.records import Change, Progress
 from hark.daemon.engine.run import Run, Services
 from hark.workflows.catalogue import Catalogue
 from hark.workflows.errors import ExpressionError, FencedError, HarkError, UnavailableError
@@ -57,8 +57,8 @@ class Signals:
 class Opener(Protocol):
     """What opens sealed secrets: the vault, as the executor sees it."""
 
-    def open(self, tenant_id: UUID, execution_id: UUID, sealed: bytes) -> Mapping[str, str]:
-        """Return the secrets of an execution. Raises SealedError."""
+    def open(self, tenant_id: UUID, execution_id: UUID, sealed: bytes) -> HandedOver:
+        """Return what is secret of what an execution was handed. Raises SealedError."""
         ...
 
 
@@ -190,8 +190,10 @@ class Executor:
 
     async def _execute(self, job: Job) -> None:
         try:
+            if job.claims > MOST_CLAIMS:
+                return await self._park(job)
             if job.sealed is not None and not await self._open(job):
-                return
+                return None
             version = self._programs.ready(job.tenant_id, job.workflow_id, job.version) or await self._load(job)
             if version is not None:
                 run = self._runs[job.id] = self._run(job, version)
@@ -207,7 +209,8 @@ class Executor:
     async def _open(self, job: Job) -> bool:
         """Open the secrets of an execution; one whose secrets cannot be opened ends, and may be retried elsewhere."""
         try:
-            job.secrets = self._vault.open(job.tenant_id, job.id, job.sealed or b"")
+            opened = self._vault.open(job.tenant_id, job.id, job.sealed or b"")
+            job.handed = replace(opened, variables=job.handed.variables)
         except HarkError as error:
             log.warning("execution.sealed", execution=str(job.id), error=str(error))
             await self._refuse(job, "secrets_sealed", str(error))
@@ -225,16 +228,33 @@ class Executor:
                 await self._refuse(job, "definition_broken", str(error))
                 return None
 
+    async def _park(self, job: Job) -> None:
+        """End an execution before anything of it is looked at: something in it has brought its instances down."""
+        if job.cancelled:
+            return await self._end(job, "cancelled", *_ENDINGS["cancelled"])
+        message = f"it was taken {job.claims - 1} times and its instance died every time"
+        return await self._end(job, "failed", "poisoned", message)
+
     async def _refuse(self, job: Job, kind: str, message: str) -> None:
-        """End an execution that cannot even begin."""
-        nothing = Block((), is_graph=False)
-        run = self._run(job, Version("", Program(nothing, None, None, None, frozenset())))
-        await self._finish(run, self._failed(run, Failed(kind, message, "")))
+        """End an execution that cannot even begin, or in which the engine itself is at fault."""
+        masker = self._masker.beside((*job.handed.secrets.values(), *job.handed.masked))
+        await self._end(job, "failed", kind, masker.masked(message))
+
+    async def _end(self, job: Job, status: str, kind: str, message: str) -> None:
+        """Put an end on record without a run: what one is made of may be what is wrong."""
+        run = self._runs.get(job.id)
+        progress = Progress(job.tenant_id, job.id, self._services.licence if run is None else run.licence)
+        error = encode({"class": kind, "message": message}, "the error")
+        progress.change = Change(status, error=error, completed_at=self._services.now())
+        if run is not None:
+            run.ending = run.ending or "ended"
+        await self._services.commit(progress)
+        self._count(job.id, progress.change)
 
     def _run(self, job: Job, version: Version) -> Run:
         names = {**self._handed, **self._scope_of(job.trigger_type, job.event.get("data"))}
-        if job.secrets:
-            names["secrets"] = {**names["secrets"], **job.secrets}
+        if job.handed.secrets:
+            names["secrets"] = {**names["secrets"], **job.handed.secrets}
         return Run(job, version, self._services, names=names, masker=self._masker)
 
     async def _walk(self, run: Run, job: Job) -> None:
@@ -242,9 +262,6 @@ class Executor:
             return await self._finish(run, self._interrupted(run, "cancelled"))
         if job.deadline_at is not None and job.deadline_at <= run.now():
             return await self._finish(run, self._interrupted(run, "timeout"))
-        if job.claims > MOST_CLAIMS:
-            message = f"it was taken {job.claims - 1} times and its instance died every time"
-            return await self._finish(run, self._failed(run, Failed("poisoned", message, "")))
         alarm = self._arm(run, job.deadline_at)
         try:
             outcome = await (run_program(run) if run.part is None else run_part(run, run.part))
@@ -313,7 +330,7 @@ class Executor:
             case Failed():
                 return self._failed(run, outcome)
             case Stopped() if run.part is not None:
-                return Change("skipped", output=run.encoded_output(asdict(outcome))[0], completed_at=run.now())
+                return Change("skipped", output=run.encoded_own(outcome.view()), completed_at=run.now())
             case Stopped(status="failed"):
                 return self._failed(run, Failed("stopped", outcome.reason or "stopped by the workflow", ""))
             case Stopped():
@@ -333,15 +350,14 @@ class Executor:
         return Change("completed", output=output, completed_at=run.now())
 
     def _failed(self, run: Run, failed: Failed) -> Change:
-        error = run.encoded(failed.view(), what="the error")[0]
-        return Change("failed", error=error, completed_at=run.now())
+        return Change("failed", error=run.encoded_error(failed.view()), completed_at=run.now())
 
     def _interrupted(self, run: Run, ending: str) -> Change:
         if ending == "released":
             return Change("pending", pending_reason="released")
         kind, message = _ENDINGS[ending]
         run.note(f"execution.{ending}", None)
-        error = run.encoded({"class": kind, "message": message}, what="the error")[0]
+        error = encode({"class": kind, "message": message}, "the error")
         return Change(ending, error=error, completed_at=run.now())
 
     async def _finish(self, run: Run, change: Change) -> None:
@@ -350,14 +366,17 @@ class Executor:
         # From here on its end is certain: it is written even if nobody waits for it, and nothing interrupts it.
         run.ending = run.ending or "ended"
         await self._services.commit(progress)
-        self.ended[change.status] = self.ended.get(change.status, 0) + 1
-        if change.completed_at is not None:
-            self._signals.ended(run.id, change.status)
+        self._count(run.id, change)
         if change.status == "waiting" and run.woken:
             self._signals.due(run.now())
         elif change.due_at is not None:
             self._signals.due(change.due_at)
         self._log.debug("execution.left", execution=run.id, workflow=run.slug, status=change.status)
+
+    def _count(self, execution_id: UUID, change: Change) -> None:
+        self.ended[change.status] = self.ended.get(change.status, 0) + 1
+        if change.completed_at is not None:
+            self._signals.ended(execution_id, change.status)
 
     # ------------------------------------------------------------------ stopping
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Generic, Protocol, TypeVar
 
 import structlog
@@ -40,6 +42,18 @@ class Waiter(Protocol[AnswerT_contra]):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Memory(Generic[ItemT]):
+    """How much memory items may hold."""
+
+    weigh: Callable[[ItemT], int]
+    """Says what one holds."""
+    most_waiting: int
+    """Once all hold so much that wait or are being written, no more are let in."""
+    most_at_once: int | None = None
+    """So much those of one flush hold at the most, unless it is one alone."""
+
+
 class GroupCommit(Generic[ItemT, ResultT]):
     """Collects items and writes them together.
 
@@ -48,8 +62,6 @@ class GroupCommit(Generic[ItemT, ResultT]):
 
     With `patience_s`, nobody waits longer: when a flush does not return, all that wait get UnavailableError, what is
     not being written is dropped, and newcomers are refused until it has returned. One timer per flush, none per item.
-
-    `weigh` says what an item holds in memory: once all that wait hold `most_weight`, no more are let in.
 
     `admit` may hold a flush back: it is given how many could go and since when the first of them waits, by the loop's
     clock, and returns how many do.
@@ -63,8 +75,7 @@ class GroupCommit(Generic[ItemT, ResultT]):
         most: int = 500,
         limit: int = 20_000,
         patience_s: float | None = None,
-        weigh: Callable[[ItemT], int] | None = None,
-        most_weight: int = 0,
+        memory: Memory[ItemT] | None = None,
         admit: Callable[[int, float], Awaitable[int]] | None = None,
     ) -> None:
         self._name = name
@@ -72,8 +83,7 @@ class GroupCommit(Generic[ItemT, ResultT]):
         self._most = most
         self._limit = limit
         self._patience_s = patience_s
-        self._weigh = weigh
-        self._most_weight = most_weight
+        self._memory = memory
         self._weight = 0
         """What the items hold together that wait or are being written."""
         self._admit = admit
@@ -117,12 +127,12 @@ class GroupCommit(Generic[ItemT, ResultT]):
             raise UnavailableError("this instance is shutting down")
         if self._stalled:
             raise UnavailableError(_STALLED)
-        if self._weigh is not None:
-            if self._weight >= self._most_weight:
+        if self._memory is not None:
+            if self._weight >= self._memory.most_waiting:
                 raise UnavailableError(
                     f"what waits to be written holds too much memory ({self._name})", overloaded=True
                 )
-            self._weight += self._weigh(item)
+            self._weight += self._memory.weigh(item)
         if not self._items:
             self._since = asyncio.get_running_loop().time()
             self._filled.set()
@@ -140,7 +150,7 @@ class GroupCommit(Generic[ItemT, ResultT]):
                 self._filled.clear()
                 await self._filled.wait()
                 continue
-            count = min(len(self._items), self._most)
+            count = self._fitting(min(len(self._items), self._most))
             if self._admit is not None and not self._stopping:
                 count = await self._admit(count, self._since)
             items, self._items = self._items[:count], self._items[count:]
@@ -153,6 +163,14 @@ class GroupCommit(Generic[ItemT, ResultT]):
                 self._lighten(items)
                 if alarm is not None:
                     alarm.cancel()
+
+    def _fitting(self, count: int) -> int:
+        """Return how many of the next items go together: as many as may by their weight, and one in any case."""
+        memory = self._memory
+        if memory is None or memory.most_at_once is None:
+            return count
+        together = accumulate(map(memory.weigh, self._items[:count]))
+        return max(1, sum(1 for weight in together if weight <= memory.most_at_once))
 
     def _arm(self, waiting: list[Waiter[ResultT]]) -> asyncio.TimerHandle | None:
         if self._patience_s is None:
@@ -175,8 +193,8 @@ class GroupCommit(Generic[ItemT, ResultT]):
 
     def _lighten(self, items: Sequence[ItemT]) -> None:
         """Note that items are held no more."""
-        if self._weigh is not None:
-            self._weight -= sum(map(self._weigh, items))
+        if self._memory is not None:
+            self._weight -= sum(map(self._memory.weigh, items))
 
     async def _flush(self, items: list[ItemT], waiting: list[Waiter[ResultT]]) -> None:
         try:

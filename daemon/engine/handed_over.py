@@ -11,8 +11,8 @@ from hark.daemon.engine.payload import Masker, encode
 from hark.workflows.errors import Problem, UnprocessableError
 
 MOST_NAMES = 100
-MOST_SECRET = 64 * 1024
-"""Bytes of one secret: a key with its certificates has a tenth of that."""
+MOST_SECRETS = 64 * 1024
+"""Bytes of all of them: a key with its certificates has a tenth of that. Every part of the execution has them too."""
 _NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
 
 
@@ -22,6 +22,8 @@ class HandedOver:
 
     variables: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    masked: tuple[str, ...] = field(default=(), repr=False)
+    """What is no secret of this execution and masked all the same: its secrets may be made of those of its caller."""
 
     def __bool__(self) -> bool:
         return bool(self.variables or self.secrets)
@@ -33,6 +35,7 @@ class HandedOver:
             *_wrong_names("variables", variables or {}),
             *_wrong_names("secrets", secrets or {}),
             *(Problem(wrong, ("secrets", name)) for name, value in (secrets or {}).items() if (wrong := _wrong(value))),
+            *_too_large((secrets or {}).values()),
         ]
         if problems:
             raise UnprocessableError("; ".join(str(problem) for problem in problems[:5]), problems)
@@ -59,6 +62,10 @@ def _wrong(value: Any) -> str | None:
         return "a secret is a text"
     if len(value) < Masker.SHORTEST:
         return f"a secret of fewer than {Masker.SHORTEST} characters cannot be masked in what goes on record"
-    if len(value.encode(errors="replace")) > MOST_SECRET:
-        return f"a secret may have {MOST_SECRET:,} bytes"
     return None
+
+
+def _too_large(values: Iterable[Any]) -> Iterator[Problem]:
+    size = sum(len(value.encode(errors="replace")) for value in values if isinstance(value, str))
+    if size > MOST_SECRETS:
+        yield Problem(f"they have {size:,} bytes; all together may have {MOST_SECRETS:,} bytes", ("secrets",))

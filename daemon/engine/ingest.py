@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 import structlog
 
-from hark.daemon.engine.group_commit import GroupCommit, Waiter
+from hark.daemon.engine.group_commit import GroupCommit, Memory, Waiter
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.matcher import Match, Matcher, Start
 from hark.daemon.engine.payload import encode
@@ -23,7 +23,7 @@ from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lan
 from hark.daemon.store.ids import driver_id
 from hark.workflows.catalogue import NewEvent, Receipt
 from hark.workflows.errors import ConflictError, UnavailableError
-from hark.workflows.ids import EventId, ExecutionId, InstanceId, TenantId, new_id, same_millisecond
+from hark.workflows.ids import EventId, ExecutionId, TenantId, new_id, same_millisecond
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +86,7 @@ class Arrival:
     explicit: Callable[[EventId], Start] | None = None
     """Makes the one execution of an event that is addressed to one workflow; such an event is not matched."""
     digest: bytes = b""
-    licence: InstanceId | None = None
+    licence: UUID | None = None
     """Of what an execution publishes or calls: that under which it runs. With it, its wish to do so is gone."""
 
     @property
@@ -160,8 +160,7 @@ class Ingest:
             self._write,
             limit=limit,
             patience_s=ANSWER_S,
-            weigh=lambda arrival: len(arrival.data),
-            most_weight=MOST_WAITING_BYTES,
+            memory=Memory(lambda arrival: len(arrival.data), MOST_WAITING_BYTES),
             admit=capacity.room,
         )
 
@@ -184,16 +183,21 @@ class Ingest:
         """The server process behind the connection."""
         return self._lane.backend_pid
 
-    async def take(self, event: NewEvent, *, explicit: Callable[[EventId], Start] | None = None) -> Receipt:
-        """Store an event; return after the commit.
+    async def take(
+        self,
+        event: NewEvent,
+        *,
+        explicit: Callable[[EventId], Start] | None = None,
+        licence: UUID | None = None,
+    ) -> Receipt:
+        """Store an event; return after the commit. `licence`: that of the execution which publishes it or calls.
 
         Raises UnprocessableError when the data cannot be stored, ConflictError when the key came with other data,
         UnavailableError when the database is away or too much is waiting. After that it may still be stored: a sender
         with a delivery id that repeats it is answered with what became of it.
         """
         arrival = self.arrival(event, explicit=explicit)
-        if event.caused_by is not None:
-            arrival.licence = self._instance.id
+        arrival.licence = licence
         return await self._group.submit(arrival)
 
     def submit(self, event: NewEvent, waiter: Waiter[Receipt]) -> None:

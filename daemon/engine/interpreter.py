@@ -139,7 +139,7 @@ def _replayed(run: Run, known: StepRecord, frame: Frame, node: Node) -> Outcome:
     frame.steps[node.id] = view
     if known.status in {"failed", "cancelled"}:
         return Failed.from_view(view["error"] or {"class": "cancelled", "message": "cancelled", "step": known.path})
-    return stop_on_record(run, node, known, frame) if known.status == "completed" else None
+    return stop_on_record(run, node, known) if known.status == "completed" else None
 
 
 async def _handled(run: Run, node: Node, failed: Failed, frame: Frame) -> Outcome:
@@ -175,7 +175,7 @@ async def _container(
     if isinstance(outcome, Suspended):
         return outcome
     failed = outcome if isinstance(outcome, Failed) else None
-    stopped = isinstance(outcome, Stopped)
+    stopped = outcome if isinstance(outcome, Stopped) else None
     ended = end_step(run, node, path, frame, failed, output=output, begun=begun, stopped=stopped)
     return outcome if outcome is not None else ended
 
@@ -250,7 +250,7 @@ async def _run_for_each(run: Run, node: Node, known: StepRecord | None, path: st
         if len(items) > work.max_items:
             message = f"for_each got {len(items)} items, more than its max_items of {work.max_items}"
             raise _refused("too_many_items", message)
-        return {"items": items}
+        return {"items": run.masked(items, what="the list")}
 
     async def body(decision: Any) -> tuple[Outcome, Any]:
         items: list[Any] = decision["items"]
@@ -345,14 +345,15 @@ async def _run_try(run: Run, node: Node, known: StepRecord | None, path: str, fr
 
     async def body(_: Any) -> tuple[Outcome, Any]:
         outcome = await _tried(run, node, path, frame)
-        caught = None
+        shown = None
         if isinstance(outcome, Failed) and work.catch is not None:
             caught = outcome.view()
+            shown = run.masked_in(caught, "message", "details")
             outcome = await run_block(run, work.catch, frame.with_names(error=caught))
         if isinstance(outcome, Suspended) or work.finally_ is None:
-            return outcome, {"caught": caught}
+            return outcome, {"caught": shown}
         last = await run_block(run, work.finally_, frame)
-        return last if last is not None else outcome, {"caught": caught}
+        return last if last is not None else outcome, {"caught": shown}
 
     return await _container(run, node, known, path, frame, lambda: None, body)
 
@@ -377,8 +378,8 @@ async def _tried(run: Run, node: Node, path: str, frame: Frame) -> Outcome:
 
 async def _run_set(run: Run, node: Node, _known: StepRecord | None, path: str, frame: Frame) -> Outcome:
     try:
-        values = node.work.render(frame.scope)
-    except ExpressionError as error:
+        values = run.masked(node.work.render(frame.scope))
+    except HarkError as error:
         return end_step(run, node, path, frame, failure(error, path))
     failed = end_step(run, node, path, frame, output=values)
     if failed is None:
@@ -393,7 +394,7 @@ async def _run_remember(run: Run, node: Node, _known: StepRecord | None, path: s
         encoded = {key: run.encoded_memory(key, value) for key, value in values.items()}
     except HarkError as error:
         return end_step(run, node, path, frame, failure(error, path))
-    failed = end_step(run, node, path, frame, output=values)
+    failed = end_step(run, node, path, frame, output=run.masked(values))
     if failed is None:
         run.remember(path, encoded)
     return failed
@@ -402,41 +403,38 @@ async def _run_remember(run: Run, node: Node, _known: StepRecord | None, path: s
 async def _run_stop(run: Run, node: Node, _known: StepRecord | None, path: str, frame: Frame) -> Outcome:
     work: StopWork = node.work
     try:
-        stop = {
-            "status": work.status,
-            "reason": work.reason.render(frame.scope),
-            "output": work.output.render(frame.scope),
-        }
-    except ExpressionError as error:
+        reason, output = (run.masked(each.render(frame.scope)) for each in (work.reason, work.output))
+    except HarkError as error:
         return end_step(run, node, path, frame, failure(error, path))
-    failed = end_step(run, node, path, frame, output=stop)
-    return failed or Stopped(stop["status"], stop["reason"], stop["output"])
+    stopped = Stopped(work.status, reason, output, path)
+    return end_step(run, node, path, frame, output=stopped.view()) or stopped
 
 
 async def _run_emit(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
     work: EmitWork = node.work
     begun = begin_step(run, node, known, path)
     try:
-        kind = str(run.encoded(work.type.render(frame.scope))[1])
+        kind = str(run.bare(work.type.render(frame.scope), "`type`"))
         event = NewEvent(
             tenant_id=run.tenant_id,
             kind="event",
             type=kind,
             source=f"workflow:{run.slug}",
             route=f"event:{kind}",
-            data=run.encoded(work.data.render(frame.scope), what="the event's data")[1],
-            subject=_subject(run.encoded(work.subject.render(frame.scope))[1]),
-            **_identity(run, path, run.encoded(work.key.render(frame.scope))[1]),
+            data=run.masked(work.data.render(frame.scope), what="the event's data"),
+            subject=_subject(run.bare(work.subject.render(frame.scope), "`subject`")),
+            **_identity(run, path, run.bare(work.key.render(frame.scope), "`key`")),
             depth=run.depth + 1,
             caused_by=run.id,
         )
         await run.settle()
-        receipt = await run.services.emit(event)
+        receipt = await run.services.emit(run, event)
     except FencedError:
         raise
     except HarkError as error:
         return end_step(run, node, path, frame, failure(error, path), begun=begun)
-    return end_step(run, node, path, frame, output={"event_id": str(receipt.event_id)}, begun=begun)
+    output = {"event_id": str(receipt.event_id)}
+    return end_step(run, node, path, frame, output=output, begun=begun)
 
 
 def _identity(run: Run, path: str, key: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 
 from hark.daemon.engine.claims import Claimed
+from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.matcher import Match, Start, event_view
 from hark.daemon.engine.records import StepRecord
 from hark.workflows.ids import ExecutionId, TenantId
@@ -42,12 +43,10 @@ class Job:
     """The steps of the whole that a part sees, as expressions see them."""
     events: Sequence[Mapping[str, Any]] = ()
     """All events of a batch; else the one is all."""
-    variables: Mapping[str, Any] = field(default_factory=dict)
-    """The vars that it was started with."""
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Those that it was handed for itself alone."""
+    handed: HandedOver = field(default_factory=HandedOver)
+    """What it was handed for itself alone."""
     sealed: bytes | None = None
-    """The same as they are on record, until they are opened."""
+    """What is secret of that, as it is on record, until it is opened."""
 
 
 def started_job(match: Match, start: Start, now: datetime) -> Job:
@@ -69,8 +68,7 @@ def started_job(match: Match, start: Start, now: datetime) -> Job:
         claims=1,
         metadata=start.metadata or {},
         steps={},
-        variables=start.handed.variables if start.handed else {},
-        secrets=start.handed.secrets if start.handed else {},
+        handed=start.handed or HandedOver(),
     )
 
 
@@ -97,6 +95,6 @@ def claimed_job(claimed: Claimed) -> Job:
         part=orjson.loads(row["part"]) if row["part"] else None,
         around=claimed.around,
         events=claimed.events,
-        variables=orjson.loads(row["variables"]) if row["variables"] else {},
+        handed=HandedOver(orjson.loads(row["variables"]) if row["variables"] else {}),
         sealed=row["sealed"],
     )

@@ -17,6 +17,12 @@ class Stopped:
     status: str
     reason: str | None
     output: Any
+    step: str
+    """The path of the step."""
+
+    def view(self) -> dict[str, Any]:
+        """Return it as it goes on record: as the output of the step, and of a part."""
+        return {"status": self.status, "reason": self.reason, "output": self.output}
 
 
 @dataclass(frozen=True, slots=True)

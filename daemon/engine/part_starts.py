@@ -7,11 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from hark.daemon.engine.group_commit import GroupCommit
+from hark.daemon.engine.group_commit import GroupCommit, Memory
 from hark.daemon.store.database import ENGINE_PLANNER, Database, Lane
 from hark.workflows.errors import UnavailableError
 
 PATIENCE_S = 1.0
+MOST_WAITING_BYTES = 64 * 1024**2
+"""What all parts together may hold that wait to be stored; one more is let in below that."""
+MOST_AT_ONCE_BYTES = 8 * 1024**2
+"""What the parts of one statement hold together, unless it is one alone."""
 
 
 class StartedPart(NamedTuple):
@@ -27,14 +31,24 @@ class StartedPart(NamedTuple):
     sealed: bytes | None
     """The secrets of its whole, sealed for it."""
 
+    @property
+    def size(self) -> int:
+        """What it takes in memory and in a statement, about."""
+        return len(self.part) + len(self.sealed or b"")
+
 
 class PartStarts:
-    """Stores parts for any instance to take. They wait while the database is away."""
+    """Stores parts for any instance to take. They wait while the database is away, or others hold much memory."""
 
     def __init__(self, database: Database, *, on_queued: Callable[[], None]) -> None:
         self._lane = Lane(database, "parts", ENGINE_PLANNER)
         self._on_queued = on_queued
-        self._group: GroupCommit[StartedPart, None] = GroupCommit("start parts", self._write, limit=1_000_000)
+        self._group: GroupCommit[StartedPart, None] = GroupCommit(
+            "start parts",
+            self._write,
+            limit=1_000_000,
+            memory=Memory(lambda part: part.size, MOST_WAITING_BYTES, MOST_AT_ONCE_BYTES),
+        )
 
     def start(self) -> None:
         """Start to store."""

@@ -9,12 +9,18 @@ from typing import Any
 import orjson
 
 from hark.daemon.engine.call import Ended, await_child, certainly
-from hark.daemon.engine.outcome import Failed, Outcome, Stopped, Suspended
+from hark.daemon.engine.outcome import Failed, Outcome, Suspended
+from hark.daemon.engine.payload import encode
 from hark.daemon.engine.program import Block, ForEachWork, Node
 from hark.daemon.engine.records import StepRecord
 from hark.daemon.engine.run import Frame, Run, part_id
+from hark.daemon.engine.stopping import stop_of
+from hark.workflows.errors import ActionError
 from hark.workflows.ids import ExecutionId
 from hark.workflows.states import ENDED_STEP
+
+MOST_PART = 1024 * 1024
+"""Bytes of what one part is handed, beside its secrets: a loop may make thousands of them at once."""
 
 # ---------------------------------------------------------------------- in the whole
 
@@ -47,10 +53,17 @@ async def _begin(
         "key": key,
         "whole": str(run.whole_id),
         "iterations": run.iterations_around(frame.prefix),
-        "names": {**seen, **names},
-        "vars": run.vars,
+        "names": _masked(run, {**seen, **names}),
+        "vars": _masked(run, run.vars),
     }
-    text = run.encoded(part, what="what the part is handed")[0]
+    text = encode(part, "what the part is handed")
+    if len(text) > MOST_PART:
+        raise ActionError(
+            f"what {place} is handed, `vars` among it, has {len(text)} bytes, more than the {MOST_PART} that a part "
+            "may have; hand it a key by which it looks the rest up",
+            error_class="part_too_large",
+            retryable=False,
+        )
     record = StepRecord(
         place, run.next_seq(), "part", "waiting", started_at=run.now(),
         output=orjson.dumps({"execution_id": str(child)}).decode(),
@@ -59,6 +72,11 @@ async def _begin(
     await certainly(run, run.services.start_part(run, child, place, text), lambda _: run.record(record))
     run.record(record)
     return record
+
+
+def _masked(run: Run, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values without secrets. The names are the workflow's: a part that knew one by another would be lost."""
+    return {name: run.masked(value) for name, value in values.items()}
 
 
 def _ended(run: Run, record: StepRecord, ended: Ended) -> StepRecord:
@@ -71,19 +89,18 @@ def _ended(run: Run, record: StepRecord, ended: Ended) -> StepRecord:
         return replace(record, status=ended.status, output=output, completed_at=ended_at)
     # As if it had failed here: in the words of the part, but for one that was ended from outside.
     view = ended.error if ended.error and ended.error.get("step") else failed.view()
-    error = run.encoded(view, what="the error")[0]
+    error = run.encoded_error(view)
     return replace(record, status="failed", output=None, error=error, completed_at=ended_at)
 
 
 def _outcome(record: StepRecord) -> tuple[Outcome, Any]:
-    output: Any = None if record.output is None else orjson.loads(record.output)
     if record.status == "failed":
         return Failed.from_view(orjson.loads(record.error or "{}")), None
     if record.status == "cancelled":
         return Failed("cancelled", "the part was cancelled", record.path), None
     if record.status == "skipped":
-        return Stopped(output["status"], output["reason"], output["output"]), None
-    return None, output
+        return stop_of(record), None
+    return None, None if record.output is None else orjson.loads(record.output)
 
 
 # ---------------------------------------------------------------------- in the part

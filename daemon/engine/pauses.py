@@ -17,8 +17,14 @@ from hark.workflows.errors import ExpressionError
 from hark.workflows.templates import Template
 
 
-async def until(run: Run, due_at: datetime) -> Suspended | None:
-    """Wait for a moment that is on record: here while the moment is near or other branches work, else Suspended."""
+async def until(run: Run, path: str, due_at: datetime) -> Suspended | None:
+    """Let a step wait for a moment that is on record: here while it is near or other branches work, else Suspended.
+
+    In tests and dry runs nothing waits; that is noted instead.
+    """
+    if run.mode != "production":
+        run.note_not_waited(path, due_at)
+        return None
     if not run.parking.is_alone(due_at):
         await run.settle()
     return await run.parking.until(due_at)
@@ -34,9 +40,8 @@ async def run_wait(run: Run, node: Node, known: StepRecord | None, path: str, fr
         known = StepRecord(path, run.next_seq(), node.verb, "waiting", due_at=due_at, started_at=run.now())
         run.record(known)
     if known.due_at is not None:
-        if run.mode != "production":
-            run.note_not_waited(path, known.due_at)
-        elif (suspended := await until(run, known.due_at)) is not None:
+        suspended = await until(run, path, known.due_at)
+        if suspended is not None:
             return suspended
         output = {"waited_until": known.due_at.isoformat()}
         return end_step(run, node, path, frame, output=output, begun=known)

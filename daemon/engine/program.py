@@ -229,6 +229,10 @@ class TryWork:
     finally_: Block | None
 
 
+CONTAINERS = (IfWork, SwitchWork, ForEachWork, WhileWork, ParallelWork, TryWork)
+"""What holds other steps; any step may have handlers beside it."""
+
+
 @dataclass(slots=True, eq=False)
 class Program:
     """What a version runs, whatever it is called and whatever starts it."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
 
+from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.inputs import InputRules, InvalidInputsError
 from hark.daemon.engine.payload import encode
 from hark.daemon.engine.program import Program
 from hark.daemon.engine.programs import Programs
-from hark.daemon.engine.sealing import SealedError, Vault
+from hark.daemon.engine.sealing import SealedError, Vault, names_of
 from hark.daemon.store.database import Connection, Database, Record, sql
 from hark.workflows.errors import ConflictError, NotFoundError, UnprocessableError
 from hark.workflows.ids import EventId, ExecutionId, TenantId, WorkflowId, execution_id, new_id, same_millisecond
@@ -50,8 +51,8 @@ class _Following:
     due_at: datetime | None = None
     first: bool = False
     """Whether there must be none yet that follows."""
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What it is handed, of the origin and beside it."""
+    handed: HandedOver = field(default_factory=HandedOver)
+    """The secrets that it is handed, of the origin and beside it."""
     detail: dict[str, Any] = field(default_factory=dict)
 
 
@@ -107,7 +108,7 @@ class Repeats:
                 await connection.execute(sql("copy_context"), tenant_id, identifier, following, None)
 
         following = _Following(state, "retry", state["version"], program.timeout, due_at=due_at, first=first)
-        following.secrets = await self._secrets(tenant_id, state, secrets or {})
+        following.handed = await self._handed(tenant_id, state, secrets or {})
         return await self._insert(tenant_id, following, carry)
 
     async def replay(
@@ -145,12 +146,12 @@ class Repeats:
                 )
 
         detail = {"from_step": wanted.from_step, "version": version}
-        secrets = await self._secrets(tenant_id, state, wanted.secrets)
-        following = _Following(state, "replay", version, program.timeout, inputs, due_at, first, secrets, detail)
+        handed = await self._handed(tenant_id, state, wanted.secrets)
+        following = _Following(state, "replay", version, program.timeout, inputs, due_at, first, handed, detail)
         return await self._insert(tenant_id, following, carry)
 
     async def _ended(self, tenant_id: TenantId, identifier: UUID) -> Record:
-        state = await self._database.fetchrow("get_execution_state", tenant_id, identifier)
+        state = await self._database.fetchrow("get_repeated", tenant_id, identifier)
         if state is None:
             raise NotFoundError(f"there is no execution {identifier}")
         if state["is_part"]:
@@ -209,21 +210,24 @@ class Repeats:
         except InvalidInputsError as error:
             raise UnprocessableError(f"input: {error}") from error
 
-    async def _secrets(self, tenant_id: TenantId, state: Record, beside: Mapping[str, str]) -> Mapping[str, str]:
+    async def _handed(self, tenant_id: TenantId, state: Record, beside: Mapping[str, str]) -> HandedOver:
         """Return the secrets that an execution was handed, with others beside them or in their place.
 
-        What cannot be opened any more does not keep anybody from handing all over anew.
+        What cannot be opened any more does not keep anybody from handing all over anew. Raises SealedError while one
+        is missing: in its place the workflow would use the daemon's of that name.
         """
-        handed: Mapping[str, str] = {}
+        before = HandedOver()
         if state["sealed"] is not None:
             try:
-                handed = self._vault.open(tenant_id, state["id"], state["sealed"])
-            except SealedError:
-                if not beside:
-                    raise
-        if handed or beside:
+                before = self._vault.open(tenant_id, state["id"], state["sealed"])
+            except SealedError as error:
+                missing = [name for name in names_of(state["sealed"]) if name not in beside]
+                if missing:
+                    raise SealedError(f"{error}; or hand over again: {', '.join(missing)}") from error
+        handed = HandedOver.checked(None, {**before.secrets, **beside})
+        if handed.secrets:
             await self._vault.ready()
-        return {**handed, **beside}
+        return replace(handed, masked=before.masked)
 
     async def _insert(self, tenant_id: TenantId, following: _Following, carry: Carry) -> ExecutionId:
         """Insert the next execution, with the next ordinal that nobody else takes at the same time."""
@@ -239,8 +243,8 @@ class Repeats:
                 if following.first and last != origin["ordinal"]:
                     raise ConflictError(f"execution {origin['id']} has been repeated already")
                 made = execution_id(event_id, workflow_id, last + 1)
-                secrets = following.secrets
-                sealed = self._vault.seal(tenant_id, made, secrets) if secrets else None
+                handed = following.handed
+                sealed = self._vault.seal(tenant_id, made, handed) if handed.secrets else None
                 taken = await connection.fetchval(
                     sql("insert_retry"), tenant_id, origin["id"], made, last + 1, following.timeout, following.version,
                     following.inputs, following.kind, following.due_at, sealed,

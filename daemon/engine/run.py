@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _MOST_INPUT = 256 * 1024
 _MOST_OUTPUT = 4 * 1024 * 1024
+_OUTPUT = "the step's output"
 MOST_MEMORY = 256 * 1024
 """Bytes of one value of a context: all of it is read before every step that names it."""
 
@@ -76,8 +77,8 @@ class Services(Protocol):
         """Open a transaction on a named connection."""
         ...
 
-    async def emit(self, event: NewEvent) -> Receipt:
-        """Store an event; returns after the commit."""
+    async def emit(self, run: Run, event: NewEvent) -> Receipt:
+        """Store an event of an execution; returns after the commit."""
         ...
 
     async def load_context(self, run: Run) -> Mapping[str, Any]:
@@ -188,9 +189,9 @@ class Run:
         self.part = job.part
         self.whole_id = ExecutionId(UUID(job.part["whole"])) if job.part else job.id
         """The execution that this one is a part of; itself when it is none."""
-        self.vars: dict[str, Any] = dict(job.part["vars"] if job.part else job.variables)
-        self.secrets = job.secrets
-        """Those that it was handed for itself alone; its parts have them too."""
+        self.vars: dict[str, Any] = dict(job.part["vars"] if job.part else job.handed.variables)
+        self.handed = job.handed
+        """What it was handed for itself alone; its parts have the secrets too."""
         self.kept_turns = self.program.kept_turns or services.kept_turns
         """How many turns of a loop stay on record."""
         self.folding = Folding(self)
@@ -209,12 +210,12 @@ class Run:
         """
         self.woken = False
         """News came while it ran: the database does not let it wait, it goes on at once."""
-        self._maskers = [masker] if "secrets" in self.program.roots and masker else []
-        if job.secrets:
-            # Whatever the workflow reads: they may also come back to it from outside.
-            self._maskers.append(Masker(job.secrets.values()))
-        self._of_secrets = tuple(self._maskers)
-        """Those for secrets: links are masked too, but may be passed on."""
+        self._of_secrets = masker if "secrets" in self.program.roots else None
+        """Masks secrets: links are masked too, but may be passed on."""
+        if job.handed.secrets:
+            # Whatever the workflow reads: they may also come back to it from outside, or be made of the daemon's.
+            self._of_secrets = (masker or Masker(())).beside((*job.handed.secrets.values(), *job.handed.masked))
+        self._masker = self._of_secrets
         self.licence = services.licence
         """The licence under which this execution is held; what it puts on record counts under no other."""
         self._progress = Progress(self.tenant_id, self.id, self.licence)
@@ -289,7 +290,7 @@ class Run:
         """Make links; like secrets, they are masked in whatever goes on record."""
         links = self.services.links
         made = {ask.step: links.url(self.tenant_id, _asking(owner, prefix, ask), prefix + ask.step) for ask in asks}
-        self._maskers.append(Masker(url.rpartition("/")[2] for url in made.values()))
+        self._masker = (self._masker or Masker(())).beside(url.rpartition("/")[2] for url in made.values())
         return made
 
     # ------------------------------------------------------------------ what is known from before
@@ -431,7 +432,7 @@ class Run:
 
     def holds_secret(self, value: Any) -> bool:
         """Tell whether a value holds a secret in the clear."""
-        return bool(self._of_secrets) and any(masker.finds(encode(value)) for masker in self._of_secrets)
+        return self._of_secrets is not None and self._of_secrets.finds(encode(value))
 
     def encoded(self, value: Any, *, what: str = "the value") -> tuple[str, Any]:
         """Encode a value for the record; returns the text and the value as it is from now on.
@@ -440,11 +441,32 @@ class Run:
         not see another value than the one that went on in memory.
         """
         text = encode(value, what)
-        for masker in self._maskers:
-            if masker.finds(text):
-                value = masker.masked(orjson.loads(text))
-                text = encode(value, what)
+        if self._masker is not None and self._masker.finds(text):
+            value = self._masker.masked(orjson.loads(text))
+            text = encode(value, what)
         return text, value
+
+    def masked(self, value: Any, *, what: str = "the value") -> Any:
+        """Return a value as it goes on record, for a place among others that are the engine's own."""
+        return value if self._masker is None else self.encoded(value, what=what)[1]
+
+    def masked_in(self, view: Mapping[str, Any], *names: str) -> dict[str, Any]:
+        """Return the engine's own view of something, with those of its values masked that others have made.
+
+        Masked as a whole, it would be unreadable to the engine itself for whom a secret is called `output` or `2026`.
+        """
+        return {**view, **{name: self.masked(view[name]) for name in names if name in view}}
+
+    def bare(self, value: Any, what: str) -> Any:
+        """Return a value by which something is found: it is on record as it is. Raises ActionError for a secret."""
+        if self._masker is not None and self._masker.finds(encode(value)):
+            message = f"{what} holds a secret, and is on record: masked, it would be the same as others"
+            raise ActionError(message, error_class="secret_on_record", retryable=False)
+        return value
+
+    def encoded_error(self, view: Mapping[str, Any]) -> str:
+        """Encode the view of a failure for the record."""
+        return encode(self.masked_in(view, "message", "details"), "the error")
 
     def encoded_input(self, value: Any) -> str:
         """Encode a step's input for the record, shortened when it is very large: it is not read again."""
@@ -455,12 +477,12 @@ class Run:
 
     def encoded_output(self, value: Any) -> tuple[str, Any]:
         """Encode a step's output; raises OutputTooLargeError beyond what may go on record."""
-        text, value = self.encoded(value, what="the step's output")
-        if len(text) > _MOST_OUTPUT:
-            raise OutputTooLargeError(
-                f"the step's output has {len(text)} bytes, more than the {_MOST_OUTPUT} that are kept"
-            )
-        return text, value
+        text, value = self.encoded(value, what=_OUTPUT)
+        return _bounded(text), value
+
+    def encoded_own(self, value: Any) -> str:
+        """Encode an output that the engine has made, of what is masked already; raises OutputTooLargeError too."""
+        return _bounded(encode(value, _OUTPUT))
 
     def encoded_memory(self, key: str, value: Any) -> str:
         """Encode what is to be remembered under a key; raises ActionError beyond what a context keeps."""
@@ -473,6 +495,14 @@ class Run:
     def idempotency_key(self, path: str) -> str:
         """Return the key that all attempts of a step share."""
         return str(derived_id(self.id, "step", path))
+
+
+def _bounded(text: str) -> str:
+    if len(text) > _MOST_OUTPUT:
+        raise OutputTooLargeError(
+            f"the step's output has {len(text)} bytes, more than the {_MOST_OUTPUT} that are kept"
+        )
+    return text
 
 
 def part_id(whole: ExecutionId, place: str) -> ExecutionId:

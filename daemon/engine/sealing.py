@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from uuid import UUID
 
 import orjson
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hark.daemon.data_dir import kept_key, make_data_dir
+from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.settings import Settings
 from hark.daemon.store.database import Database
 from hark.workflows.errors import ConflictError
@@ -23,6 +23,7 @@ SECRET_KEY_FILE = "secret.key"  # noqa: S105 - the name of a file
 _FORMAT = b"\x01"
 _ID_BYTES = 8
 _NONCE_BYTES = 12
+_LENGTH_BYTES = 4
 _HEAD_BYTES = len(_FORMAT) + _ID_BYTES + _NONCE_BYTES
 
 
@@ -52,26 +53,43 @@ def key_of(sealed: bytes) -> str:
     return sealed[len(_FORMAT) : len(_FORMAT) + _ID_BYTES].hex()
 
 
+def names_of(sealed: bytes) -> list[str]:
+    """Return the names of sealed secrets: they are no secret, and tell what has to be handed over again."""
+    names: list[str] = orjson.loads(_names(sealed))
+    return names
+
+
+def _names(sealed: bytes) -> bytes:
+    size = int.from_bytes(sealed[_HEAD_BYTES : _HEAD_BYTES + _LENGTH_BYTES])
+    return sealed[_HEAD_BYTES + _LENGTH_BYTES : _HEAD_BYTES + _LENGTH_BYTES + size]
+
+
 class KeyChain:
     """The keys of this instance: those of `secret_key`, else the one in the data directory, made when first needed."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._known: dict[str, Key] = {}
 
     @property
     def given(self) -> bool:
         """Whether there are keys already; else the first use makes one."""
-        return self._settings.secret_key is not None or (self._settings.data_dir / SECRET_KEY_FILE).exists()
+        if self._known or self._settings.secret_key is not None:
+            return True
+        return (self._settings.data_dir / SECRET_KEY_FILE).exists()
 
-    @cached_property
+    @property
     def keys(self) -> Mapping[str, Key]:
-        """The keys by their ids; the first one seals. Raises ConfigurationError."""
+        """The keys by their ids; the first one seals. Read once. Raises ConfigurationError."""
+        if not self._known:
+            self._known = {key.id: key for key in map(Key.of, self._texts())}
+        return self._known
+
+    def _texts(self) -> list[str]:
         if self._settings.secret_key is not None:
-            texts = [text.strip() for text in self._settings.secret_key.get_secret_value().split(",")]
-        else:
-            path = make_data_dir(self._settings.data_dir) / SECRET_KEY_FILE
-            texts = [kept_key(path, consequence="what the old one has sealed cannot be opened any more")]
-        return {key.id: key for key in map(Key.of, texts)}
+            return [text.strip() for text in self._settings.secret_key.get_secret_value().split(",")]
+        path = make_data_dir(self._settings.data_dir) / SECRET_KEY_FILE
+        return [kept_key(path, consequence="what the old one has sealed cannot be opened any more")]
 
     @property
     def sealing(self) -> Key:
@@ -105,14 +123,16 @@ class Vault:
         if noted != sealing:
             raise SealedError(_differs(noted, sealing))
 
-    def seal(self, tenant_id: UUID, execution_id: UUID, secrets: Mapping[str, str]) -> bytes:
-        """Seal secrets for one execution; `ready` was asked before."""
+    def seal(self, tenant_id: UUID, execution_id: UUID, handed: HandedOver) -> bytes:
+        """Seal what is secret of what one execution is handed; `ready` was asked before."""
         key, nonce = self.chain.sealing, os.urandom(_NONCE_BYTES)
-        text = key.cipher.encrypt(nonce, orjson.dumps(secrets), _bound(tenant_id, execution_id))
-        return _FORMAT + bytes.fromhex(key.id) + nonce + text
+        names = orjson.dumps(sorted(handed.secrets))
+        text = orjson.dumps({"secrets": handed.secrets, "masked": handed.masked})
+        sealed = key.cipher.encrypt(nonce, text, _bound(tenant_id, execution_id, names))
+        return _FORMAT + bytes.fromhex(key.id) + nonce + len(names).to_bytes(_LENGTH_BYTES) + names + sealed
 
-    def open(self, tenant_id: UUID, execution_id: UUID, sealed: bytes) -> dict[str, str]:
-        """Return the secrets of an execution. Raises SealedError."""
+    def open(self, tenant_id: UUID, execution_id: UUID, sealed: bytes) -> HandedOver:
+        """Return what is secret of what an execution was handed. Raises SealedError."""
         wanted = key_of(sealed)
         key = self.chain.keys.get(wanted) if self.chain.given else None
         if key is None:
@@ -120,18 +140,19 @@ class Vault:
                 f"its secrets are sealed with the key {wanted}, which this instance does not have; give all instances "
                 "the same HARK_SECRET_KEY, then retry it"
             )
-        nonce, text = sealed[_HEAD_BYTES - _NONCE_BYTES : _HEAD_BYTES], sealed[_HEAD_BYTES:]
+        nonce, names = sealed[_HEAD_BYTES - _NONCE_BYTES : _HEAD_BYTES], _names(sealed)
+        text = sealed[_HEAD_BYTES + _LENGTH_BYTES + len(names) :]
         try:
-            opened: dict[str, str] = orjson.loads(key.cipher.decrypt(nonce, text, _bound(tenant_id, execution_id)))
+            opened = orjson.loads(key.cipher.decrypt(nonce, text, _bound(tenant_id, execution_id, names)))
         except InvalidTag as error:
             raise SealedError(
                 "its sealed secrets were changed, or belong to another execution; hand them over again"
             ) from error
-        return opened
+        return HandedOver(secrets=opened["secrets"], masked=tuple(opened["masked"]))
 
 
-def _bound(tenant_id: UUID, execution_id: UUID) -> bytes:
-    return _FORMAT + b"secrets" + tenant_id.bytes + execution_id.bytes
+def _bound(tenant_id: UUID, execution_id: UUID, names: bytes) -> bytes:
+    return _FORMAT + b"secrets" + tenant_id.bytes + execution_id.bytes + names
 
 
 def _differs(noted: str, here: str) -> str:

@@ -185,7 +185,7 @@ class EngineServices:
 
     async def call(self, run: Run, path: str, attempt: int, called: Called) -> ExecutionId:
         """Start another workflow; the same attempt of a step always starts the same execution."""
-        caller = Caller(run.id, path, attempt, run.depth + 1, f"workflow:{run.slug}", called.detach)
+        caller = Caller(run.id, path, attempt, run.depth + 1, f"workflow:{run.slug}", called.detach, run.licence)
         while True:
             try:
                 return await self.starts.call(run.tenant_id, called, caller, mode=run.mode)
@@ -204,7 +204,7 @@ class EngineServices:
 
     async def start_part(self, run: Run, child: ExecutionId, path: str, part: str) -> None:
         """Store a part of a distributed step, for any instance to take; again is nothing."""
-        sealed = self.vault.seal(run.tenant_id, child, run.secrets) if run.secrets else None
+        sealed = self.vault.seal(run.tenant_id, child, run.handed) if run.handed.secrets else None
         await self.parts.store(StartedPart(run.licence, run.tenant_id, run.id, path, child, part, sealed))
 
     async def cancel_children(self, run: Run, paths: Sequence[str]) -> None:
@@ -219,11 +219,11 @@ class EngineServices:
             except UnavailableError:
                 await asyncio.sleep(PATIENCE_S)
 
-    async def emit(self, event: NewEvent) -> Receipt:
-        """Store an event; waits while the database is away or too much is waiting."""
+    async def emit(self, run: Run, event: NewEvent) -> Receipt:
+        """Store an event of an execution; waits while the database is away or too much is waiting."""
         while True:
             try:
-                return await self.ingest.take(event)
+                return await self.ingest.take(event, licence=run.licence)
             except UnavailableError:
                 await asyncio.sleep(PATIENCE_S)
 

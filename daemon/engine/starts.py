@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 
@@ -42,6 +43,8 @@ class Caller:
     """That of what it starts."""
     source: str
     detach: bool
+    licence: UUID
+    """That under which it runs."""
 
     @property
     def key(self) -> str:
@@ -120,7 +123,7 @@ class Starts:
         slug = called.slug
         try:
             workflow, applied, encoded = await self._accepted(tenant_id, slug, called.inputs)
-            handed = HandedOver.checked(None, called.secrets)
+            handed = replace(HandedOver.checked(None, called.secrets), masked=called.masked)
             if handed.secrets:
                 await self._vault.ready()
         except RequestError as error:
@@ -147,7 +150,7 @@ class Starts:
             caused_by=caller.execution_id,
         )
         limits = self._limits_of_call(workflow, event, applied)
-        found = (await self._ingest.take(event, explicit=explicit)).executions
+        found = (await self._ingest.take(event, explicit=explicit, licence=caller.licence)).executions
         if not found:
             raise ActionError(f"call {slug}: it is under way already", error_class="call_refused", retryable=True)
         return found[0]
@@ -156,7 +159,7 @@ class Starts:
         """Give a start what it is handed."""
         start.handed = handed
         if handed.secrets:
-            start.sealed = self._vault.seal(start.workflow.tenant_id, start.id, handed.secrets)
+            start.sealed = self._vault.seal(start.workflow.tenant_id, start.id, handed)
         return start
 
     def _limits_of_call(self, workflow: ActiveWorkflow, event: NewEvent, inputs: Mapping[str, Any]) -> Evaluated | None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hark.daemon.engine.outcome import Failed, failure
+import orjson
+
+from hark.daemon.engine.outcome import Failed, Stopped, failure
+from hark.daemon.engine.payload import encode
 from hark.daemon.engine.program import Node
 from hark.daemon.engine.records import StepRecord
 from hark.daemon.engine.run import Frame, Run
 from hark.daemon.engine.typed_steps import checked_output
 from hark.workflows.errors import HarkError, MissingFieldError
 from hark.workflows.expressions import Expression
+
+STOPPED_BY = "stopped_by"
+"""Beside the decision of a step that holds others: the path of the `stop`, or of the part, by which it ended."""
 
 
 def begin_step(
@@ -20,7 +26,7 @@ def begin_step(
     """Put a step on record as running, with the decision that it makes; the decision is made only once."""
     if known is not None:
         return known
-    text = None if decision is None else run.encoded(decision(), what="the step's decision")[0]
+    text = None if decision is None else encode(decision(), "the step's decision")
     record = StepRecord(path, run.next_seq(), node.verb, "running", input=text, started_at=run.now())
     run.record(record)
     run.open[path] = record
@@ -36,13 +42,14 @@ def end_step(
     *,
     output: Any = None,
     begun: StepRecord | None = None,
-    stopped: bool = False,
+    stopped: Stopped | None = None,
 ) -> Failed | None:
     """Put a step on record as completed or failed; returns the failure.
 
+    `output` is masked already, as far as it is not the engine's own.
     `stopped`: what it holds has stopped the execution, so its output need not be what it declares.
     """
-    if failed is None and node.outputs is not None and not stopped:
+    if failed is None and node.outputs is not None and stopped is None:
         try:
             output = checked_output(node.outputs, output)
         except HarkError as error:
@@ -54,22 +61,29 @@ def end_step(
         node.verb,
         "failed" if failed else "completed",
         attempt=begun.attempt if begun else 1,
-        input=begun.input if begun else None,
+        input=_stopped_by(begun, stopped) if begun else None,
         started_at=begun.started_at if begun else moment,
         completed_at=moment,
     )
     view = failed.view() if failed else None
     if view is not None:
-        record.error = run.encoded(view, what="the error")[0]
+        record.error = run.encoded_error(view)
     elif output is not None:
         try:
-            record.output, output = run.encoded_output(output)
+            record.output = run.encoded_own(output)
         except HarkError as error:
             return end_step(run, node, path, frame, failure(error, path), begun=begun)
     run.record(record)
     run.open.pop(path, None)
     frame.steps[node.id] = {"output": None if failed else output, "status": record.status, "error": view}
     return failed
+
+
+def _stopped_by(begun: StepRecord, stopped: Stopped | None) -> str | None:
+    """Return the input of a step, with the stop that it ended with: of several in it, nobody else knows which."""
+    if stopped is None:
+        return begun.input
+    return orjson.dumps({**(orjson.loads(begun.input or "null") or {}), STOPPED_BY: stopped.step}).decode()
 
 
 def holds(condition: Expression, frame: Frame) -> bool:

@@ -627,6 +627,8 @@ async def test_a_branch_that_has_stopped_goes_no_further_when_another_is_taken_u
     receipt = await hark.emit("GO")
 
     async def stopped() -> bool:
+        for run in hark.engine.executor._runs.values():
+            run.publish()  # nothing with an effect follows that would wait for it
         return "h" in (steps := (await hark.execution(receipt.executions[0]))["steps"]) and bool(
             steps["h"]["status"] == "completed"
         )
@@ -636,3 +638,25 @@ async def test_a_branch_that_has_stopped_goes_no_further_when_another_is_taken_u
     hark.probe.release.set()
     done = await hark.ended(receipt.executions[0])
     assert (done["status"], done["output"], {call[0] for call in hark.probe.calls}) == ("completed", 7, {"w"})
+
+
+@pytest.mark.parametrize("last", ["set: {a: 1}", "wait_for: {event: GO_ON}"])
+async def test_a_stop_in_finally_counts_before_the_one_that_it_follows_also_after_a_wait(
+    hark: EngineUnderTest, last: str
+) -> None:
+    """From the record the earlier of the two was taken, so a wait or a crash changed the result."""
+    await hark.apply(
+        flow(f"""  - id: outer
+    try:
+      - id: t
+        try: [{{id: s1, stop: failed, reason: one}}]
+        finally: [{{id: s2, stop: completed, output: 2}}]
+    finally: [{{id: last, {last}}}]""")
+    )
+    receipt = await hark.emit("GO")
+    if "wait" in last:
+        await waiting(hark, receipt.executions[0])
+        await hark.emit("GO_ON")
+    done = await hark.ended(receipt.executions[0])
+    assert (done["status"], done["output"]) == ("completed", 2)
+    assert done["steps"]["t"]["input"] == done["steps"]["outer"]["input"] == {"stopped_by": "s2"}

@@ -254,8 +254,13 @@ async def test_a_call_of_a_lost_instance_starts_nothing_under_its_next_licence(d
     async with running_engine(database_url) as one:
         await one.apply("id: w\nname: W\ntriggers: [{type: event, event: GO}]\nsteps: [{id: a, action: probe}]\n")
         asked = event("GO", caused_by=UUID(int=7), dedupe_key="call/1", fingerprint=b"call/1")
+        licence = one.engine.instance.id
         await one.database.pool.execute("DELETE FROM hark.instances")
         with pytest.raises(UnavailableError):
-            await one.engine.ingest.take(asked)
+            await one.engine.ingest.take(asked, licence=licence)
         assert (await one.emit("GO")).executions
+        # What counts is the licence of the execution, not that which the instance has when it is asked.
+        assert one.engine.instance.id != licence
+        with pytest.raises(UnavailableError):
+            await one.engine.ingest.take(asked, licence=licence)
         assert await one.database.pool.fetchval("SELECT count(*) FROM hark.events WHERE dedupe_key = 'call/1'") == 0

@@ -83,3 +83,17 @@ async def test_a_race_against_time_ends_as_it_would(hark: EngineUnderTest) -> No
 """
     done = await asyncio.wait_for(run(hark, steps, "dry_run"), 15)
     assert done["steps"]["first"]["output"] == {"winner": "late"}
+
+
+@pytest.mark.parametrize("mode", ["test", "dry_run"])
+async def test_another_attempt_is_not_waited_for(hark: EngineUnderTest, mode: str) -> None:
+    await hark.apply("id: child\nname: Child\nsteps: [{id: s, stop: failed, reason: no}]\n")
+    retry = "retry: {retries: 2, delay: 1h, jitter: none}"
+    steps = f"""
+  - {{id: called, call: child, continue_on_error: true, {retry}}}
+  - {{id: late, action: delay, with: {{duration: "${{{{ 'soon' }}}}"}}, {retry[:-1]}, when: "true"}}}}
+"""
+    done = await run(hark, steps, mode)
+    assert done["error"]["class"] == "config_invalid"
+    assert done["steps"]["called"]["attempt"] == done["steps"]["late"]["attempt"] == 3
+    assert not_waited(done) == [("called", mode)] * 2 + [("late", mode)] * 2

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import pytest
 from support.engine import running_engine
 
+from hark.daemon.engine import part_starts, parts
 from hark.daemon.engine.part_starts import StartedPart
 from hark.workflows.ids import DEFAULT_TENANT, derived_id
 
@@ -41,3 +43,21 @@ async def test_parts_that_begin_together_are_one_statement(database_url: str) ->
             await one.engine.services.parts.store(part)
         count = "SELECT count(*) FROM hark.workflow_executions WHERE parent_id = $1"
         assert await one.database.pool.fetchval(count, execution) == 100
+
+
+async def test_parts_are_bounded_by_what_they_hold(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only their number was: with large variables, one statement held all of what thousands of them were handed."""
+    monkeypatch.setattr(parts, "MOST_PART", 2000)
+    monkeypatch.setattr(part_starts, "MOST_AT_ONCE_BYTES", 5000)
+    async with running_engine(database_url) as one:
+        await one.apply(SPREAD)
+        group = one.engine.services.parts._group
+        execution = (await one.emit("GO", {"items": ["x" * 1000] * 20})).executions[0]
+        failed = await one.ended(execution)
+        assert group.written == 20
+        assert group.flushes >= 5
+        assert failed["error"]["class"] == "expression_error"  # `item * 2`: the parts themselves have run
+        execution = (await one.emit("GO", {"items": ["x" * 3000]})).executions[0]
+        failed = await one.ended(execution)
+        assert failed["error"]["class"] == "part_too_large"
+        assert failed["error"]["step"] == "each"

@@ -134,6 +134,7 @@ GUARDED: dict[str, Guard] = {
     # what people look at
     "get_execution": pool(*ONE, pages=50),
     "get_execution_state": pool(*ONE, pages=50),
+    "get_repeated": pool(*ONE, pages=50),
     "get_hold": pool("@tenant", "@queued", pages=200),
     "get_event": pool("@tenant", "@event", pages=50),
     "list_executions": pool("@tenant", "@page", pages=1_200),

@@ -83,7 +83,7 @@ async def test_secrets_of_an_execution_reach_its_steps_and_no_table(hark: Engine
   - {id: told, action: log_event, with: {message: "it is ${{ secrets.apify }}", data: {k: "${{ secrets.apify }}"}}}
   - {id: kept, remember: {token: "${{ secrets.apify }}"}}
   - id: out
-    emit: {type: "T-${{ secrets.apify }}", data: {t: "${{ secrets.apify }}"}, subject: "s/${{ secrets.apify }}"}
+    emit: {type: T, data: {t: "${{ secrets.apify }}"}}
   - {id: fails, action: probe, with: {fail: "wrong token ${{ secrets.apify }}"}, continue_on_error: true}
 """
     await hark.apply(workflow(steps, 'output: {token: "${{ secrets.apify }}", region: "${{ vars.region }}"}'))
@@ -107,6 +107,91 @@ async def test_they_are_masked_where_a_workflow_without_secrets_meets_them(hark:
     )
     done = await run(hark, HandedOver.checked({"rest": SECRET[9:]}, {"apify": SECRET}))
     assert done["steps"]["a"]["output"] == "you sent ***"
+
+
+@pytest.mark.parametrize("field", ["key", "type", "subject"])
+async def test_what_an_event_is_known_by_may_not_hold_a_secret(hark: EngineUnderTest, field: str) -> None:
+    """Masked keys were equal: of two events one was lost, and nobody was told."""
+    said = {"key": '"${{ secrets.apify }}/1"', "type": '"T-${{ secrets.apify }}"'}
+    said["subject"] = '{kind: client, id: "${{ secrets.apify }}"}'
+    fields = {"type": "T", field: said[field]}
+    written = ", ".join(f"{name}: {value}" for name, value in fields.items())
+    await hark.apply(workflow(f"  - {{id: out, emit: {{{written}}}}}"))
+    done = await run(hark)
+    assert (done["status"], done["error"]["class"]) == ("failed", "secret_on_record")
+    assert done["error"]["message"].startswith(f"`{field}` holds a secret")
+    assert await hark.database.pool.fetchval("SELECT count(*) FROM hark.events WHERE kind = 'event'") == 0
+
+
+async def test_a_secret_that_holds_another_one_leaves_no_rest(hark: EngineUnderTest) -> None:
+    """The daemon's were masked first, and what one of them was a part of was then no secret any more."""
+    await hark.apply(workflow('  - {id: a, action: probe, with: {say: "${{ secrets.token }}"}}'))
+    done = await run(hark, HandedOver.checked(None, {"token": "0wn-value-and-more"}))
+    assert (done["steps"]["a"]["output"], done["steps"]["a"]["input"]["say"]) == ("***", "***")
+
+
+ALL_VERBS = """
+  - {id: choice, if: "true", then: [{id: kept, set: {n: 1}}]}
+  - {id: among, switch: "1", cases: [{value: 1, do: [{id: one, set: {m: 1}}]}]}
+  - {id: each, for_each: "[1, 2]", distribute: true, do: [{id: seen, set: {n: "${{ item }}"}}]}
+  - {id: both, parallel: {left: [{id: l, set: {n: 1}}], right: [{id: r, set: {n: 2}}]}}
+  - {id: race, race: true, parallel: {quick: [{id: q, set: {n: 1}}], slow: [{id: s, wait: 1h}]}}
+  - {id: tried, try: [{id: bad, action: probe, with: {fail: "no"}}], catch: [{id: ok, set: {n: 3}}]}
+  - {id: short, wait: 1ms}
+  - {id: paid, wait_for: {event: PAID, when: "event.data.order == inputs.order", lookback: 1h}}
+  - id: outer
+    try: [{id: ends, stop: completed, output: 7}]
+    finally: [{id: again, wait_for: {event: PAID}}]
+"""
+OWN_WORDS = [
+    *("branch", "then", "case", "items", "output", "status", "reason", "winner", "quick", "class", "message", "each"),
+    *("path", "names", "vars", "whole", "event", "since", "key_path", "2026", "A-17", "completed"),
+]
+
+
+async def test_the_engine_reads_its_own_notes_whatever_a_secret_is_called(hark: EngineUnderTest) -> None:
+    """A secret `items` or `2026` was masked in what a step has to know again, and the execution came to another end."""
+    await hark.apply(workflow(ALL_VERBS, "inputs: {order: {type: string}}"))
+    await hark.emit("PAID", {"order": "A-1717"})
+    ends = []
+    for secrets in ({"other": "zzzzz"}, {f"s{number}": word for number, word in enumerate(OWN_WORDS)}):
+        execution = await start(hark, HandedOver.checked(None, secrets), inputs={"order": "A-1717"})
+
+        async def waits(execution: UUID = execution) -> bool:
+            steps = (await hark.execution(execution))["steps"]
+            return "again" in steps and hark.engine.executor.in_flight == 0
+
+        await hark.until(waits)
+        await hark.emit("PAID")
+        done = await hark.ended(execution)
+        steps = {path: step["status"] for path, step in done["steps"].items()}
+        ends.append((done["status"], done["output"], steps, done["steps"]["race"]["output"]))
+        assert ends[-1][:2] == ("completed", 7), done["error"]
+    assert ends[0] == ends[1]
+
+
+async def test_a_part_whose_secrets_cannot_be_opened_here_ends(hark: EngineUnderTest) -> None:
+    """It was taken again and again: of a part there was nothing to make a run of, not even to end it."""
+    steps = """
+  - id: each
+    for_each: "[1]"
+    distribute: true
+    do:
+      - {id: w, wait: 1h}
+      - {id: seen, action: probe, with: {say: "${{ secrets.apify }}"}}
+"""
+    await hark.apply(workflow(steps))
+    whole = await start(hark)
+    pool = hark.database.pool
+    waiting = "SELECT id FROM hark.workflow_executions WHERE parent_id = $1 AND status = 'waiting'"
+    part = await hark.until(lambda: pool.fetchval(waiting, whole))
+    await hark.until(lambda: hark.engine.executor.in_flight == 0)
+    await hark.engine.claimer.stop()
+    async with running_engine(hark.database.url, secret_key=OTHER) as other:
+        await pool.execute("UPDATE hark.workflow_executions SET due_at = now() WHERE id = $1", part)
+        other.engine.claimer.work_arrived()
+        for one in (part, whole):
+            assert (await other.ended(one))["error"]["class"] == "secrets_sealed"
 
 
 async def test_one_that_goes_on_elsewhere_has_its_secrets_there(
@@ -151,10 +236,12 @@ async def test_an_instance_with_another_key_takes_no_secrets_and_opens_none(hark
         assert "the same HARK_SECRET_KEY" in failed["error"]["message"]
         with pytest.raises(SealedError):
             await other.engine.retry(DEFAULT_TENANT, execution)
+        with pytest.raises(SealedError, match="or hand over again: apify"):
+            await other.engine.retry(DEFAULT_TENANT, execution, secrets={"another": SECOND})
         # Handed over anew by somebody who has the right key, or with it, it goes on.
     following = await hark.engine.retry(DEFAULT_TENANT, execution)
     sealed = await sealed_of(hark, following)
-    assert hark.engine.vault.open(DEFAULT_TENANT, following, sealed) == {"apify": SECRET}
+    assert hark.engine.vault.open(DEFAULT_TENANT, following, sealed).secrets == {"apify": SECRET}
 
 
 async def test_without_a_key_an_instance_makes_one_unless_another_is_in_use(database_url: str, tmp_path: Path) -> None:
@@ -255,6 +342,22 @@ async def test_parts_have_them_and_called_workflows_what_they_are_handed(hark: E
     assert await tables_with(hark, SECRET) == []
 
 
+async def test_what_a_called_workflow_is_handed_hides_what_it_is_made_of(hark: EngineUnderTest) -> None:
+    """Only `Bearer …` as a whole was a secret there: an answer that repeated the token itself was put on record."""
+    fails = f"Incorrect API key provided: {SECRET}"
+    await hark.apply(workflow(f"  - {{id: api, action: probe, with: {{fail: '{fails}'}}}}", name="child"))
+    call = '  - {id: called, call: child, secrets: {token: "Bearer ${{ secrets.apify }}"}}'
+    await hark.apply(workflow(call))
+    first = await run(hark)
+    assert first["error"]["message"] == "Incorrect API key provided: ***"
+    child = UUID(first["steps"]["called"]["error"]["details"]["execution_id"])
+    again = await hark.ended(await hark.engine.retry(DEFAULT_TENANT, child))
+    errors = "SELECT error::text FROM hark.workflow_executions WHERE workflow_id = $1"
+    said = [row["error"] for row in await hark.database.pool.fetch(errors, again["workflow_id"])]
+    assert len(said) == 2
+    assert not any(SECRET in text for text in said)
+
+
 async def test_the_same_key_starts_it_once_and_other_variables_are_a_conflict(hark: EngineUnderTest) -> None:
     await hark.apply(workflow("  - {id: a, action: probe}"))
     first = await start(hark, key="k")
@@ -268,7 +371,8 @@ async def test_what_could_not_be_kept_is_refused(hark: EngineUnderTest) -> None:
         (None, {"pin": "123"}, "secrets.pin: a secret of fewer than 4 characters"),
         (None, {"no name": SECRET}, "'no name' is no name"),
         ({"1": 1}, None, "'1' is no name"),
-        (None, {"big": "x" * 70_000}, "65,536 bytes"),
+        (None, {"big": "x" * 70_000}, "70,000 bytes; all together may have 65,536"),
+        (None, {"one": "x" * 40_000, "two": "x" * 40_000}, "80,000 bytes; all together may have 65,536"),
         (None, {f"s{n}": SECRET for n in range(101)}, "more than the 100"),
     ):
         with pytest.raises(UnprocessableError, match=message) as refused:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from hark._version import __version__
@@ -258,3 +259,6 @@ def test_a_secret_without_a_value_is_asked_for_and_others_come_from_files(
     given = secrets_of([f"a=@{tmp_path}/token", "b=x=y", "c"])
     assert given == {"a": "first\nsecond", "b": "x=y", "c": "typed for secret c"}
     assert secrets_of(None) is None
+    with pytest.raises(typer.BadParameter, match="the name is missing") as refused:
+        secrets_of(["=t0p-secret"])
+    assert "t0p" not in str(refused.value)

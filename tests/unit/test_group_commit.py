@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from hark.daemon.engine.group_commit import GroupCommit
+from hark.daemon.engine.group_commit import GroupCommit, Memory
 from hark.workflows.errors import UnavailableError
 
 
@@ -28,6 +28,17 @@ class Book:
             raise ValueError("a bad item")
         self.flushes.append(list(items))
         return [item * 10 for item in items]
+
+
+async def test_a_flush_holds_as_much_as_it_may_and_one_item_in_any_case() -> None:
+    book = Book()
+    memory: Memory[int] = Memory(lambda item: item, 1000, most_at_once=10)
+    group: GroupCommit[int, int] = GroupCommit("test", book.write, memory=memory)
+    written = [group.submit(item) for item in (4, 6, 1, 50, 2)]
+    group.start()
+    await asyncio.gather(*written)
+    await group.stop()
+    assert book.flushes == [[4, 6], [1], [50], [2]]
 
 
 async def test_what_comes_during_a_flush_goes_out_together_in_the_next() -> None:

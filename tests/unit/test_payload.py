@@ -61,6 +61,7 @@ def test_a_secret_is_found_wherever_it_stands(secret: str, before: str, after: s
 
 def test_of_two_secrets_the_longer_one_goes_first() -> None:
     assert Masker(["abcd", "abcdef"]).masked("x abcdef y") == "x *** y"
+    assert Masker(["abcd"]).beside(["abcdef"]).masked("x abcdef y abcd") == "x *** y ***"
 
 
 def test_short_values_and_parts_of_numbers_are_left_alone() -> None:

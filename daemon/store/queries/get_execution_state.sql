@@ -1,5 +1,4 @@
--- An execution's state, for those who want to cancel, retry or wait for it.
-SELECT e.id, e.status, e.instance_id, e.workflow_id, e.version, e.event_id, e.ordinal, e.error, e.completed_at,
-       e.part IS NOT NULL AS is_part, e.sealed
+-- An execution's state, for those who want to cancel it or wait for it.
+SELECT e.id, e.status, e.completed_at
 FROM hark.workflow_executions AS e
 WHERE e.tenant_id = $1 AND e.id = $2

@@ -24,6 +24,7 @@ Ends = frozenset[str]
 """How a block may end before its last step: `fail`, `stop`."""
 NEVER: Ends = frozenset()
 FAILS: Ends = frozenset({"fail"})
+STOPS: Ends = frozenset({"stop"})
 
 
 class Drawing:
