@@ -45,6 +45,15 @@ CREATE FUNCTION id_floor(moment timestamptz) RETURNS uuid
     RETURN (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
 COMMENT ON FUNCTION id_floor IS 'The smallest id of a moment: the bound for ranges by time.';
 
+-- Without a search_path of their own they are inlined: asked for every row, id_floor(id_time(id)) costs a tenth of a millisecond.
+CREATE FUNCTION first_beside(id uuid) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN (left(id::text, 13) || '-0000-0000-000000000000')::uuid;
+COMMENT ON FUNCTION first_beside IS 'The smallest id of the same millisecond.';
+
+CREATE FUNCTION last_beside(id uuid) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN (left(id::text, 13) || '-ffff-ffff-ffffffffffff')::uuid;
+COMMENT ON FUNCTION last_beside IS 'The largest id of the same millisecond.';
+
 -- ---------------------------------------------------------------------------------------------- housekeeping
 
 CREATE TABLE schema_migrations (
@@ -2621,7 +2630,7 @@ BEGIN ATOMIC
     -- The executions of an event carry its millisecond in their ids.
     SELECT coalesce(array_agg(v.id), '{}') FROM unnest(ids) AS v (id)
     WHERE EXISTS (SELECT FROM workflow_executions AS e WHERE e.tenant_id = tenant AND e.event_id = v.id
-                  AND e.id >= id_floor(id_time(v.id)) AND e.id < id_floor(id_time(v.id) + interval '1 millisecond'))
+                  AND e.id BETWEEN first_beside(v.id) AND last_beside(v.id))
        OR EXISTS (SELECT FROM execution_events AS b WHERE b.tenant_id = tenant AND b.event_id = v.id);
 END;
 COMMENT ON FUNCTION choose_named IS 'Those of some events that have started an execution which is there, or are in a batch that is.';
@@ -2906,8 +2915,18 @@ COMMENT ON TABLE erasing IS
     'What an erasure that is under way takes: executions, events, and files of the archive that are to be written anew. Empty '
     'otherwise.';
 COMMENT ON COLUMN erasing.seq IS 'The order in which they were found: what follows from one comes after it.';
-CREATE UNIQUE INDEX erasing_by_seq ON erasing (tenant_id, erasure_id, seq);
-COMMENT ON INDEX erasing_by_seq IS 'list_erasing.sql, last_erasing.sql, reach_further, erase_listed, erase_listed_events: slices of it';
+-- Not led by the tenant: while there are no statistics it would be taken for the primary key, and read through for each id.
+CREATE UNIQUE INDEX erasing_by_seq ON erasing (seq);
+COMMENT ON INDEX erasing_by_seq IS 'slice_of_erasing, last_erasing.sql, clear_erasing.sql';
+
+CREATE FUNCTION slice_of_erasing(tenant uuid, erasure uuid, after_seq bigint, most integer)
+    RETURNS TABLE (seq bigint, what text, id uuid) LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+BEGIN ATOMIC
+    -- What is not of this erasure was left by one that was cut off; it counts, or a slice of it would look like the last one.
+    SELECT x.seq, CASE WHEN x.tenant_id = tenant AND x.erasure_id = erasure THEN x.what END, x.id
+    FROM erasing AS x WHERE x.seq > after_seq ORDER BY x.seq LIMIT most;
+END;
+COMMENT ON FUNCTION slice_of_erasing IS 'A slice of what an erasure takes; the rows without a what are to be passed over.';
 
 CREATE FUNCTION reach_further(tenant uuid, erasure uuid, whose_kind text, whose text, after_seq bigint, most integer)
     RETURNS bigint LANGUAGE plpgsql SET search_path = hark, pg_catalog
@@ -2919,8 +2938,7 @@ DECLARE
 BEGIN
     SELECT max(s.seq), array_agg(s.id) FILTER (WHERE s.what = 'execution'), array_agg(s.id) FILTER (WHERE s.what = 'event')
     INTO last, runs, heard
-    FROM (SELECT x.seq, x.what, x.id FROM erasing AS x
-          WHERE x.tenant_id = tenant AND x.erasure_id = erasure AND x.seq > after_seq ORDER BY x.seq LIMIT most) AS s;
+    FROM slice_of_erasing(tenant, erasure, after_seq, most) AS s;
     INSERT INTO erasing (tenant_id, erasure_id, what, id)
     SELECT tenant, erasure, 'execution', e.id FROM workflow_executions AS e
     WHERE e.tenant_id = tenant AND e.parent_id = ANY (runs)
@@ -2929,8 +2947,7 @@ BEGIN
     SELECT tenant, erasure, 'execution', e.id
     FROM unnest(heard) AS h (id) CROSS JOIN LATERAL (
         SELECT o.id FROM workflow_executions AS o
-        WHERE o.tenant_id = tenant AND o.event_id = h.id AND o.id >= id_floor(id_time(h.id))
-          AND o.id < id_floor(id_time(h.id) + interval '1 millisecond')
+        WHERE o.tenant_id = tenant AND o.event_id = h.id AND o.id BETWEEN first_beside(h.id) AND last_beside(h.id)
           AND (o.subject_id IS NULL OR (o.subject_kind = whose_kind AND o.subject_id = whose))
         OFFSET 0) AS e
     UNION
@@ -2969,8 +2986,7 @@ DECLARE
     was record;
 BEGIN
     SELECT max(s.seq), array_agg(s.id) FILTER (WHERE s.what = 'execution') INTO last, runs
-    FROM (SELECT x.seq, x.what, x.id FROM erasing AS x
-          WHERE x.tenant_id = tenant AND x.erasure_id = erasure AND x.seq > after_seq ORDER BY x.seq LIMIT most) AS s;
+    FROM slice_of_erasing(tenant, erasure, after_seq, most) AS s;
     SELECT array_agg(p.id), array_agg(p.event_id) INTO runs, named
     FROM (SELECT e.id, e.event_id FROM workflow_executions AS e
           WHERE e.tenant_id = tenant AND e.id = ANY (runs) AND e.completed_at IS NOT NULL
@@ -3019,8 +3035,7 @@ DECLARE
     bare bigint;
 BEGIN
     SELECT max(s.seq), array_agg(s.id) FILTER (WHERE s.what = 'event') INTO last, heard
-    FROM (SELECT x.seq, x.what, x.id FROM erasing AS x
-          WHERE x.tenant_id = tenant AND x.erasure_id = erasure AND x.seq > after_seq ORDER BY x.seq LIMIT most) AS s;
+    FROM slice_of_erasing(tenant, erasure, after_seq, most) AS s;
     IF heard IS NULL THEN
         RETURN last;
     END IF;

@@ -81,7 +81,7 @@ class Listed:
 
     async def last(self) -> int:
         """Return the number of the latest entry; 0 when there is none."""
-        found: int | None = await self._database.fetchval("last_erasing", self._task.tenant_id, self._task.id)
+        found: int | None = await self._database.fetchval("last_erasing")
         return found or 0
 
 

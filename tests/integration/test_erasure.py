@@ -45,7 +45,7 @@ steps: [{id: work, set: {got: "${{ inputs.mark }}"}}]
 id: beside
 name: On the same event, without a word about whom
 triggers: [{type: event, event: GO}]
-steps: [{id: work, set: {got: "${{ inputs.mark }}"}}]
+steps: [{id: work, set: {got: "${{ inputs.mark }}", who: "${{ event.subject.id }}"}}]
 ---
 id: noted
 name: On what it published
@@ -134,6 +134,9 @@ async def test_nothing_of_a_subject_is_left_and_nothing_of_others_is_touched(dat
             data = {"client": who, "mark": f"mark-{who}", "order": f"order-{n}", "n": n}
             await one.emit("GO", data, dedupe_key=f"delivery to {who}")
         await all_ended(one, 20)
+        # What a trigger names holds for its event, and for what says nothing itself: beside, arrived, after.
+        query = "SELECT count(*) FROM hark.workflow_executions WHERE subject_id = 'carl' AND status = 'completed'"
+        assert await one.database.pool.fetchval(query) == 6
         query = "SELECT id FROM hark.workflow_executions WHERE subject_id = $1"
         mine = await one.database.pool.fetchval(query, "order-1")
         event = await one.database.pool.fetchrow("SELECT * FROM hark.events WHERE type = 'GO' AND subject_id = 'carl'")

@@ -1,2 +1,2 @@
--- The number of the latest entry in the list of an erasure.
-SELECT max(seq) FROM hark.erasing WHERE tenant_id = $1 AND erasure_id = $2
+-- The number of the latest entry in the list of what is to be erased.
+SELECT max(seq) FROM hark.erasing

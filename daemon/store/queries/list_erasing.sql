@@ -1,2 +1,2 @@
--- A slice of what is to be erased.
-SELECT seq, what, id FROM hark.erasing WHERE tenant_id = $1 AND erasure_id = $2 AND seq > $3 ORDER BY seq LIMIT $4
+-- A slice of what is to be erased; rows without a what are to be passed over.
+SELECT seq, what, id FROM hark.slice_of_erasing($1, $2, $3, $4)

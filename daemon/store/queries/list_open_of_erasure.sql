@@ -5,8 +5,8 @@ FROM (
     UNION
     SELECT o.id FROM unnest($3::uuid[]) AS v (id) CROSS JOIN LATERAL (
         SELECT x.id FROM hark.workflow_executions AS x
-        WHERE x.tenant_id = $1 AND x.event_id = v.id AND x.id >= hark.id_floor(hark.id_time(v.id))
-          AND x.id < hark.id_floor(hark.id_time(v.id) + interval '1 millisecond') AND x.completed_at IS NULL
+        WHERE x.tenant_id = $1 AND x.event_id = v.id AND x.completed_at IS NULL
+          AND x.id BETWEEN hark.first_beside(v.id) AND hark.last_beside(v.id)
         OFFSET 0) AS o
 ) AS found
 JOIN hark.workflow_executions AS e ON e.tenant_id = $1 AND e.id = found.id
