@@ -49,9 +49,11 @@ def time_of(event: CloudEvent) -> datetime | None:
 
 def mode_of(headers: Mapping[str, str]) -> str | None:
     """Return `structured`, `batch` or `binary` by the headers (names in lower case), None for what is no CloudEvent."""
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind.startswith("application/cloudevents"):
-        return {STRUCTURED: "structured", BATCH: "batch"}.get(kind, "unknown")
+    content_type = headers.get("content-type", "")
+    if "cloudevents" in content_type.lower():
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind.startswith("application/cloudevents"):
+            return {STRUCTURED: "structured", BATCH: "batch"}.get(kind, "unknown")
     return "binary" if "ce-specversion" in headers else None
 
 

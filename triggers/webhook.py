@@ -149,7 +149,7 @@ def hook_table(triggers: Iterable[ActiveTrigger]) -> PathTable[Hook]:
     return PathTable((hook.tenant_id, hook.template, hook) for hook in hooks.values())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Content:
     """What a request says: its body as it was read, or one CloudEvent of it."""
 

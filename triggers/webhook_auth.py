@@ -78,6 +78,7 @@ SCHEMES = {
     ),
 }
 _GITLAB_HEADER = "x-gitlab-token"
+_SIGNING = (HmacAuth, PresetAuth)
 
 
 def authenticate(
@@ -90,7 +91,7 @@ def authenticate(
     """
     if isinstance(auth, JwtAuth):
         return check_token(auth, request, now, fetched)
-    if isinstance(auth, HmacAuth | PresetAuth) and not _sends_its_secret(auth, request):
+    if isinstance(auth, _SIGNING) and not _sends_its_secret(auth, request):
         _check_signature(auth, request, now)
     elif not _is_known(auth, request):
         raise UnauthorizedError("the credentials are missing or wrong")

@@ -30,10 +30,15 @@ OTHER_KEYS = ("Idempotency-Key",)
 def delivery_key(sources: Sequence[str], headers: Mapping[str, str], body: Any) -> str | None:
     """Return the sender's id of this delivery, None when it gives none."""
     for source in sources:
-        parts = [_part(one, headers, body) for one in source.split("+")]
-        if all(parts):
-            return storable_key("+".join(part for part in parts if part))
+        key = _joined(source.split("+"), headers, body) if "+" in source else _part(source, headers, body)
+        if key:
+            return storable_key(key)
     return None
+
+
+def _joined(sources: Sequence[str], headers: Mapping[str, str], body: Any) -> str | None:
+    parts = [part for part in (_part(source, headers, body) for source in sources) if part]
+    return "+".join(parts) if len(parts) == len(sources) else None
 
 
 def _part(source: str, headers: Mapping[str, str], body: Any) -> str | None:

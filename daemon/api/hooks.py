@@ -20,8 +20,9 @@ from hark.daemon.api.services import Services
 from hark.daemon.api.table import SERVICES
 from hark.daemon.store.hooks import HookRecords
 from hark.triggers.cloudevents import mode_of
-from hark.triggers.webhook import Hook, contents_of, event_for, hook_table, slack_challenge
+from hark.triggers.webhook import Content, Hook, contents_of, event_for, hook_table, slack_challenge
 from hark.triggers.webhook_auth import authenticate, challenge
+from hark.triggers.webhook_body import parse_body
 from hark.triggers.webhook_jwt import UnknownKeyError
 from hark.triggers.webhook_paths import PathTable
 from hark.triggers.webhook_request import WebhookRequest, joined_headers
@@ -130,7 +131,11 @@ class Hooks:
 
     def event(self, found: Found, request: WebhookRequest) -> NewEvent | None:
         """Return the one event of a plain request, None for what is more than that; raises what `events` raises."""
-        return None if mode_of(request.headers) else self.events(found, request)[0][0]
+        if mode_of(request.headers):
+            return None
+        claims = None if found.hook.is_open else self.prove(found.hook, request)
+        content = Content(*parse_body(request.headers, request.body))
+        return event_for(found.hook, request, found.params, content, claims)
 
     def events(self, found: Found, request: WebhookRequest) -> tuple[Sequence[NewEvent], bool]:
         """Check the sender's proof on the raw bytes, then read them; tells too whether they are a batch.

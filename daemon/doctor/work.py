@@ -14,6 +14,7 @@ from hark.daemon.secrets import load_secrets
 from hark.daemon.store.database import sql
 from hark.workflows.errors import ExpressionError
 from hark.workflows.expressions import ROOTS
+from hark.workflows.scopes import RESPOND
 from hark.workflows.templates import compile_template
 
 DEAD_AFTER_S = 15.0
@@ -122,7 +123,7 @@ async def look_at_secrets(case: Case) -> AsyncIterator[Finding]:
 
 def _named_secrets(trigger: PublishedTrigger) -> set[str]:
     try:
-        expressions = compile_template(dict(trigger.config), ROOTS).expressions
+        expressions = compile_template(dict(trigger.config), ROOTS | RESPOND).expressions
     except ExpressionError:
         return set()  # it was refused when it was applied; what is stored compiles
     paths: list[tuple[Any, ...]] = [
