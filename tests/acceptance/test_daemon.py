@@ -55,6 +55,15 @@ steps:
     action: update_database
     with: {sql: "INSERT INTO public.effects VALUES ('on-clock', :what)", params: {what: "${{ event.data.slot }}"}}
 ---
+id: on-hours
+name: On hours of the past
+triggers:
+  - {id: hourly, type: cron, schedule: "0 * * * *", missed: skip, grace: 1s}
+steps:
+  - id: effect
+    action: update_database
+    with: {sql: "INSERT INTO public.effects VALUES ('on-hours', :what)", params: {what: "${{ event.data.slot }}"}}
+---
 id: long
 name: A long one
 triggers: [{id: go, type: event, event: GO}]
@@ -75,6 +84,9 @@ steps:
   - {id: pause, wait: 4s}
   - {id: after, action: update_database, with: {sql: "INSERT INTO public.effects VALUES ('patient', 'after')"}}
 """
+
+
+BACKFILL = ("backfill", "on-hours", "--from", "2026-01-01", "--to", "2026-01-21")
 
 
 class Receiver:
@@ -179,18 +191,28 @@ async def test_nothing_is_lost_and_nothing_happens_twice_over_a_crash() -> None:
         await until(
             database, "SELECT count(*) FROM public.effects WHERE workflow = 'on-clock'", lambda count: count >= 2
         )
+        filling = asyncio.create_task(one.hark(*BACKFILL, check=False))
+        await until(
+            database, "SELECT count(*) FROM public.effects WHERE workflow = 'on-hours'", lambda count: count >= 5
+        )
         await one.kill()
+        await filling
 
         leads |= await insert_leads(database, 100, 40)  # the daemon is dead, its database lives
         await asyncio.sleep(2)  # slots pass meanwhile
 
         await one.start()
         acknowledged += [await send_hook(one, n) for n in range(8, 20)]
+        filled = json.loads(await one.hark(*BACKFILL, "--json"))
+        assert (filled["matched"] + filled["already"], filled["refused"]) == (480, 0)
         open_ones = (
             "SELECT count(*) FROM hark.workflow_executions WHERE completed_at IS NULL AND trigger_type <> 'cron'"
         )
         await until(
             database, "SELECT count(*) FROM public.effects WHERE workflow = 'on-row'", lambda n: n >= len(leads)
+        )
+        await until(
+            database, "SELECT count(*) FROM public.effects WHERE workflow = 'on-hours'", lambda count: count >= 480
         )
         await until(database, open_ones, lambda count: count == 0)
         assert await one.stop() == 0, one.log
@@ -209,6 +231,8 @@ async def check(database: str, leads: set[str], acknowledged: list[dict[str, Any
     assert sorted(int(n) for n in await effects(database, "on-hook")) == list(range(20))
     slots = await effects(database, "on-clock")
     assert len(slots) == len(set(slots)) > 3
+    hours = [slot for slot in await effects(database, "on-hours") if slot < "2026-01-21"]
+    assert len(hours) == len(set(hours)) == 480
     assert sorted(await effects(database, "long")) == ["after", "before"]
     assert sorted(await effects(database, "patient")) == ["after", "before"]
     connection = await asyncpg.connect(database)
