@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -281,12 +282,16 @@ def pause(name: Name, url: Url = None, as_json: Json = False) -> None:
 
 
 def resume(name: Name, url: Url = None, as_json: Json = False) -> None:
-    """Switch a workflow's triggers on again."""
+    """Switch a workflow's triggers on again. What its schedules would have done in the pause is not made up for."""
 
-    async def put(client: HarkClient) -> WorkflowDetail:
-        return await client.resume(name)
+    async def put(client: HarkClient) -> tuple[WorkflowDetail, WorkflowDetail]:
+        return await client.workflow(name), await client.resume(name)
 
-    _switched(ask(url, put), as_json=as_json)
+    before, after = ask(url, put)
+    _switched(after, as_json=as_json)
+    if not as_json and before.paused_at is not None and any(one.kind == "cron" for one in after.triggers):
+        since = f"{before.paused_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        hint(f"its schedules were silent meanwhile; to make up for that: hark backfill {after.slug} --from {since}")
 
 
 def _switched(workflow: WorkflowDetail, *, as_json: bool) -> None:

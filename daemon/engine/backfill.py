@@ -23,7 +23,7 @@ from hark.workflows.ids import TenantId
 
 MOST_SLOTS = 100_000
 """So many slots may lie in the time that is asked for: they are all computed, and looked up."""
-_AT_ONCE = 64
+_AT_ONCE = 256
 _BREATH = 100
 """So many slots are computed between two turns of the event loop."""
 _INSTANT = timedelta(microseconds=1)

@@ -245,7 +245,7 @@ def _refused(
         if failed is not None:
             return Refusal(workflow.id, trigger_id, "condition_false", failed, condition)
     limits = workflow.limits
-    if limits is None and not_before is not None:
+    if limits is None and not_before is not None and not_before > scope["now"]:
         limits = unlimited(workflow.tenant_id, workflow.id, workflow.timeout)
     if limits is not None:
         overlap = getattr(subscription.active.config, "overlap", None)

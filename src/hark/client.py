@@ -110,7 +110,8 @@ class HarkClient:
 
     async def backfill(self, name: str, **body: Any) -> models.BackfillAnswer:
         """Make up for slots of its schedules; `body` as in POST /api/workflows/{workflow}/backfill."""
-        return await self._post(f"/api/workflows/{_part(name)}/backfill", models.BackfillAnswer, body)
+        path = f"/api/workflows/{_part(name)}/backfill"
+        return _read(models.BackfillAnswer, await self._send("POST", path, body=body, timeout_s=_LONG_S))
 
     async def publish(self, name: str, version: int | None = None) -> models.WorkflowDetail:
         """Publish a version again, the latest unless one is named."""

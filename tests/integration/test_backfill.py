@@ -204,5 +204,7 @@ async def test_the_command_line_fills_up_and_shows_what_comes(api: ApiUnderTest,
     shown = await hark("schedules", "--next", "2", "--after", "2026-03-27T12:00:00Z")
     first = next(line for line in shown.out.splitlines() if "daily" in line)
     assert first.count("2026-03-28 09:00:00") == 2, shown.out
+    await hark("pause", "report")
+    assert "--from 20" in await hark.on_terminal("resume", "report")
     refused = await hark("backfill", "report", "--from", "2999-01-01")
     assert (refused.status, "slots to come" in refused.err) == (1, True)
