@@ -162,15 +162,15 @@ class HarkWorker:
         await until(lambda: len(self.engine.registry) >= others + count, 90)
         return {"active": len(self.engine.registry) - others}
 
-    async def match(self, seconds: float, count: int) -> Answer:
-        """Send events for so many seconds, each of which one of `count` workflows is waiting for."""
+    async def match(self, seconds: float, count: int, most: int = 1 << 40) -> Answer:
+        """Send events for so many seconds, or `most`, each of which another one of `count` workflows is waiting for."""
         milliseconds: list[float] = []
         matched = 0
         began = time.perf_counter()
 
         async def sender(first: int) -> None:
             nonlocal matched
-            for number in range(first, 1 << 40, SENDERS):
+            for number in range(first, most, SENDERS):
                 sent = time.perf_counter()
                 if sent - began >= seconds:
                     return

@@ -184,6 +184,8 @@ class Active(Result):
     ack_p50: float
     ack_p99: float
     resident_mib: float
+    first_us: float | None = None
+    """CPU time for an event while each of the workflows is met for the first time."""
 
 
 class Workflows(Part):

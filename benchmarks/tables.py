@@ -186,6 +186,7 @@ def _active(figures: Figures) -> str:
             f"{active.workflows:,}",
             f"{active.rate:,.0f}",
             *(f"{value:,.0f}" for value in (active.python_us, active.postgres_us)),
+            "" if active.first_us is None else f"{active.first_us:,.0f}",
             f"{active.ack_p50:.1f} / {active.ack_p99:.1f}",
             f"{active.resident_mib:.0f}",
             f"{active.load_s:.1f}",
@@ -193,8 +194,8 @@ def _active(figures: Figures) -> str:
         for active in part.actives
     ]
     header = [
-        "active workflows", "events/s", "CPU µs: Python", "PostgreSQL", "acknowledged p50 / p99 ms", "resident MiB",
-        "known after s",
+        "active workflows", "events/s", "CPU µs: Python", "PostgreSQL", "both, first met",
+        "acknowledged p50 / p99 ms", "resident MiB", "known after s",
     ]  # fmt: skip
     said = "All on one event type, with an equality condition each; every event starts one execution.\n"
     return _section("With more and more active workflows", said, header, rows)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from benchmarks.bench import Bench, Contestant, contestants, quantile
 from benchmarks.meter import server_cpu_s
@@ -12,6 +14,9 @@ from benchmarks.processes import ContestantError
 from benchmarks.results import Active, Workflows
 
 MATCH_S = 5.0
+FIRST_S = 20.0
+FEWEST = 2_000
+"""Where there are fewer workflows, so many events are sent to meet them for the first time."""
 LOAD_LIMIT_S = 90.0
 
 
@@ -31,23 +36,42 @@ async def measure(bench: Bench) -> Workflows:
     return Workflows(scale=bench.scale.name, at=at, actives=actives)
 
 
+@dataclass(frozen=True, slots=True)
+class _Matched:
+    """What events took, in microseconds of CPU time for each."""
+
+    answer: dict[str, Any]
+    count: int
+    python_us: float
+    postgres_us: float
+
+
+async def _matched(bench: Bench, one: Contestant, seconds: float, wanted: int, most: int = 1 << 40) -> _Matched:
+    """Have events sent for so long, or so many; each must start one execution."""
+    python, postgres = one.process.cpu_s(), server_cpu_s(bench.server.postmaster)
+    answer = await one.ask("match", seconds + 60, seconds=seconds, count=wanted, most=most)
+    count = answer["count"]
+    if answer["matched"] != count:
+        raise ContestantError(f"{count} events started {answer['matched']} executions instead of one each")
+    spent = (one.process.cpu_s() - python, server_cpu_s(bench.server.postmaster) - postgres)
+    return _Matched(answer, count, spent[0] / count * 1e6, spent[1] / count * 1e6)
+
+
 async def _active(bench: Bench, one: Contestant, wanted: int) -> Active:
     began = time.perf_counter()
     await one.ask("activate", LOAD_LIMIT_S, count=wanted)
     load_s = time.perf_counter() - began
     seconds = min(MATCH_S, bench.scale.hooks_s)
-    await one.ask("match", 60, seconds=seconds / 4, count=wanted)
-    python, postgres = one.process.cpu_s(), server_cpu_s(bench.server.postmaster)
-    answer = await one.ask("match", 60, seconds=seconds, count=wanted)
-    count = answer["count"]
-    if answer["matched"] != count:
-        raise ContestantError(f"{count} events started {answer['matched']} executions instead of one each")
+    first = await _matched(bench, one, FIRST_S, wanted, max(wanted, FEWEST))
+    warm = await _matched(bench, one, seconds, wanted)
+    answer = warm.answer
     figures = Active(
         workflows=wanted,
         load_s=load_s,
-        rate=count / answer["seconds"],
-        python_us=(one.process.cpu_s() - python) / count * 1e6,
-        postgres_us=(server_cpu_s(bench.server.postmaster) - postgres) / count * 1e6,
+        rate=warm.count / answer["seconds"],
+        python_us=warm.python_us,
+        postgres_us=warm.postgres_us,
+        first_us=first.python_us + first.postgres_us,
         ack_p50=round(quantile(answer["ms"], 0.5), 3),
         ack_p99=round(quantile(answer["ms"], 0.99), 3),
         resident_mib=one.process.resident_mib(),

@@ -27,7 +27,7 @@ MANY = 1_000
 FILTERED_BY_MANY = f"filtered out by `when` of {MANY:,} workflows"
 TABLES = {UNWATCHED: "plain", BY_HAND: "by_hand", WATCHED: "watched", FILTERED: "filtered", FILTERED_BY_MANY: "many"}
 ONE, LARGE = "a transaction of one row", "a statement of 1,000 rows"
-ROUND_S = 0.15
+ROUND_S = 0.03
 PATIENCE_S = 5.0
 
 Work = Callable[[int], Coroutine[Any, Any, object]]
@@ -136,7 +136,7 @@ async def _write(bench: Bench, writer: Any, shape: str) -> list[Writing]:
 
 
 async def _timed(work: Work) -> float:
-    """Do it again and again for a while; return the seconds for one."""
+    """Do it for a moment, so short that all have the same neighbours on the machine; return the seconds for one."""
     count, began = 0, time.perf_counter()
     while (spent := time.perf_counter() - began) < ROUND_S:
         await work(count)
