@@ -25,6 +25,8 @@ MOST_TEXT = 1024 * 1024
 """Characters of what the turns of one fold give; what is beyond waits for the next."""
 SMALL = 16 * 1024
 """A fold of this size is taken into the next one whatever that one's."""
+MOST_KEPT = 8 * 1024 * 1024
+"""Characters of inputs and outputs that the kept turns of a loop may have; where they have more, fewer are kept."""
 NO_TURNS = Turns()
 
 
@@ -78,6 +80,8 @@ class Turn:
     index: int = 0
     weight: int = 1
     """How many turns are on record in it, itself among them."""
+    size: int = 0
+    """Characters of the inputs and outputs that are on record in it."""
     failed: bool = False
     vars: Vars = field(default_factory=dict)
     mark: int = 0
@@ -94,6 +98,7 @@ class Turn:
     def note(self, record: StepRecord) -> None:
         """Take in a step of it that is on record from before."""
         self.seq = min(self.seq, record.seq)
+        self.size += size_of(record)
         self.failed = self.failed or record.status == "failed" or (record.verb == FOLD and _Fold.of(record).failed > 0)
         join_vars(self.vars, vars_of(record))
 
@@ -103,6 +108,11 @@ class Turn:
         while turn is not None:
             yield turn
             turn = turn.loop.outer if turn.loop is not None else None
+
+
+def size_of(record: StepRecord) -> int:
+    """Return how many characters a step's input and output have."""
+    return len(record.input or "") + len(record.output or "")
 
 
 def vars_of(record: StepRecord) -> Mapping[str, Sequence[Any]]:
@@ -150,6 +160,37 @@ class _Fold:
         join_vars(self.vars, other.vars)
 
 
+class _Kept:
+    """Turns that are done and on record, the earliest first, with what they add up to."""
+
+    def __init__(self) -> None:
+        self._turns: deque[Turn] = deque()
+        self._weight = 0
+        self._size = 0
+
+    @property
+    def first(self) -> Turn:
+        """The earliest."""
+        return self._turns[0]
+
+    def exceeds(self, weight: int, size: int) -> bool:
+        """Tell whether they are too many or too large, the last one apart."""
+        return len(self._turns) > 1 and (self._weight > weight or self._size > size)
+
+    def add(self, turn: Turn) -> None:
+        """Take one in."""
+        self._turns.append(turn)
+        self._weight += turn.weight
+        self._size += turn.size
+
+    def pop(self) -> Turn:
+        """Take out the earliest."""
+        turn = self._turns.popleft()
+        self._weight -= turn.weight
+        self._size -= turn.size
+        return turn
+
+
 class Loop:
     """The turns of one loop while it runs: which are folded away, which are done, and which of those are next to go."""
 
@@ -165,10 +206,8 @@ class Loop:
             for number, value in zip(fold.turns, orjson.loads(record.input or "{}").get("outputs", ()), strict=False)
         }
         self._outputs: list[Any] | None = None
-        self._done: deque[Turn] = deque()
-        self._failed: deque[Turn] = deque()
-        self._weight = 0
-        self._weight_failed = 0
+        self._done = _Kept()
+        self._failed = _Kept()
 
     def outputs(self, count: int) -> list[Any]:
         """Return the list of what the turns give; of those that are folded away it has that already."""
@@ -191,27 +230,24 @@ class Loop:
         """Note that a turn is done and the loop goes on; fold the earliest ones when there are many."""
         book = self._folding.book
         turn.mark = book.mark
-        self._done.append(turn)
-        self._weight += turn.weight
+        self._done.add(turn)
         keep = book.kept_turns
-        if self._weight > keep + keep // 5:
+        if self._done.exceeds(keep + keep // 5, MOST_KEPT):
             gone = self._overdue(keep)
             if gone:
                 self._fold(gone)
 
     def _overdue(self, keep: int) -> list[Turn]:
         """Take out the turns that are to be folded; those with failures are kept for longer."""
-        committed, gone, size = self._folding.book.committed, [], 0
-        while self._weight > keep and len(self._done) > 1 and self._done[0].mark <= committed and size < MOST_TEXT:
-            turn = self._done.popleft()
-            self._weight -= turn.weight
+        committed, gone, size = self._folding.book.committed, list[Turn](), 0
+        # More than is due, so that folding is not for every turn; but the last one stays.
+        while self._done.exceeds(keep, MOST_KEPT // 2) and self._done.first.mark <= committed and size < MOST_TEXT:
+            turn = self._done.pop()
             if turn.failed:
-                self._failed.append(turn)
-                self._weight_failed += turn.weight
-                if self._weight_failed <= keep:
+                self._failed.add(turn)
+                if not self._failed.exceeds(keep, MOST_KEPT):
                     continue
-                turn = self._failed.popleft()
-                self._weight_failed -= turn.weight
+                turn = self._failed.pop()
             size += self._size(turn.index)
             gone.append(turn)
         return gone
@@ -220,13 +256,12 @@ class Loop:
         fold = _Fold(Turns((turn.index, turn.index) for turn in gone), gone[0].seq)
         for turn in gone:
             fold.add(turn)
-        if self.outer is not None:
-            weight = sum(turn.weight for turn in gone)
-            for turn in self.outer.around():
-                turn.weight -= weight
         book = self._folding.book
         paths = [turn.path for turn in gone] + self._absorb(fold, book.committed)
         record = self._record(fold)
+        for turn in self.outer.around() if self.outer is not None else ():
+            turn.weight -= sum(each.weight for each in gone)
+            turn.size += size_of(record) - sum(each.size for each in gone)
         book.fold(record, paths)
         fold.size, fold.mark = len(record.input or ""), book.mark  # only now: the fold itself has to be committed too
         self._folds.append(fold)
@@ -356,11 +391,13 @@ class Folding:
         for turn in innermost.around() if innermost is not None else ():
             turn.vars.update({name: (seq, value) for name, value in values.items()})
 
-    def note_failed(self, path: str) -> None:
-        """Note that a step has failed."""
-        innermost = self.open.get(path[: path.rfind(".") + 1])
+    def note(self, record: StepRecord) -> None:
+        """Note how a step has ended, as far as its turn is concerned."""
+        path = record.path
+        innermost = self.open.get(f"{path}." if path[-1] == "]" else path[: path.rfind(".") + 1])
         for turn in innermost.around() if innermost is not None else ():
-            turn.failed = True
+            turn.size += size_of(record)
+            turn.failed = turn.failed or record.status == "failed"
 
 
 def turns_of(fold: StepRecord) -> Turns:

@@ -356,8 +356,8 @@ class Run:
         self._progress.steps[record.path] = record
         if record.status in ENDED_STEP:
             self.unended.pop(record.path, None)
-            if record.status == "failed":
-                self.folding.note_failed(record.path)
+            if self.folding.open:
+                self.folding.note(record)
         else:
             self.unended[record.path] = record
 
@@ -409,7 +409,8 @@ class Run:
         return progress
 
     def alone(self, record: StepRecord) -> Progress:
-        """Return the progress of one step, to be written apart from what was noted."""
+        """Return the progress of one step that has ended, to be written apart from what was noted."""
+        self.folding.note(record)
         return Progress(self.tenant_id, self.id, self.licence, {record.path: record})
 
     def publish(self) -> None:

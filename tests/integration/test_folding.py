@@ -14,6 +14,7 @@ from support.engine import EngineUnderTest, Probe, running_engine
 
 from hark.daemon.api.models import StepExecution
 from hark.daemon.cli.tree import step_tree
+from hark.daemon.engine import folding
 from hark.daemon.store.database import Database
 from hark.daemon.store.listing import Listing
 from hark.workflows.catalogue import ActionContext
@@ -162,6 +163,17 @@ async def test_turns_of_loops_in_loops_count_for_both(hark: EngineUnderTest, pro
     assert done["output"] == {"deep": 6 * 28 * 29 // 2, "last": 6 * 28 * 29 // 2}
     assert max(*probe.rows, len(done["steps"])) < 3 * 3 * (KEPT + KEPT // 5 + 1)
     assert len({path for path, _, _ in probe.calls}) == 6 * 28
+
+
+async def test_of_large_turns_fewer_stay(hark: EngineUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "MOST_KEPT", 10_000)
+    do = "{id: give, action: probe, with: {say: '${{ item }}'}}"
+    await hark.apply(flow(f"  - {{id: each, for_each: inputs.items, do: [{do}]}}", "'${{ steps.each.output }}'"))
+    items = [f"{number:01000}" for number in range(20)]
+    done = await hark.run("GO", {"items": items})
+    assert done["output"] == items
+    # Each is on record in its input and in its output.
+    assert 1 < len([path for path in done["steps"] if path.endswith(".give")]) <= 5
 
 
 FAILING = """

@@ -72,7 +72,7 @@ GUARDED: dict[str, Guard] = {
     ),
     "record_progress": record(
         "@instance", "@steps", "@changes", "@logs", "@notes", "@memories", "@waits_begun", "@waits_over",
-        "@folded", pages=8_000,
+        "@folded", pages=6_000,
     ),
     "record_step": record(
         "@instance", "@tenant", "@running", "first", "0", "action", "probe", "completed", "1", None, None, None, None,

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hark.daemon.engine.folding import Folding, highest_seq, join_vars, turns_of, vars_of
+from hark.daemon.engine import folding
+from hark.daemon.engine.folding import Folding, highest_seq, join_vars, size_of, turns_of, vars_of
 from hark.daemon.engine.records import StepRecord
 from hark.workflows.turns import FOLD, Turns
 
@@ -65,7 +67,6 @@ class Ledger:
             if known is None:
                 if fails:
                     self._record(StepRecord(f"{path}.bad", self._next(), "action", "failed"))
-                    self.folding.note_failed(f"{path}.bad")
                 values = {"last": number, f"of{number % 10}": number}
                 known = StepRecord(
                     f"{path}.set", self._next(), "set", "completed", output=orjson.dumps(values).decode()
@@ -85,6 +86,7 @@ class Ledger:
 
     def _record(self, record: StepRecord) -> None:
         self._steps[record.path] = record
+        self.folding.note(record)
 
     def _next(self) -> int:
         self.seq += 1
@@ -139,3 +141,15 @@ def test_what_is_on_record_does_not_grow_with_the_turns() -> None:
         ledger.commit()
     assert ledger.most <= 3 * 2 * 6
     assert Turns(each for row in ledger.rows.values() if row.verb == FOLD for each in turns_of(row).ranges).first == 0
+
+
+def test_of_large_turns_fewer_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes the execution up loads them, and their variables are held until they are folded."""
+    monkeypatch.setattr(folding, "MOST_KEPT", 400)
+    ledger = Ledger(1000)
+    for number in range(COUNT):
+        ledger.ahead.remove(number)
+        ledger.run(number)
+        ledger.commit()
+    assert sum(size_of(row) for row in ledger.rows.values() if row.verb == "set") <= 450
+    assert sum(len(turns_of(row)) for row in ledger.rows.values() if row.verb == FOLD) >= 10
