@@ -34,3 +34,9 @@ async def look_at_retention(case: Case) -> AsyncIterator[Finding]:
             f"{row['not_removed']} files of the archive from which something was erased are still where they were",
             "see to it that the daemon can delete where `archive` says",
         )
+    if row["cut_off"]:
+        yield error(
+            f"{row['cut_off']} erasures that were decided more than an hour ago have not been carried out",
+            "the daemon's log says why (maintenance.erasure_postponed): does an instance run, does it reach all "
+            "files of the archive (`hark archive list`)?",
+        )

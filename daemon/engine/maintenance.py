@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 import structlog
 
@@ -56,8 +55,10 @@ class Maintenance:
         await HookRecords(self._database).prune()
         if made or keys:
             log.info("maintenance.done", partitions=made, keys_pruned=keys)
-        with suppress(ArchiveError):  # told again by the next pass, and by whoever erases
+        try:
             await self._eraser.finish_leftovers()
+        except ArchiveError as error:  # the next pass tries again
+            log.warning("maintenance.erasure_postponed", error=str(error))
         await self._retention.run()
 
     async def _in_batches(self, query: str, *args: object) -> int:

@@ -17,10 +17,14 @@ from support.s3 import s3_server
 
 from hark.daemon.archive.lines import archive_key
 from hark.daemon.archive.place import ArchiveError
+from hark.daemon.doctor.checking import Case
+from hark.daemon.doctor.report import Finding
+from hark.daemon.doctor.retention import look_at_retention
 from hark.daemon.engine.archive import Archive
 from hark.daemon.engine.erasure import Eraser
 from hark.daemon.engine.retention import Policy, Retention
 from hark.daemon.engine.rewriting import Rewriter
+from hark.daemon.settings import Settings
 from hark.daemon.store.database import Database
 from hark.workflows.errors import ConflictError, NotFoundError
 from hark.workflows.ids import DEFAULT_TENANT, TenantId
@@ -282,8 +286,14 @@ async def test_a_file_that_was_given_up_takes_nobodys_place(
     assert await files_match(history, tmp_path)
 
 
+async def findings(database_url: str, tmp_path: Path) -> list[Finding]:
+    settings = Settings(data_dir=tmp_path, database_url=database_url)
+    async with connected(database_url) as connection:
+        return [finding async for finding in look_at_retention(Case(settings, connection))]
+
+
 async def test_a_bucket_that_fails_is_told_and_finished_later(
-    history: History, monkeypatch: pytest.MonkeyPatch
+    history: History, monkeypatch: pytest.MonkeyPatch, database_url: str, tmp_path: Path
 ) -> None:
     async with s3_server() as (bucket, environment):
         for name, value in environment.items():
@@ -296,6 +306,10 @@ async def test_a_bucket_that_fails_is_told_and_finished_later(
         bucket.spoils = True
         with pytest.raises(ArchiveError, match="is not what was written"):
             await eraser.erase(TENANT, ("client", "carl"), force=False, by="test")
+        assert await findings(database_url, tmp_path) == []
+        await history.connection.execute("UPDATE hark.erasures SET decided_at = now() - interval '2 hours'")
+        (cut_off,) = await findings(database_url, tmp_path)
+        assert "1 erasures that were decided" in cut_off.message
         bucket.spoils = False
         await eraser.finish_leftovers()
         lines = await lines_of(retention.archive)
