@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from hark.workflows.cases import Case
 from hark.workflows.durations import Duration
 from hark.workflows.steps import CelSource, FieldSpec, Identifier, Model, Step
 
@@ -162,5 +163,5 @@ class Workflow(Model):
     steps: list[Step] = Field(default_factory=list)
     on_error: list[Step] = Field(default_factory=list)
     output: Any = None
-    tests: list[dict[str, Any]] = Field(default_factory=list)
+    tests: list[Case] = Field(default_factory=list, max_length=500)
     metadata: dict[str, Any] = Field(default_factory=dict)

@@ -24,6 +24,7 @@ from hark.daemon.cli import (
     repeating,
     schedules,
     starting,
+    testing,
     why,
 )
 from hark.daemon.cli.output import complain, fail
@@ -47,6 +48,7 @@ for _panel, _commands in (
         (
             definitions.apply,
             definitions.validate,
+            testing.test,
             dry_run.dry_run,
             definitions.list_,
             definitions.show,

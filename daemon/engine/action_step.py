@@ -14,7 +14,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from hark.daemon.engine.eager import Done, begin
-from hark.daemon.engine.outcome import Failed, Outcome, failure
+from hark.daemon.engine.outcome import Failed, Outcome, failure, mocked_failure
 from hark.daemon.engine.pauses import seconds_of, until
 from hark.daemon.engine.program import ActionWork, Node
 from hark.daemon.engine.records import StepRecord
@@ -118,9 +118,11 @@ class _Step:
             case _:
                 return failure(error, self.path, self.attempt)
 
-    async def _perform(self, config: BaseModel) -> Pause | None:
+    async def _perform(self, config: BaseModel) -> Pause | Failed | None:
         """Do it, each kind of effect in its own way; on success the step is on record as completed."""
         run, effect = self.run_, self.work.effect
+        if run.mode != "production" and self.node.id in run.failures:
+            return mocked_failure(run.failures, self.node.id, self.path)
         if run.mode != "production" and effect is not Effect.PURE:
             self._answer_from_mock()
             return None

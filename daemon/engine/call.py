@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 
 from hark.daemon.engine.matcher import DEPTH_LIMIT
-from hark.daemon.engine.outcome import Failed, Outcome, Suspended, failure
+from hark.daemon.engine.outcome import Failed, Outcome, Suspended, failure, mocked_failure
 from hark.daemon.engine.pauses import seconds_of, until
 from hark.daemon.engine.program import CallWork, Node
 from hark.daemon.engine.records import StepRecord
@@ -58,6 +58,8 @@ class Called:
 
 async def run_call(run: Run, node: Node, known: StepRecord | None, path: str, frame: Frame) -> Outcome:
     """Run a `call` step, attempt after attempt, each with an execution of its own."""
+    if run.mode != "production" and node.id in run.failures:
+        return end_step(run, node, path, frame, mocked_failure(run.failures, node.id, path), begun=known)
     if run.mode != "production" and node.id in run.mocks:
         return end_step(run, node, path, frame, output=run.masked(run.mocks[node.id]), begun=known)
     step = known or StepRecord(path, run.next_seq(), node.verb, "running", started_at=run.now())

@@ -17,7 +17,7 @@ from hark.workflows.catalogue import NewEvent
 from hark.workflows.cel.lookup import MISSING, find
 from hark.workflows.cel.paths import dotted
 from hark.workflows.errors import ExpressionError
-from hark.workflows.expressions import ROOTS, compile_expression
+from hark.workflows.expressions import ROOTS, Expression, compile_expression
 from hark.workflows.ids import EventId, TenantId
 
 _MOST_VALUES = 20
@@ -88,6 +88,11 @@ def _values(condition: str, subscription: Subscription, stored: Stored, scope: M
         except (ExpressionError, InvalidInputsError):
             given = {}
         scope = {**scope, "inputs": given}
+    return values_of(expression, scope)
+
+
+def values_of(expression: Expression, scope: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what stands at the paths that an expression reads, cut where it is long; what is not there is left out."""
     seen: dict[str, Any] = {}
     for parts in expression.paths[:_MOST_VALUES]:
         known = parts[: parts.index(...)] if ... in parts else parts

@@ -94,6 +94,20 @@ class _Report:
         found["count"] += 1
 
 
+def picture_of(
+    registry: Registry, tenant_id: TenantId, workflow: Workflow, workflow_id: UUID | None, now: datetime
+) -> Picture:
+    """Make the triggers of a definition that is not stored."""
+    head = workflow.model_dump(
+        mode="json", by_alias=True, exclude_unset=True, exclude={"steps", "on_error", "output", "tests"}
+    )
+    row = {
+        "tenant_id": tenant_id, "workflow_id": workflow_id or new_id(now), "version": 0, "created_at": now,
+        "head": orjson.dumps(head).decode(),
+    }  # fmt: skip
+    return registry.picture(row, workflow.id, now)
+
+
 class Rehearsal:
     """Runs dry runs, a few at a time."""
 
@@ -107,14 +121,7 @@ class Rehearsal:
         self, tenant_id: TenantId, workflow: Workflow, workflow_id: UUID | None, now: datetime
     ) -> Picture:
         """Make the triggers of a definition that is not stored; `workflow_id` is that of the one it would replace."""
-        head = workflow.model_dump(
-            mode="json", by_alias=True, exclude_unset=True, exclude={"steps", "on_error", "output", "tests"}
-        )
-        row = {
-            "tenant_id": tenant_id, "workflow_id": workflow_id or new_id(now), "version": 0, "created_at": now,
-            "head": orjson.dumps(head).decode(),
-        }  # fmt: skip
-        return self._registry.picture(row, workflow.id, now)
+        return picture_of(self._registry, tenant_id, workflow, workflow_id, now)
 
     async def of_version(
         self, tenant_id: TenantId, workflow_id: UUID, slug: str, version: int, now: datetime

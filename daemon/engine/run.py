@@ -185,7 +185,7 @@ class Run:
         self.now = services.now
         self.mode = job.mode
         self.depth = job.depth
-        self.mocks: Mapping[str, Any] = job.metadata.get("mocks") or {}
+        self.mocks, self.failures = _answers_of(job)
         self.part = job.part
         self.whole_id = ExecutionId(UUID(job.part["whole"])) if job.part else job.id
         """The execution that this one is a part of; itself when it is none."""
@@ -504,6 +504,11 @@ def _bounded(text: str) -> str:
             f"the step's output has {len(text)} bytes, more than the {_MOST_OUTPUT} that are kept"
         )
     return text
+
+
+def _answers_of(job: Job) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return what a test has steps answer, and which of them fail, each with class and message."""
+    return job.metadata.get("mocks") or {}, job.metadata.get("failures") or {}
 
 
 def part_id(whole: ExecutionId, place: str) -> ExecutionId:

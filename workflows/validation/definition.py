@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from hark.workflows.catalogue import Catalogue
+from hark.workflows.catalogue import Catalogue, suggestion
 from hark.workflows.definition import Workflow
 from hark.workflows.scopes import BATCH, START, STEP
 from hark.workflows.validation.expressions import check_condition, check_expression, check_template
@@ -34,11 +35,13 @@ def check_definition(raw: Any, catalogue: Catalogue, findings: Findings) -> Work
     if len(outline.by_id) + len(outline.duplicates) > MAX_STEPS:
         findings.error(("steps",), f"more than {MAX_STEPS:,} steps", "divide the workflow and use `call`")
         return None
-    _check_meaning(raw, outline, catalogue, findings)
+    _check_meaning(raw, workflow, outline, catalogue, findings)
     return workflow
 
 
-def _check_meaning(raw: Mapping[str, Any], outline: Outline, catalogue: Catalogue, findings: Findings) -> None:
+def _check_meaning(
+    raw: Mapping[str, Any], workflow: Workflow | None, outline: Outline, catalogue: Catalogue, findings: Findings
+) -> None:
     if isinstance(raw.get("id"), str) and raw["id"] in RESERVED:
         findings.error(("id",), f"'{raw['id']}' is a path of the API", "choose another id")
     inputs = raw.get("inputs")
@@ -65,8 +68,25 @@ def _check_meaning(raw: Mapping[str, Any], outline: Outline, catalogue: Catalogu
     checker.check(outline.on_error, scope)
     if raw.get("output") is not None:
         check_template(raw["output"], ("output",), scope, findings)
+    if workflow is not None:
+        _check_tests(workflow, outline, findings)
     if raw.get("steps") == [] or "steps" not in raw:
         findings.warn((), "a workflow without steps does nothing", "it can be kept as a draft; add steps: to run it")
+
+
+def _check_tests(workflow: Workflow, outline: Outline, findings: Findings) -> None:
+    """Check that tests name steps and triggers that are there."""
+    triggers = {trigger.id or "" for trigger in workflow.triggers}
+    for index, case in enumerate(workflow.tests):
+        at = ("tests", index)
+        for path, name in case.step_names():
+            step = re.sub(r"\[[^\]]*\]", "", name).rpartition(".")[2]
+            if step not in outline.by_id:
+                findings.error((*at, *path), f"there is no step `{step}`", suggestion(step, outline.by_id), key=True)
+        for way, event in [("event", case.event), *(("events", one) for one in case.events or ())]:
+            if event is not None and event.trigger is not None and event.trigger not in triggers:
+                hint = suggestion(event.trigger, triggers)
+                findings.error((*at, way), f"there is no trigger `{event.trigger}`", hint)
 
 
 def _check_start(raw: Mapping[str, Any], known: Known, event: Started, findings: Findings) -> None:

@@ -1,0 +1,57 @@
+"""What `event.data` of each kind of trigger has where a test does not say it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from hark.triggers.row_changes import changed_columns
+from hark.triggers.row_config import RowConfig
+
+Given = Mapping[str, Any]
+
+
+def filled(kind: str, config: Any, given: Any, now: datetime) -> Any:
+    """Return the data of an event with what a listener would have put beside what is given."""
+    fill = _FILL.get(kind)
+    return given if fill is None or not isinstance(given, Mapping) else {**fill(config, given, now), **given}
+
+
+def _row(config: RowConfig, given: Given, _: datetime) -> Given:
+    old, new = given.get("old"), given.get("new")
+    one = "update" if old is not None and new is not None else "delete" if old is not None else "insert"
+    table = config.table_name
+    origin = {"schema": table.schema, "table": table.name, "transaction_id": 0, "actor": None, "reason": None}
+    if config.per == "statement":
+        rows = given.get("rows", [])
+        return {**origin, "operation": config.operations[0], "rows": rows, "count": len(rows)}
+    return {**origin, "operation": one, "old": old, "new": new, "changed": changed_columns(old, new)}
+
+
+def _webhook(config: Any, _: Given, __: datetime) -> Given:
+    method = (getattr(config, "methods", None) or ["POST"])[0]
+    return {"method": method, "path": config.path, "params": {}, "query": {}, "headers": {}, "body": None}
+
+
+def _cron(config: Any, _: Given, now: datetime) -> Given:
+    schedule = config.schedule if isinstance(config.schedule, str) else config.schedule[0]
+    return {"schedule": schedule, "slot": now.isoformat(), "previous_slot": None, "missed": False}
+
+
+def _notify(config: Any, _: Given, __: datetime) -> Given:
+    return {"channel": getattr(config, "channel", ""), "payload": ""}
+
+
+def _workflow(config: Any, _: Given, __: datetime) -> Given:
+    said = {"workflow": config.followed[0], "status": config.states[0], "output": None, "inputs": {}, "error": None}
+    return {**said, "execution_id": "00000000-0000-7000-8000-000000000000"}
+
+
+_FILL: dict[str, Callable[[Any, Given, datetime], Given]] = {
+    "row": _row,
+    "webhook": _webhook,
+    "cron": _cron,
+    "notify": _notify,
+    "workflow": _workflow,
+}
