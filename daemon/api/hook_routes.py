@@ -77,6 +77,7 @@ async def list_hooks(call: Call[Query, NoBody]) -> dict[str, Any]:
             "trigger_id": trigger.id,
             "last_delivery_at": last.get(route_of(trigger.config.path), {}).get("at"),
             "last_event_id": last.get(route_of(trigger.config.path), {}).get("event_id"),
+            "last_outcome": last.get(route_of(trigger.config.path), {}).get("outcome"),
             "refused": sum(row["count"] for row in refused.get(trigger.config.path, ())),
             "last_refusal": next((_said(row) for row in refused.get(trigger.config.path, ())), None),
         }

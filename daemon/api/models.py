@@ -779,6 +779,8 @@ class HookRow(Answer):
     trigger_id: str
     last_delivery_at: datetime | None = None
     last_event_id: UUID | None = None
+    last_outcome: str | None = None
+    """How the executions stand that the last delivery has started; null for none."""
     refused: int = 0
     """Requests that were refused on the path within the last day."""
     last_refusal: str | None = None

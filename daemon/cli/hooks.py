@@ -11,11 +11,11 @@ from rich.text import Text
 
 from hark.daemon.cli.connection import Json, Url, ask
 from hark.daemon.cli.executions import Cursor, Limit
-from hark.daemon.cli.output import ago, hint, print_json, say, short_id, state, table
+from hark.daemon.cli.output import ago, complain, hint, print_json, say, short_id, state, table
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models import ArrivalRow, DeliveryRow, HookRefusalRow, HookTest
+    from hark.daemon.api.models import ArrivalRow, DeliveryRow, HookRefusalRow, HookRow, HookTest
 
 app = typer.Typer(name="hooks", help="Webhooks: their addresses, what came, and what was refused.")
 
@@ -33,14 +33,20 @@ def hooks(context: typer.Context, url: Url = None, as_json: Json = False) -> Non
         print_json(page)
         return
     table(
-        ["address", "methods", "auth", "workflow", "last delivery", ">refused", "last refusal"],
+        ["address", "methods", "auth", "workflow", "last delivery", "outcome", ">refused", "last refusal"],
         [
-            [one.url, ", ".join(one.methods), one.auth, one.workflow, ago(one.last_delivery_at), str(one.refused),
-             one.last_refusal]
+            [one.url, ", ".join(one.methods), one.auth, one.workflow, ago(one.last_delivery_at), _outcome(one),
+             str(one.refused), one.last_refusal]
             for one in page.items
         ],
         empty="no active workflow has a webhook",
     )  # fmt: skip
+
+
+def _outcome(one: HookRow) -> Text | None:
+    if one.last_outcome is not None:
+        return state(one.last_outcome)
+    return None if one.last_delivery_at is None else Text("started nothing", style="dim")
 
 
 @app.command()
@@ -126,7 +132,7 @@ def try_out(
 
 async def _follow(client: HarkClient, path: str, duration: str, most: int | None) -> None:
     opened = await client.test_hook(path, duration)
-    hint(f"send to {opened.url} until {opened.expires_at:%H:%M:%S} UTC; Ctrl-C ends the show")
+    complain(f"send to {opened.url} until {opened.expires_at:%H:%M:%S} UTC; Ctrl-C ends the show")
     last: ArrivalRow | None = None
     shown = 0
     while _is_open(opened) and (most is None or shown < most):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from support.program import Program
 from hark.client import ApiError
 from hark.daemon.api.hook_tests import TESTS
 from hark.daemon.api.hooks import HOOKS
+from hark.daemon.cli import hooks as cli
 from hark.daemon.store.hooks import MOST_ARRIVALS, MOST_UNKNOWN, HookRecords
 
 HOOKS_YAML = """
@@ -80,7 +82,9 @@ async def test_what_is_refused_is_counted_and_the_last_of_each_kind_is_told(api:
     assert (await written(api))["leads/{source}", 401].count == 4
     listed = {hook.path: hook for hook in (await api.client.hooks()).items}
     assert (listed["leads/{source}"].refused, listed["leads/{source}"].last_delivery_at) == (5, None)
+    assert listed["leads/{source}"].last_outcome is None
     assert listed["open"].last_delivery_at is not None
+    assert listed["open"].last_outcome in {"running", "completed"}
 
 
 async def test_a_flood_of_unknown_paths_is_bounded(api: ApiUnderTest) -> None:
@@ -157,6 +161,15 @@ async def test_a_path_that_is_tried_out_shows_what_arrives_and_starts_nothing(
     await pool.execute("UPDATE hark.hook_tests SET expires_at = now() - interval '1 second'")
     await HookRecords(api.services.database).prune()
     assert await pool.fetchval("SELECT count(*) FROM hark.hook_arrivals") == 0
+
+
+async def test_the_command_line_shows_what_arrives(api: ApiUnderTest, capsys: pytest.CaptureFixture[str]) -> None:
+    opened = await api.client.test_hook("open")
+    await api.send("POST", "/hooks-test/open", json={"n": 1}, key="")
+    await cli._follow(api.client, "open", "1m", 1)
+    shown = capsys.readouterr()
+    assert json.loads(shown.out[shown.out.index("{\n") :])["data"]["body"] == {"n": 1}
+    assert opened.url in shown.err.replace("\n", "")
 
 
 async def test_the_command_line_tells_of_webhooks(api: ApiUnderTest, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from support.api import running_api
 from support.daemon import daemon
 
 AT_ONCE = int(os.environ.get("HARK_TEST_WEBHOOKS", "300"))
-WAVES = 4
+WAVES = 8
 WORKFLOW = """
 id: take
 name: Take
@@ -92,5 +92,5 @@ async def test_memory_stays_flat_however_many_there_are() -> None:
     assert set(statuses) <= {"202", "429", "503"}
     assert statuses.total() == WAVES * AT_ONCE
     assert statuses["202"] == stored == started > 0
-    # What the first wave has needed is enough for the rest, but for what is kept on purpose: pools, plans, caches.
-    assert memory[-1] <= memory[1] * 1.15 + 20, memory
+    # The allocator takes some waves to settle; after that more of them take no more.
+    assert max(memory[WAVES // 2 + 1 :]) <= max(memory[: WAVES // 2 + 1]) * 1.1, memory
