@@ -29,7 +29,7 @@ class Outbox:
     async def look(self, tables: Any) -> Picture:
         return Picture(1, {})
 
-    async def install(self, plans: Any, generation: int, *, patience_s: float) -> Installed:
+    async def install(self, plans: Any, generation: int, *, patience_s: float, part: Any = None) -> Installed:
         return Installed()
 
     async def drain(self, events_of: Any) -> Drained:
