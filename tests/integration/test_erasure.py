@@ -265,6 +265,7 @@ async def test_row_changes_from_before_are_waited_for(database_url: str, monkeyp
         )
         with pytest.raises(UnavailableError, match="have not become events yet"):
             await erase(one)
+        monkeypatch.undo()  # what the engine looks after at its start may hold the lock for longer
         await one.database.pool.execute("UPDATE hark.row_changes SET parked_at = now()")
         assert (await erase(one)).executions == 0
 
