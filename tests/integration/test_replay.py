@@ -206,3 +206,12 @@ async def test_what_runs_ends_with_its_version_whatever_becomes_of_the_workflow(
     assert (done["status"], done["version"], done["steps"]["b"]["output"]) == ("completed", 1, 1)
     again = await hark.ended(await hark.engine.retry(DEFAULT_TENANT, done["id"], from_start=True))
     assert (again["status"], again["version"], again["ordinal"]) == ("completed", 1, 1)
+
+
+async def test_what_is_entered_again_has_forgotten_the_stop_that_it_ended_with(hark: EngineUnderTest) -> None:
+    await hark.apply(flow("  - {id: c, if: 'true', then: [{id: s, stop: completed}]}\n"))
+    done = await hark.run("GO")
+    assert done["steps"]["c"]["input"] == {"branch": "then", "stopped_by": "s"}
+    await hark.engine.claimer.stop()
+    again = await hark.engine.replay(DEFAULT_TENANT, done["id"], from_step="s")
+    assert (await hark.execution(again))["steps"]["c"]["input"] == {"branch": "then"}
