@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from hark.triggers.cron_config import CronConfig
+from hark.triggers.cron_plan import utc_text
 from hark.triggers.row_changes import changed_columns
 from hark.triggers.row_config import RowConfig
 
@@ -34,9 +36,8 @@ def _webhook(config: Any, _: Given, __: datetime) -> Given:
     return {"method": method, "path": config.path, "params": {}, "query": {}, "headers": {}, "body": None}
 
 
-def _cron(config: Any, _: Given, now: datetime) -> Given:
-    schedule = config.schedule if isinstance(config.schedule, str) else config.schedule[0]
-    return {"schedule": schedule, "slot": now.isoformat(), "previous_slot": None, "missed": False}
+def _cron(config: CronConfig, _: Given, now: datetime) -> Given:
+    return {"schedule": config.shown, "slot": utc_text(now), "previous_slot": None, "missed": 0}
 
 
 def _notify(config: Any, _: Given, __: datetime) -> Given:

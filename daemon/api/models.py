@@ -678,6 +678,18 @@ class RehearsedRows(Answer):
     problem: str | None = None
 
 
+class RehearsedSchedule(Answer):
+    """The due times of a schedule in the span, whether they have fired or not."""
+
+    trigger_id: str
+    due: int
+    would_start: int
+    first: datetime | None = None
+    last: datetime | None = None
+    complete: bool
+    """Whether these are all; else the latest."""
+
+
 class RehearsedStart(Answer):
     """One start that there would be."""
 
@@ -711,6 +723,7 @@ class Rehearsal(Answer):
     until: datetime
     events: RehearsedEvents
     rows: list[RehearsedRows]
+    schedules: list[RehearsedSchedule]
     samples: list[RehearsedStart]
     refusals: list[RehearsedRefusal]
     broken: list[str]

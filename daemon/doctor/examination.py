@@ -27,6 +27,7 @@ from hark.daemon.doctor.server import (
 )
 from hark.daemon.doctor.trials import look_at_cascades, look_at_lookups, look_at_sizes
 from hark.daemon.doctor.work import (
+    look_at_ends,
     look_at_executions,
     look_at_instances,
     look_at_lanes,
@@ -65,6 +66,7 @@ CONTENT = (
     Check("executions", look_at_executions, "no execution waits in vain"),
     Check("limits", look_at_lanes, "the slots of limits add up"),
     Check("outbox", look_at_outbox, "row changes become events in time"),
+    Check("ends", look_at_ends, "what starts after other workflows can"),
 )
 DEEP = (
     Check("objects", look_at_objects, limit_s=60),

@@ -90,6 +90,24 @@ async def look_at_outbox(case: Case) -> AsyncIterator[Finding]:
         )
 
 
+async def look_at_ends(case: Case) -> AsyncIterator[Finding]:
+    """Find ends of executions that were put aside, and triggers that wait for workflows that do not exist."""
+    row = await case.connection.fetchrow(sql("doctor_get_ends"))
+    if row is not None and row["parked"]:
+        yield warning(
+            f"{row['parked']:,} ends of executions were put aside: what follows them did not start",
+            "look at them: SELECT * FROM hark.execution_ends WHERE parked_at IS NOT NULL; "
+            "to try again, set parked_at to NULL",
+            parked=row["parked"],
+        )
+    if row is not None and row["missing"]:
+        yield warning(
+            f"workflows are to start after others that are not there: {', '.join(row['missing'][:5])}",
+            "is the name right? `hark list` shows those that there are",
+            missing=row["missing"],
+        )
+
+
 async def look_at_partitions(case: Case) -> AsyncIterator[Finding]:
     """Find weeks, from this one to that after the next, for which the history has no partition."""
     rows = await case.connection.fetch(sql("doctor_list_missing_partitions"))

@@ -307,8 +307,13 @@ class _Play:
         return found
 
 
+_TYPES = {"cron": "cron.due", "notify": "notify.received", "webhook": "webhook.received"}
+
+
 def _type_of(kind: str, config: Any, data: Any) -> str:
     """Return the type of event that a listener makes."""
+    if kind in _TYPES:
+        return _TYPES[kind]
     if kind == "event":
         return str(config.event)
     more = {"row": "operation", "workflow": "status"}.get(kind)

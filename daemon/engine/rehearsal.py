@@ -22,6 +22,8 @@ from hark.daemon.engine.registry import Picture, Registry, Subscription
 from hark.daemon.engine.slices import in_slices
 from hark.daemon.store.database import Database
 from hark.daemon.store.table_rows import read_rows
+from hark.triggers.cron_config import CronConfig
+from hark.triggers.cron_plan import Firing, slot_event
 from hark.triggers.row_changes import Interest, RowChange, events_of
 from hark.triggers.row_config import RowConfig
 from hark.triggers.table_name import TableName
@@ -31,6 +33,8 @@ from hark.workflows.ids import EventId, TenantId, execution_id, floor_of, new_id
 
 PAGE = 100
 MOST_REASONS = 100
+MOST_SLOTS = 1000
+"""Due times of one schedule, the latest."""
 _AT_A_TIME = 2
 """Dry runs that an instance has under way; others wait for their turn."""
 
@@ -68,6 +72,7 @@ class _Report:
     complete: bool = True
     reached: datetime | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
+    schedules: list[dict[str, Any]] = field(default_factory=list)
 
     def note_start(self, stored: Stored, start: Start, *, of_row: bool) -> None:
         """Count a start, and show it while few are shown."""
@@ -140,6 +145,7 @@ class Rehearsal:
                     by_route.setdefault(route, []).append(one)
             for route, subscriptions in sorted(by_route.items()):
                 await self._try_events(report, picture, route, subscriptions)
+            await self._try_schedules(report, picture)
             if rows:
                 await self._try_rows(report, picture)
         return _said(picture, report)
@@ -185,6 +191,27 @@ class Rehearsal:
         for trigger, verdict in verdicts:
             report.note_refusal(stored, trigger, verdict, of_row=of_row)
         return False
+
+    # ------------------------------------------------------------------ schedules
+
+    async def _try_schedules(self, report: _Report, picture: Picture) -> None:
+        """Try the due times of schedules that lie in the span: those of a new workflow have made no events."""
+        for one in picture.subscriptions:
+            config = one.active.config
+            if isinstance(config, CronConfig):
+                bounds = report.bounds
+                slots = await asyncio.to_thread(config.built().between, bounds.since, bounds.until, MOST_SLOTS)
+                started, previous = 0, None
+                async for slot in in_slices(slots):
+                    event = slot_event(one.active, Firing(slot.utc, 0), previous)
+                    stored = staged(event, EventId(new_id(slot.utc)), slot.utc)
+                    started += judge(one, stored, self._handed).start is not None
+                    previous = slot.utc
+                report.schedules.append({
+                    "trigger_id": one.active.id, "due": len(slots), "would_start": started,
+                    "first": slots[0].utc if slots else None, "last": slots[-1].utc if slots else None,
+                    "complete": len(slots) < MOST_SLOTS,
+                })  # fmt: skip
 
     # ------------------------------------------------------------------ rows
 
@@ -244,6 +271,7 @@ def _said(picture: Picture, report: _Report) -> dict[str, Any]:
             "reached": report.reached,
         },
         "rows": report.rows,
+        "schedules": report.schedules,
         "samples": report.samples,
         "refusals": sorted(report.reasons.values(), key=lambda one: -one["count"]),
         "broken": [f"{one.trigger}: {one.reason}" for one in picture.broken],

@@ -424,6 +424,22 @@ async def test_row_changes_that_stay_or_were_put_aside_are_found(
     assert waiting.level == "error", "an instance is there and does not take them"
 
 
+async def test_ends_that_start_nothing_are_found(look: Look, connection: asyncpg.Connection, database_url: str) -> None:
+    follower = "id: after\nname: A\ntriggers: [{type: workflow, workflow: greet}]\nsteps: [{id: a, set: {x: 1}}]"
+    async with running_engine(database_url) as engine:
+        await engine.apply(follower)
+    (missing,) = await look("ends")
+    assert (missing.level, missing.detail) == ("warning", {"missing": ["after → greet"]})
+    async with running_engine(database_url) as engine:
+        await engine.apply(follower.replace("after", "greet").replace("workflow: greet", "workflow: after"))
+    assert [finding.level for finding in await look("ends")] == ["ok"]
+    await connection.execute(
+        "INSERT INTO hark.execution_ends (tenant_id, execution_id, parked_at) SELECT id, id, now() FROM hark.tenants"
+    )
+    (parked,) = await look("ends")
+    assert (parked.level, parked.detail) == ("warning", {"parked": 1})
+
+
 async def test_a_check_that_cannot_look_in_time_says_so(
     case: Case, connection: asyncpg.Connection, database_url: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,20 @@ async def test_a_row_trigger_is_tried_on_the_rows_that_are_there(api: ApiUnderTe
     assert (few.rows[0].scanned, few.rows[0].complete) == (50, False)
     (none,) = (await api.client.dry_run(files={"c.yaml": CLIENTS}, most_rows=0)).items
     assert none.rows == []
+
+
+async def test_a_schedule_is_tried_at_its_due_times(api: ApiUnderTest, tmp_path: Path) -> None:
+    daily = """
+id: daily
+name: Daily
+triggers: [{id: t, type: cron, schedule: "0 9 * * *", when: event.data.slot.getDayOfWeek() != 0}]
+steps: [{id: a, action: probe}]
+""".replace("event.data.slot.getDayOfWeek()", "timestamp(event.data.slot).getDayOfWeek()")
+    span = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-15T00:00:00Z"}
+    (found,) = (await api.client.dry_run(files={"d.yaml": daily}, **span)).items
+    (due,) = found.schedules
+    assert (due.due, due.would_start, due.complete) == (14, 12, True)
+    assert (due.first, due.last) == (datetime(2026, 1, 1, 9, tzinfo=UTC), datetime(2026, 1, 14, 9, tzinfo=UTC))
 
 
 async def test_a_hostile_condition_costs_no_more_than_the_time_that_it_has(

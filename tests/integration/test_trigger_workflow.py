@@ -12,7 +12,7 @@ from support.engine import EngineUnderTest, running_engine
 from hark.daemon.engine import ends
 from hark.triggers.builtin import builtin_triggers
 from hark.workflows.catalogue import Catalogue
-from hark.workflows.errors import DefinitionError
+from hark.workflows.errors import DefinitionError, UnavailableError
 from hark.workflows.ids import DEFAULT_TENANT
 from hark.workflows.loading import load_all
 
@@ -184,6 +184,33 @@ async def test_a_loop_of_workflows_ends_at_the_depth_limit(database_url: str) ->
         assert await engine.until(lambda: engine.database.pool.fetchval(reason)) == "depth_limit"
         await nothing_noted(engine)
         assert await engine.database.pool.fetchval("SELECT max(depth) FROM hark.workflow_executions") == 20
+
+
+async def test_who_dies_while_an_end_is_stored_has_done_nothing(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trigger = "{type: workflow, all: [one, two], within: 1h}"
+    single = after("{type: workflow, workflow: one}", "single")
+    async with running_engine(database_url) as engine:
+        await engine.apply("---\n".join([first("one", "ONE"), first("two", "TWO"), after(trigger), single]))
+        take_within, failures = engine.engine.ingest.take_within, iter([1, 2, 3])
+
+        async def dying(connection: Any, events: Any) -> Any:
+            taken = await take_within(connection, events)
+            if next(failures, None):
+                taken.abandoned()
+                raise UnavailableError("cut")
+            return taken
+
+        monkeypatch.setattr(engine.engine.ingest, "take_within", dying)
+        for slug in ("ONE", "TWO"):
+            await engine.run(slug, {"n": 1})
+        for _ in range(3):
+            engine.engine.ends.wake()
+            await asyncio.sleep(0.05)
+        assert len(await seen(engine, 1)) == len(await seen(engine, 1, "single")) == 1
+        await nothing_noted(engine)
+        assert await engine.database.pool.fetchval("SELECT count(*) FROM hark.workflow_executions") == 4
 
 
 async def test_an_end_that_makes_no_event_is_put_aside_and_keeps_no_other(

@@ -159,7 +159,7 @@ steps:
 tests:
 """
     begin = "event: {}, now: 2030-05-01T09:00:00Z"
-    expect = "expect: {vars: {year: 2030, at: '2030-05-01T09:00:00+00:00'}, steps: {other: {output: {ok: 1}}}}"
+    expect = "expect: {vars: {year: 2030, at: '2030-05-01T09:00:00Z'}, steps: {other: {output: {ok: 1}}}}"
     mocks = "mocks: {paid: {data: {n: 2}}, other: {ok: 1}}"
     assert not await tried(f"\n  - {{name: a, {begin}, {mocks}, {expect}}}", workflow)
     (missing, *_) = await tried(f"\n  - {{name: b, {begin}, mocks: {{paid: {{}}}}}}", workflow)
