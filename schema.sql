@@ -1769,7 +1769,8 @@ DECLARE
 BEGIN
     INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, new_rows, transaction_id, occurred_at, note)
     VALUES (watch, operation, row_count, old_rows, new_rows, pg_current_xact_id(), clock_timestamp(),
-            hark.capture_note(more))
+            CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
+                      OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(more) ELSE more END)
     RETURNING id INTO kept;
     -- A full queue would fail the writer's commit; the instances look by themselves too.
     IF pg_sequence_last_value('hark.capture_wakeups') = 1 AND pg_notification_queue_usage() < 0.5 THEN
@@ -1906,7 +1907,7 @@ BEGIN
             works := set_config('timezone', zone, true);
         END IF;
         IF captured THEN
-            IF clock_timestamp() > transaction_timestamp() + interval '2 ms' THEN
+            IF clock_timestamp() > transaction_timestamp() + interval '1 ms' THEN
                 works := set_config('hark.capture_works', 'short', true);
             END IF;
             RETURN NULL;
