@@ -1841,7 +1841,7 @@ BEGIN
     --
     -- The short way, for one small row in whose JSON no setting of the writer's shows but the time zone: from the trigger
     -- into the record with one statement, and as few others as can be, for in a transaction of one row each is read anew.
-    -- To tell by a setting that it was gone would cost as much as a third of it all: that waits until the transaction has
+    -- To tell by a setting that it was gone would cost as much as a third of it all: that comes only once the transaction has
     -- taken longer than one row does. The next record goes the long way.
     IF TG_ARGV[3] <> 'any' AND TG_OP <> 'TRUNCATE'
             AND coalesce(current_setting('hark.capture_works', true), '') = '' THEN
