@@ -70,5 +70,7 @@ class Respond(Answer):
 
     timeout: Annotated[Duration, AfterValidator(_short)] = Field(default="10s", validate_default=True)
     """How long the sender waits at the most; after that the answer is 202 with the execution's id."""
+    early: bool = False
+    """Answer as soon as the steps that the answer reads have completed, and let the execution go on."""
     failed: Answer | None = None
     """The answer when the execution has failed, timed out or was cancelled; default 500 with its id."""

@@ -19,11 +19,13 @@ from hark.workflows.catalogue import ActiveTrigger, NewEvent, Receipt
 from hark.workflows.errors import ExpressionError, UnavailableError
 from hark.workflows.ids import ExecutionId, execution_id
 from hark.workflows.scopes import RESPOND, STEP_FIELDS
-from hark.workflows.templates import compile_template, to_text
+from hark.workflows.templates import Template, compile_template, to_text
 
 log = structlog.get_logger(__name__)
 
 _LOOK_S = 1.0
+_FIRST_LOOK_S = 0.02
+"""Nobody tells of a step's end: it is looked for, less and less often."""
 _SHOWN = ("workflow", "version", "mode", "started_at", "trigger_type")
 
 
@@ -47,19 +49,32 @@ class Waiters:
         respond: Respond = trigger.config.respond
         self._count += 1
         try:
-            ended = await self._wait(trigger, found, respond.timeout.total_seconds())
+            ready = await self._wait(trigger, found, respond)
         finally:
             self._count -= 1
-        if not ended:
+        if not ready:
             return None
         return await self._answer(respond, trigger, found, event_view(event, receipt.event_id, self._now()))
 
-    async def _wait(self, trigger: ActiveTrigger, found: ExecutionId, timeout_s: float) -> bool:
-        until = monotonic() + timeout_s
+    async def _wait(self, trigger: ActiveTrigger, found: ExecutionId, respond: Respond) -> bool:
+        """Wait for the end, or for the steps that an early answer reads; tells whether it has come."""
+        until = monotonic() + respond.timeout.total_seconds()
+        steps = _steps_read(respond) if respond.early else frozenset()
+        pause = _FIRST_LOOK_S if steps else _LOOK_S
         while not self._services.stopping and (left := until - monotonic()) > 0:
-            if await self._services.engine.wait_for_end(trigger.tenant_id, found, min(left, _LOOK_S)):
+            if await self._services.engine.wait_for_end(trigger.tenant_id, found, min(left, pause)):
                 return True
+            if steps and await self._have_completed(trigger, found, steps):
+                return True
+            pause = min(pause * 1.5, _LOOK_S)
         return False
+
+    async def _have_completed(self, trigger: ActiveTrigger, found: ExecutionId, steps: frozenset[str]) -> bool:
+        for name in steps:
+            row = await self._services.database.fetchrow("get_step", trigger.tenant_id, found, name)
+            if row is None or row["status"] != "completed":
+                return False
+        return True
 
     async def _answer(
         self, respond: Respond, trigger: ActiveTrigger, found: ExecutionId, event: Mapping[str, Any]
@@ -67,10 +82,11 @@ class Waiters:
         row = await self._services.listing.get_execution(trigger.tenant_id, found)
         if row is None:
             return _failed(found, "is gone")
-        answer = respond if row["status"] == "completed" else respond.failed
+        steps = await self._services.listing.list_steps(trigger.tenant_id, found)
+        good = row["status"] == "completed" or _is_early(respond, steps)
+        answer = respond if good else respond.failed
         if answer is None:
             return _failed(found, f"ended as {row['status']}")
-        steps = await self._services.listing.list_steps(trigger.tenant_id, found)
         scope = {
             "event": event,
             **_as_read(row, ("inputs", "output", "error")),
@@ -115,10 +131,27 @@ def _execution_of(trigger: ActiveTrigger, receipt: Receipt) -> ExecutionId | Non
     return next((one for one in receipt.executions if one == own), None)
 
 
+def _template(answer: Answer) -> Template:
+    return compile_template({"status": answer.status, "headers": answer.headers, "body": answer.body}, RESPOND)
+
+
+def _steps_read(answer: Answer) -> frozenset[str]:
+    """Return the steps that an answer reads; none when it reads what is there only at the end."""
+    paths = _template(answer).paths
+    if any(path[0] in ("output", "error") or (path[0] == "steps" and len(path) < 2) for path in paths):
+        return frozenset()
+    return frozenset(str(path[1]) for path in paths if path[0] == "steps")
+
+
+def _is_early(respond: Respond, steps: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether an early answer can be made, whatever has become of the rest: asked again it is the same."""
+    read = _steps_read(respond) if respond.early else frozenset()
+    return bool(read) and read <= {step["path"] for step in steps if step["status"] == "completed"}
+
+
 def rendered(answer: Answer, scope: Mapping[str, Any]) -> web.Response:
     """Make an answer of its templates. Raises ExpressionError and ValueError."""
-    template = compile_template({"status": answer.status, "headers": answer.headers, "body": answer.body}, RESPOND)
-    found = template.render(scope)
+    found = _template(answer).render(scope)
     headers = {name: header_value(to_text(value)) for name, value in found["headers"].items()}
     body, kind = _body(found["body"])
     if kind is not None and "content-type" not in {name.lower() for name in headers}:

@@ -44,6 +44,11 @@ name: Plain
 triggers: [{type: webhook, path: plain, respond: {body: "${{ steps.a.output.text }}", timeout: 200ms}}]
 steps: [{id: a, set: {text: "häi"}}, {id: b, action: probe, with: {hold: "${{ event.data.body == 'wait' }}"}}]
 ---
+id: early
+name: Early
+triggers: [{type: webhook, path: early, respond: {early: true, status: 201, body: "${{ steps.a.output.text }}"}}]
+steps: [{id: a, set: {text: soon}}, {id: b, action: probe, with: {hold: true, fail: "${{ event.data.body }}"}}]
+---
 id: broken
 name: Broken
 triggers: [{type: webhook, path: broken, respond: {headers: {X-A: "${{ event.data.body }}"}}}]
@@ -96,6 +101,17 @@ async def test_who_has_waited_long_enough_is_told_where_to_look(api: ApiUnderTes
     status, text, headers = await post(api, "broken", data=b"a\r\nX-B: 1", headers={"Content-Type": "text/plain"})
     assert (status, "X-B" in headers) == (500, False)
     assert "its answer cannot be made" in json.loads(text)["detail"]
+
+
+async def test_an_early_answer_does_not_wait_for_what_it_does_not_read(api: ApiUnderTest) -> None:
+    plain = {"Content-Type": "text/plain", "Idempotency-Key": "1"}
+    assert (await post(api, "early", data=b"late", headers=plain))[:2] == (201, "soon")
+    [running] = (await api.client.executions()).items
+    assert running.completed_at is None
+    api.hark.probe.release.set()
+    assert (await api.hark.ended(running.id))["status"] == "failed"
+    # The same delivery is the same answer, whatever has become of the rest.
+    assert (await post(api, "early", data=b"late", headers=plain))[:2] == (201, "soon")
 
 
 async def test_those_who_wait_are_not_all_requests_that_there_may_be(api: ApiUnderTest) -> None:
