@@ -54,6 +54,8 @@ class Drawing:
                 steps = [*self._block(known, 0, NEVER), Wait(self.new_id("wait"), LONG)]
         else:
             steps = self._block(known, 0, frozenset({"fail", "stop"}))
+            if self.one_in(4) and all(step.needs is None for step in steps):
+                steps = [*steps, self.stopped_twice(known)]
         on_error = self.handler(known[:1], DEEPEST, frozenset({"fail", "stop"})) if self.one_in(3) else []
         output = {f"out{n}": self.draw(st.sampled_from(known)) for n in range(self.draw(st.integers(0, 3)))}
         said = (tuple(self._flows), self._answers, self._coming)
@@ -142,6 +144,10 @@ class Drawing:
 
     def repeating(self, known: Sequence[Expr], depth: int, ends: Ends) -> list[Step]:
         """Draw a step that repeats others, and what it begins with."""
+        raise NotImplementedError
+
+    def stopped_twice(self, known: Sequence[Expr]) -> Step:
+        """Draw a step in which two stops are reached, and in which something follows that may be broken off."""
         raise NotImplementedError
 
     def _gives(self, step: Step) -> list[Expr]:

@@ -13,7 +13,7 @@ from support.model.base import Step
 from support.model.containers import ForEach, If, Parallel, Switch, Try, While
 from support.model.drawing import FAILS, NEVER, STOPS, Drawing, Ends, constant
 from support.model.flow import Flow
-from support.model.steps import LONG, Set, StopHere, Wait
+from support.model.steps import LONG, Probe, Set, StopHere, Wait
 from support.model.trace import Expr
 
 _names = count(1)
@@ -52,14 +52,12 @@ class Writer(Drawing):
             body = [*body, self.failing(known)]
         catch = self.handler(known, depth + 1, ends) if catches else ()
         last = self.block(known, depth + 1, ends if self.one_in(3) else NEVER) if handles != "catch" else ()
-        if "stop" in ends and last and self.one_in(3):
-            body = [*body, self._stopped_twice(known)]
         return Try(self.new_id("try"), body, catch, last)
 
-    def _stopped_twice(self, known: Sequence[Expr]) -> Step:
-        """Draw a step that is stopped by two: the one in `finally` is what counts, also from the record."""
+    def stopped_twice(self, known: Sequence[Expr]) -> Step:
         first, second = self.ender(known, STOPS), self.ender(known, STOPS)
-        return Try(self.new_id("try"), [first], (), [second])
+        last = [Probe(self.new_id("probe"), self.number(known)) for _ in range(3)]
+        return Try(self.new_id("try"), [Try(self.new_id("try"), [first], (), [second])], (), last)
 
     # ------------------------------------------------------------------ loops
 
