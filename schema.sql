@@ -314,6 +314,7 @@ CREATE TABLE events (
     caused_by     uuid,
     matched       boolean NOT NULL,
     passed_over   integer,
+    also_caused_by  uuid[],
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT subject_is_whole CHECK ((subject_kind IS NULL) = (subject_id IS NULL))
 ) PARTITION BY RANGE (id);
@@ -321,7 +322,9 @@ COMMENT ON TABLE events IS 'Everything that happened, matched or not. The id car
 COMMENT ON COLUMN events.subject_kind IS 'What it is about: as its sender says, else as the first trigger that names something.';
 COMMENT ON COLUMN events.kind IS 'The trigger kind it came by: row, notify, cron, webhook, event, manual.';
 COMMENT ON COLUMN events.depth IS 'How many executions stand between this event and the outside world; loops end at a limit.';
-COMMENT ON COLUMN events.caused_by IS 'The execution that published it.';
+COMMENT ON COLUMN events.caused_by IS 'The execution that published it, or whose end it is.';
+COMMENT ON COLUMN events.also_caused_by IS
+    'Of an event that several ends have made (triggers with `all`): the other executions. It holds what each has put out.';
 COMMENT ON COLUMN events.passed_over IS 'How many triggers on its route did not start their workflows and have no row in event_decisions; NULL for none.';
 COMMENT ON COLUMN events.matched IS 'Whether anything that it started is there; an event without has a short life of its own.';
 -- Not led by the tenant, for the same reason as executions_by_workflow.
@@ -333,6 +336,9 @@ CREATE INDEX events_by_subject ON events (tenant_id, subject_kind, subject_id, i
 COMMENT ON INDEX events_by_subject IS 'list_events_of_subject.sql: what is about a client, agent …, whether it started anything or not';
 CREATE INDEX events_by_cause ON events (tenant_id, caused_by) WHERE caused_by IS NOT NULL;
 COMMENT ON INDEX events_by_cause IS 'reach_further: what executions that are to be erased have published';
+CREATE INDEX events_by_further_cause ON events USING gin (also_caused_by) WITH (fastupdate = off)
+    WHERE also_caused_by IS NOT NULL;
+COMMENT ON INDEX events_by_further_cause IS 'reach_further: what the ends of executions that are to be erased have made with others';
 
 CREATE TABLE event_keys (
     tenant_id   uuid NOT NULL,
@@ -839,28 +845,54 @@ CREATE TABLE execution_ends (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant_id     uuid NOT NULL,
     execution_id  uuid NOT NULL,
+    workflow_id   uuid,
+    trigger_id    text,
+    noted_at      timestamptz NOT NULL DEFAULT now(),
     parked_at     timestamptz,
-    problem       text
+    problem       text,
+    CONSTRAINT trigger_is_whole CHECK ((workflow_id IS NULL) = (trigger_id IS NULL))
 );
 COMMENT ON TABLE execution_ends IS
     'Ends of executions that others follow, written in the transaction that ends them; an instance makes each into an event '
     'and takes it out in one transaction. Empty nearly always.';
+COMMENT ON COLUMN execution_ends.workflow_id IS
+    'With trigger_id the one trigger that the end still has to be counted for; NULL: nobody has heard of it yet.';
 COMMENT ON COLUMN execution_ends.parked_at IS 'Since when it is put aside, because it cannot be made into an event; `problem` says why.';
+CREATE INDEX execution_ends_parked ON execution_ends (id) WHERE parked_at IS NOT NULL;
+COMMENT ON INDEX execution_ends_parked IS 'count_held_back.sql, doctor_get_ends.sql';
 
 CREATE TABLE workflow_joins (
     tenant_id    uuid NOT NULL,
     workflow_id  uuid NOT NULL,
     trigger_id   text NOT NULL,
-    key          text NOT NULL,
-    ends         jsonb NOT NULL,
+    key          bytea NOT NULL CHECK (octet_length(key) = 32),
     expires_at   timestamptz NOT NULL,
     PRIMARY KEY (tenant_id, workflow_id, trigger_id, key),
     FOREIGN KEY (tenant_id, workflow_id) REFERENCES workflows (tenant_id, id) ON DELETE CASCADE
 );
 COMMENT ON TABLE workflow_joins IS
-    'Triggers that wait for the ends of several workflows (`all`): which ends of a key are there, {slug: {execution_id, at}}.';
+    'Triggers that wait for the ends of several workflows (`all`), by key. Whoever changes which ends are there has the row locked.';
+COMMENT ON COLUMN workflow_joins.key IS
+    'SHA-256 of what `key` gave: that comes from outside, may be of any length, and is about somebody.';
 CREATE INDEX workflow_joins_by_expiry ON workflow_joins (expires_at);
 COMMENT ON INDEX workflow_joins_by_expiry IS 'prune_joins.sql';
+
+CREATE TABLE workflow_join_ends (
+    tenant_id     uuid NOT NULL,
+    workflow_id   uuid NOT NULL,
+    trigger_id    text NOT NULL,
+    key           bytea NOT NULL,
+    followed      text NOT NULL,
+    execution_id  uuid NOT NULL,
+    ended_at      timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, workflow_id, trigger_id, key, followed),
+    FOREIGN KEY (tenant_id, workflow_id, trigger_id, key)
+        REFERENCES workflow_joins (tenant_id, workflow_id, trigger_id, key) ON DELETE CASCADE
+);
+COMMENT ON TABLE workflow_join_ends IS 'The ends that have come of a key: of each workflow (`followed`, a slug) the latest.';
+-- Not led by the tenant: while there are no statistics it would be taken for the primary key.
+CREATE INDEX workflow_join_ends_by_execution ON workflow_join_ends (execution_id);
+COMMENT ON INDEX workflow_join_ends_by_execution IS 'forget_joined';
 
 CREATE FUNCTION note_ends(tenants uuid[], ids uuid[], workflows uuid[]) RETURNS void
     LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
@@ -892,36 +924,71 @@ CREATE TRIGGER executions_are_followed AFTER UPDATE OF completed_at ON workflow_
     EXECUTE FUNCTION note_end();
 
 CREATE FUNCTION join_end(
-    tenant uuid, workflow uuid, trigger text, join_key text, wanted text[], slug text, execution uuid, at timestamptz,
+    tenant uuid, workflow uuid, trigger text, join_key bytea, wanted text[], slug text, execution uuid, at timestamptz,
     within interval
-) RETURNS jsonb LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+) RETURNS TABLE (followed text, execution_id uuid) LANGUAGE plpgsql SET search_path = hark, pg_catalog
+    -- Planned while nothing has come yet, it has to be good when a million keys wait.
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+#variable_conflict use_column
 DECLARE
-    found jsonb;
     newest timestamptz;
 BEGIN
     -- The row is locked from here on: of two ends at one moment the second one sees the first.
-    INSERT INTO workflow_joins AS j (tenant_id, workflow_id, trigger_id, key, ends, expires_at)
-    VALUES (tenant, workflow, trigger, join_key, '{}', at + within)
-    ON CONFLICT (tenant_id, workflow_id, trigger_id, key) DO UPDATE SET key = j.key
-    RETURNING j.ends INTO found;
-    IF coalesce((found -> slug ->> 'at')::timestamptz <= at, true) THEN
-        found := found || jsonb_build_object(slug, jsonb_build_object('execution_id', execution, 'at', at));
-    END IF;
-    newest := (SELECT max((e.value ->> 'at')::timestamptz) FROM jsonb_each(found) AS e);
-    found := coalesce((SELECT jsonb_object_agg(e.key, e.value) FROM jsonb_each(found) AS e
-                       WHERE e.key = ANY (wanted) AND (e.value ->> 'at')::timestamptz >= newest - within), '{}');
-    IF found ?& wanted THEN
+    INSERT INTO workflow_joins AS j (tenant_id, workflow_id, trigger_id, key, expires_at)
+    VALUES (tenant, workflow, trigger, join_key, at + within)
+    ON CONFLICT (tenant_id, workflow_id, trigger_id, key)
+        DO UPDATE SET expires_at = greatest(j.expires_at, excluded.expires_at);
+    INSERT INTO workflow_join_ends AS o (tenant_id, workflow_id, trigger_id, key, followed, execution_id, ended_at)
+    VALUES (tenant, workflow, trigger, join_key, slug, execution, at)
+    ON CONFLICT (tenant_id, workflow_id, trigger_id, key, followed)
+        DO UPDATE SET execution_id = excluded.execution_id, ended_at = excluded.ended_at WHERE o.ended_at <= excluded.ended_at;
+    newest := (SELECT max(o.ended_at) FROM workflow_join_ends AS o
+               WHERE o.tenant_id = tenant AND o.workflow_id = workflow AND o.trigger_id = trigger AND o.key = join_key);
+    DELETE FROM workflow_join_ends AS o
+    WHERE o.tenant_id = tenant AND o.workflow_id = workflow AND o.trigger_id = trigger AND o.key = join_key
+      AND (o.followed <> ALL (wanted) OR o.ended_at < newest - within);
+    IF (SELECT count(*) FROM workflow_join_ends AS o
+        WHERE o.tenant_id = tenant AND o.workflow_id = workflow AND o.trigger_id = trigger AND o.key = join_key)
+       = cardinality(wanted) THEN
+        RETURN QUERY DELETE FROM workflow_join_ends AS o
+        WHERE o.tenant_id = tenant AND o.workflow_id = workflow AND o.trigger_id = trigger AND o.key = join_key
+        RETURNING o.followed, o.execution_id;
         DELETE FROM workflow_joins AS j
         WHERE j.tenant_id = tenant AND j.workflow_id = workflow AND j.trigger_id = trigger AND j.key = join_key;
-        RETURN found;
     END IF;
-    UPDATE workflow_joins AS j SET ends = found, expires_at = newest + within
-    WHERE j.tenant_id = tenant AND j.workflow_id = workflow AND j.trigger_id = trigger AND j.key = join_key;
-    RETURN NULL;
 END $$;
 COMMENT ON FUNCTION join_end IS
     'Adds an end to those that a trigger waits for, the latest of each workflow; returns all of them when the last one is '
     'there, and begins anew.';
+
+CREATE FUNCTION forget_joined(tenant uuid, runs uuid[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    one record;
+BEGIN
+    -- In the order in which ends are counted. Each row is locked before its ends are looked at: one may just be coming.
+    FOR one IN SELECT DISTINCT o.workflow_id, o.trigger_id COLLATE "C" AS trigger_id, o.key
+               -- OFFSET 0 keeps it a look by the execution alone: all of the tenant's would be taken for few.
+               FROM unnest(runs) AS r (id) CROSS JOIN LATERAL (
+                   SELECT j.tenant_id, j.workflow_id, j.trigger_id, j.key FROM workflow_join_ends AS j
+                   WHERE j.execution_id = r.id OFFSET 0) AS o
+               WHERE o.tenant_id = tenant ORDER BY 1, 2, 3 LOOP
+        PERFORM FROM workflow_joins AS j
+        WHERE j.tenant_id = tenant AND j.workflow_id = one.workflow_id AND j.trigger_id = one.trigger_id AND j.key = one.key
+        FOR UPDATE;
+        DELETE FROM workflow_join_ends AS o
+        WHERE o.tenant_id = tenant AND o.workflow_id = one.workflow_id AND o.trigger_id = one.trigger_id AND o.key = one.key
+          -- By the key: written like this no index on the executions serves it, and none is taken, 200 ids for each key.
+          AND array_position(runs, o.execution_id) IS NOT NULL;
+        DELETE FROM workflow_joins AS j
+        WHERE j.tenant_id = tenant AND j.workflow_id = one.workflow_id AND j.trigger_id = one.trigger_id AND j.key = one.key
+          AND NOT EXISTS (
+            SELECT FROM workflow_join_ends AS o WHERE o.tenant_id = j.tenant_id AND o.workflow_id = j.workflow_id
+            AND o.trigger_id = j.trigger_id AND o.key = j.key);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION forget_joined IS 'Takes the ends of executions away from the triggers that wait for more; part of erase_listed.';
 
 -- ---------------------------------------------------------------------------------------------- what is handed over
 
@@ -936,7 +1003,7 @@ COMMENT ON TYPE arrived_key IS 'ingest_events.sql: dedupe keys';
 CREATE TYPE arrived_event AS (
     tenant_id uuid, id uuid, kind text, type text, source text, route text, subject_kind text, subject_id text, data text,
     occurred_at timestamptz, dedupe_key text, depth smallint, caused_by uuid, matched boolean, passed_over integer,
-    gate uuid
+    also_caused_by uuid[], gate uuid
 );
 COMMENT ON TYPE arrived_event IS 'ingest_events.sql: events; gate is the id whose dedupe key must be new';
 
@@ -2801,7 +2868,11 @@ BEGIN ATOMIC
                         FROM execution_events AS x WHERE x.tenant_id = e.tenant_id AND x.execution_id = e.id) AS b
     CROSS JOIN LATERAL (SELECT json_agg(to_jsonb(x) ORDER BY x.id) AS rows, count(*) AS number,
                                array_remove(array_agg(archive_key(x.subject_kind, x.subject_id))
-                                            || array_agg(archive_key('execution:id', x.caused_by::text)), NULL) AS keys
+                                            || array_agg(archive_key('execution:id', x.caused_by::text)), NULL)
+                               || CASE WHEN count(x.also_caused_by) > 0 THEN ARRAY(
+                                   SELECT archive_key('execution:id', c::text)
+                                   FROM events AS y CROSS JOIN LATERAL unnest(y.also_caused_by) AS c
+                                   WHERE y.tenant_id = e.tenant_id AND y.id = ANY (e.event_id || b.ids)) END AS keys
                         FROM events AS x WHERE x.tenant_id = e.tenant_id AND x.id = ANY (e.event_id || b.ids)) AS v
     CROSS JOIN LATERAL (SELECT json_agg(to_jsonb(x) ORDER BY x.event_id) AS rows
                         FROM event_decisions AS x
@@ -2902,7 +2973,9 @@ COMMENT ON COLUMN erasures.decided_at IS
 COMMENT ON COLUMN erasures.emptied IS 'Events that others'' executions need: they stay, without what they said.';
 COMMENT ON COLUMN erasures.archived IS 'Executions that were taken out of the archive, whose files were written anew.';
 CREATE INDEX erasures_under_way ON erasures (begun_at) WHERE ended_at IS NULL;
-COMMENT ON INDEX erasures_under_way IS 'list_erasures_under_way.sql';
+COMMENT ON INDEX erasures_under_way IS 'list_erasures_under_way.sql, was_anything_erased.sql';
+CREATE INDEX erasures_by_end ON erasures (ended_at);
+COMMENT ON INDEX erasures_by_end IS 'was_anything_erased.sql';
 
 CREATE TABLE erasing (
     tenant_id   uuid NOT NULL,
@@ -2958,7 +3031,10 @@ BEGIN
     UNION
     SELECT tenant, erasure, 'event', v.id FROM events AS v
     WHERE v.tenant_id = tenant AND v.caused_by = ANY (runs)
-      AND (v.subject_id IS NULL OR (v.subject_kind = whose_kind AND v.subject_id = whose))
+      -- That of an end holds what the execution has put out, whatever its followers say that it is about.
+      AND (v.subject_id IS NULL OR (v.subject_kind = whose_kind AND v.subject_id = whose) OR v.kind = 'workflow')
+    UNION
+    SELECT tenant, erasure, 'event', v.id FROM events AS v WHERE v.tenant_id = tenant AND v.also_caused_by && runs
     UNION
     -- The event of a batch is one of many, and need not be about them.
     SELECT tenant, erasure, 'event', v.id
@@ -3005,12 +3081,7 @@ BEGIN
                             WHERE b.tenant_id = tenant AND b.execution_id = ANY (runs));
     -- Waits for who makes an event of one: that is found when all is looked through again.
     DELETE FROM execution_ends AS d WHERE d.tenant_id = tenant AND d.execution_id = ANY (runs);
-    UPDATE workflow_joins AS j
-    SET ends = (SELECT coalesce(jsonb_object_agg(o.key, o.value), '{}') FROM jsonb_each(j.ends) AS o
-                WHERE (o.value ->> 'execution_id')::uuid <> ALL (runs))
-    WHERE j.tenant_id = tenant AND EXISTS (SELECT FROM jsonb_each(j.ends) AS o
-                                           WHERE (o.value ->> 'execution_id')::uuid = ANY (runs));
-    DELETE FROM workflow_joins AS j WHERE j.tenant_id = tenant AND j.ends = '{}';
+    PERFORM forget_joined(tenant, runs);
     DELETE FROM start_keys AS k USING workflow_executions AS e
     WHERE e.tenant_id = tenant AND e.id = ANY (runs) AND e.limits ? 'idempotency'
       AND k.tenant_id = tenant AND k.id = (e.limits -> 'idempotency' ->> 'id')::uuid AND k.execution_id = e.id;

@@ -200,6 +200,8 @@ class NewEvent:
     depth: int = 0
     """How many executions stand between this event and the outside world."""
     caused_by: ExecutionId | None = None
+    also_caused_by: Sequence[ExecutionId] = ()
+    """Of what several ends have made: the other executions."""
     not_before: datetime | None = None
     """Of what is made up for on request: its executions start no sooner, and queue where `overlap` would skip them."""
 

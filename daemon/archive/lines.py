@@ -36,7 +36,12 @@ class LineEvent:
 
     id: UUID
     subject: Subject | None
-    caused_by: UUID | None
+    causes: frozenset[UUID]
+    """The executions that have published it, or whose ends it tells."""
+    is_end: bool
+    """It holds what its causes have put out, whatever it is said to be about."""
+    dedupe: tuple[str, str] | None
+    """Source and key under which it must not come again; None also for slots and marks, which are Hark's own."""
     says_something: bool
     """Whether there is anything in it that could be taken out."""
 
@@ -57,7 +62,7 @@ class Line:
 
     def keys(self) -> set[int]:
         """Return the keys by which its file is found."""
-        origins = {self.parent_id, *(event.caused_by for event in self.events)}
+        origins = {self.parent_id}.union(*(event.causes for event in self.events))
         about = {self.subject, *(event.subject for event in self.events)}
         return {
             workflow_key(self.workflow_id),
@@ -92,7 +97,10 @@ def read_line(text: bytes) -> Line:
 
 def _event(row: dict[str, Any]) -> LineEvent:
     says = bool(row["data"] != {} or row.get("subject_id") is not None or row.get("dedupe_key") is not None)
-    return LineEvent(UUID(row["id"]), _subject(row), _id(row.get("caused_by")), says)
+    causes = frozenset(UUID(one) for one in (row.get("caused_by"), *(row.get("also_caused_by") or ())) if one)
+    own = row["kind"] in {"cron", "notify"} or row.get("dedupe_key") is None
+    dedupe = None if own else (row["source"], row["dedupe_key"])
+    return LineEvent(UUID(row["id"]), _subject(row), causes, row["kind"] == "workflow", dedupe, says)
 
 
 def _id(text: str | None) -> UUID | None:
@@ -113,9 +121,9 @@ class Reach:
 
     def is_about(self, event: LineEvent) -> bool:
         """Tell whether an event is about the subject, or comes from what is and names nothing else."""
-        if event.subject is None:
-            return event.id in self.events or event.caused_by in self.executions
-        return event.subject == self.subject
+        if event.subject is not None and not event.is_end:
+            return event.subject == self.subject
+        return event.id in self.events or not event.causes.isdisjoint(self.executions) or event.subject == self.subject
 
     def takes(self, line: Line) -> bool:
         """Tell whether an execution goes: the same rules as in `hark.reach_further`."""
@@ -138,7 +146,7 @@ def named_in(lines: Sequence[Line]) -> tuple[set[UUID], set[UUID]]:
     """Return the executions and events on which it depends whether lines are taken."""
     events = [event for line in lines for event in line.events]
     executions = {line.id for line in lines} | _there(line.parent_id for line in lines)
-    return executions | _there(event.caused_by for event in events), {event.id for event in events}
+    return executions.union(*(event.causes for event in events)), {event.id for event in events}
 
 
 def _there(ids: Iterable[UUID | None]) -> set[UUID]:

@@ -91,8 +91,16 @@ async def look_at_outbox(case: Case) -> AsyncIterator[Finding]:
 
 
 async def look_at_ends(case: Case) -> AsyncIterator[Finding]:
-    """Find ends of executions that were put aside, and triggers that wait for workflows that do not exist."""
-    row = await case.connection.fetchrow(sql("doctor_get_ends"))
+    """Find ends of executions that wait or were put aside, and triggers that wait for workflows that do not exist."""
+    row = await case.connection.fetchrow(sql("doctor_get_ends"), LONG_IN_OUTBOX)
+    if row is not None and row["waiting"]:
+        message = (
+            f"{row['waiting']:,} executions ended more than {LONG_IN_OUTBOX} ago, and what follows them did not start"
+        )
+        if await _somebody_works(case):
+            yield error(message, "the daemon's log says why (ends.*)", waiting=row["waiting"])
+        else:
+            yield warning(message + ", because no instance runs", _START_ONE, waiting=row["waiting"])
     if row is not None and row["parked"]:
         yield warning(
             f"{row['parked']:,} ends of executions were put aside: what follows them did not start",

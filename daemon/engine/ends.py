@@ -8,6 +8,7 @@ transaction too: whoever dies in it has done nothing.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 MOST_ENDS = 100
 MOST_BYTES = 4 * 1024 * 1024
+MOST_REASON = 1000
 POLL_S = 5.0
 """A NOTIFY may be lost; the table is the truth."""
 _EVENT = frozenset({"event"})
@@ -43,12 +45,12 @@ class _Awaited:
     """An end that a trigger with `all` counts."""
 
     subscription: Subscription
-    key: str
+    key: bytes
     end: Record
     event: NewEvent
 
     @property
-    def order(self) -> tuple[str, str, str, datetime]:
+    def order(self) -> tuple[str, str, bytes, datetime]:
         """In this order the rows are locked, on all instances, and ends of one key come as they happened."""
         active = self.subscription.active
         return str(active.workflow_id), active.id, self.key, self.end["completed_at"]
@@ -104,7 +106,7 @@ class Ends:
             self._singly -= 1
             return await self._drain_one()
         try:
-            return await self._drain(MOST_ENDS)
+            return await self._drain(MOST_ENDS, [])
         except (UnavailableError, FencedError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one of them
@@ -113,24 +115,30 @@ class Ends:
             return await self.drain()
 
     async def _drain_one(self) -> int:
+        taken: list[int] = []
         try:
-            return await self._drain(1)
+            return await self._drain(1, taken)
         except (UnavailableError, FencedError):
             raise
         except Exception as error:
+            if not taken:
+                raise
             log.exception("ends.parked")
             reason = str(error)
         async with self._lane.connection() as connection:
-            await connection.fetchval(sql("park_end"), reason[:1000])
+            # Exactly that one. It is not locked any more: another instance may have it, and parks it itself.
+            await connection.fetchval(sql("park_end"), taken[0], reason[:MOST_REASON])
         return 1
 
-    async def _drain(self, limit: int) -> int:
+    async def _drain(self, limit: int, numbers: list[int]) -> int:
+        """Make so many ends into events; `numbers` gets theirs, also when that fails."""
         with self._takings.under_way():
             async with self._lane.connection() as connection:
                 taken: Taken | None = None
                 try:
                     async with connection.transaction():
                         ends = await connection.fetch(sql("take_ends"), limit, MOST_BYTES)
+                        numbers += [end["id"] for end in ends]
                         events = await self._events(connection, ends) if ends else []
                         taken = await self._ingest.take_within(connection, events) if events else None
                 except BaseException:
@@ -153,31 +161,56 @@ class Ends:
             if end["workflow"] is None:
                 continue  # deleted meanwhile, with all its history
             event = _event(end)
-            if self._registry.find(event.tenant_id, event.route) is not None:
+            if end["for_trigger"] is None and self._registry.find(event.tenant_id, event.route) is not None:
                 events.append(event)
             awaited += self._awaited(end, event)
+        count = _join if len(ends) > 1 else self._join_alone
         for one in sorted(awaited, key=lambda one: one.order):
-            joined = await _join(connection, one)
+            joined = await count(connection, one)
             if joined is not None:
                 events.append(joined)
         return events
 
+    async def _join_alone(self, connection: Connection, one: _Awaited) -> NewEvent | None:
+        """Count an end; if that fails it concerns this trigger, and the others hear of the end."""
+        try:
+            async with connection.transaction():
+                joined = await _join(connection, one)
+                if joined is not None:
+                    self._ingest.arrival(joined)  # raises what storing it would
+                return joined
+        except (UnavailableError, FencedError):
+            raise
+        except Exception as error:
+            active, end = one.subscription.active, one.end
+            log.exception("ends.join_parked", workflow=active.workflow, trigger=active.id)
+            await connection.execute(
+                sql("park_join"), active.tenant_id, end["execution_id"], active.workflow_id, active.id,
+                str(error)[:MOST_REASON],
+            )  # fmt: skip
+            return None
+
     def _awaited(self, end: Record, event: NewEvent) -> Iterator[_Awaited]:
         """Yield for which triggers that wait for several workflows an end counts."""
         for subscription in self._registry.followers(event.tenant_id, end["workflow"]):
-            config: WorkflowConfig = subscription.active.config
+            active = subscription.active
+            config: WorkflowConfig = active.config
             if config.all_ is None or refusal_of(config, event.data) is not None:
                 continue
+            if end["for_trigger"] is not None and (active.workflow_id, active.id) != (
+                end["for_workflow"],
+                end["for_trigger"],
+            ):
+                continue
             try:
-                key = "" if config.key is None else _key(config.key, event, end["completed_at"])
-            except ExpressionError as error:
-                active = subscription.active
+                key = b"" if config.key is None else _key(config.key, event, end["completed_at"])
+            except (ExpressionError, TypeError, ValueError) as error:
                 log.warning(
                     "ends.key_failed", workflow=active.workflow, trigger=active.id, error=str(error),
                     execution=str(end["execution_id"]),
                 )  # fmt: skip
                 continue
-            yield _Awaited(subscription, key, end, event)
+            yield _Awaited(subscription, hashlib.sha256(key).digest(), end, event)
 
 
 def _event(end: Record) -> NewEvent:
@@ -203,30 +236,30 @@ def _said(execution_id: Any, row: Record) -> dict[str, Any]:
     return {"execution_id": str(execution_id), "status": row["status"], **read}
 
 
-def _key(source: str, event: NewEvent, now: datetime) -> str:
+def _key(source: str, event: NewEvent, now: datetime) -> bytes:
     view = event_view(event, EventId(event.caused_by or event.tenant_id), now)
     value = compile_expression(source, _EVENT).evaluate({"event": view})
-    return value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    return value.encode() if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 async def _join(connection: Connection, one: _Awaited) -> NewEvent | None:
     """Count an end; returns the event of all of them when it was the last."""
     active, end = one.subscription.active, one.end
     config: WorkflowConfig = active.config
-    found = await connection.fetchval(
+    places = await connection.fetch(
         sql("join_end"), active.tenant_id, active.workflow_id, active.id, one.key, config.followed, end["workflow"],
         end["execution_id"], end["completed_at"], config.within,
     )  # fmt: skip
-    if found is None:
+    if not places:
         return None
-    places = orjson.loads(found)
-    ids = [place["execution_id"] for place in places.values()]
+    followed = {place["followed"]: place["execution_id"] for place in places}
+    ids = list(followed.values())
     rows = await connection.fetch(sql("load_ends"), [active.tenant_id] * len(ids), ids)
-    known = {str(row["id"]): _said(row["id"], row) for row in rows}
+    said = {row["id"]: _said(row["id"], row) for row in rows}
     gone = {"status": None, "output": None, "inputs": None, "error": None}
     ends = {
-        slug: known.get(place["execution_id"], {"execution_id": place["execution_id"], **gone})
-        for slug, place in sorted(places.items())
+        slug: said.get(execution_id, {"execution_id": str(execution_id), **gone})
+        for slug, execution_id in sorted(followed.items())
     }
     route = route_of_all(active.workflow_id, active.id)
     return NewEvent(
@@ -236,8 +269,15 @@ async def _join(connection: Connection, one: _Awaited) -> NewEvent | None:
         source=route,
         route=route,
         data={**one.event.data, "ends": ends},
-        subject=one.event.subject,
+        subject=_subject_of(rows),
         occurred_at=one.event.occurred_at,
         depth=one.event.depth,
         caused_by=one.event.caused_by,
+        also_caused_by=[other for other in ids if other != one.event.caused_by],
     )
+
+
+def _subject_of(ends: Sequence[Record]) -> tuple[str, str] | None:
+    """Return what several ends are about, unless they are about different things."""
+    subjects = {(end["subject_kind"], end["subject_id"]) for end in ends if end["subject_kind"]}
+    return subjects.pop() if len(subjects) == 1 else None

@@ -202,8 +202,8 @@ class Engine:
             Background("tend", self._tend),
             Background("share work", self._share_work),
         ]
-        self._held_back = {"executions_queued": 0, "executions_delayed": 0}
-        """How many wait for a slot of their limits, and how many for their time; as of the last tending."""
+        self._held_back = {"executions_queued": 0, "executions_delayed": 0, "ends_parked": 0}
+        """How many wait for a slot or for their time, and which ends were put aside; as of the last tending."""
         self._started = False
 
     # ------------------------------------------------------------------ life
@@ -522,7 +522,7 @@ class Engine:
                 for row in await self.database.fetch("find_woken", self.instance.id):
                     self.executor.wake(row["id"])
                 for row in await self.database.fetch("count_held_back"):
-                    self._held_back = {f"executions_{name}": number for name, number in row.items()}
+                    self._held_back = dict(row)
                 if await self._strandings.release(self.instance.id):
                     self.claimer.work_arrived()
             except UnavailableError:

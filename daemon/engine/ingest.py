@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Protocol
 from uuid import UUID
@@ -35,7 +36,9 @@ _PAUSE_S = 0.3
 _MOST_TOGETHER = 16
 """Batches that are stored or wait for it; each may be as large as a request."""
 _ATTEMPTS = 3
-"""How often one flush is tried when the database goes away under it. Repeating is harmless: the ids are the same."""
+"""How often one flush is tried when the database goes away under it. The ids are the same: what is there stays."""
+_BEFORE = timedelta(seconds=5)
+"""By how much longer ago something may have been erased: a transaction that ends it tells when it began."""
 
 
 class Capacity(Protocol):
@@ -268,30 +271,55 @@ class Ingest:
             receipts[identifier] = await self._receipt_of(tenant_id, event_id)
         return [receipts[identifier] for identifier in same_as]
 
-    async def _commit_at_last(self, arrivals: Sequence[Arrival]) -> dict[EventId, Receipt]:
-        for attempt in range(1, _ATTEMPTS):
+    async def _commit_at_last(self, arrivals: Sequence[Arrival]) -> dict[EventId, Receipt | Exception]:
+        began = time.monotonic()
+        try:
+            return await self._commit(arrivals)
+        except UnavailableError:
+            await asyncio.sleep(_PAUSE_S)
+        for _ in range(_ATTEMPTS - 2):
             try:
-                return await self._commit(arrivals, again=attempt > 1)
+                return await self._commit_again(arrivals, began)
             except UnavailableError:
                 await asyncio.sleep(_PAUSE_S)
-        return await self._commit(arrivals, again=True)
+        return await self._commit_again(arrivals, began)
 
-    async def _commit(self, arrivals: Sequence[Arrival], *, again: bool) -> dict[EventId, Receipt]:
+    async def _commit(self, arrivals: Sequence[Arrival]) -> dict[EventId, Receipt | Exception]:
         async with self._lane.connection() as connection:
             batch, matches, keyed = await self._store(connection, arrivals)
-        launched = batch.claimed
-        if again and batch.launches:
-            try:
-                launched = await self._owned(batch)
-            except BaseException:
-                self._capacity.give_back(len(batch.launches))
-                raise
-        self._launch(batch, launched)
-        return {
-            match.event_id: batch.receipt(match)
-            for match in matches
-            if match.event.dedupe_key is None or match.event_id in keyed
-        }
+        self._launch(batch, batch.claimed)
+        return _receipts(batch, matches, keyed)
+
+    async def _commit_again(self, arrivals: Sequence[Arrival], began: float) -> dict[EventId, Receipt | Exception]:
+        """Store what may be there although nobody was told; not what may have been erased since the first attempt."""
+        tenants = list({arrival.event.tenant_id for arrival in arrivals})
+        stored: tuple[_Batch, list[Match], set[UUID]] | None = None
+        try:
+            async with self._lane.connection() as connection, connection.transaction():
+                await connection.execute(sql("lock_erasures"))
+                since = timedelta(seconds=time.monotonic() - began) + _BEFORE
+                if not await connection.fetchval(sql("was_anything_erased"), tenants, since):
+                    stored = await self._store(connection, arrivals)
+            if stored is None:
+                return await self._what_became_of([a for a in arrivals if a.key is None])
+            launched = await self._owned(stored[0]) if stored[0].launches else set()
+        except BaseException:
+            if stored is not None:
+                self._capacity.give_back(len(stored[0].launches))
+            raise
+        self._launch(stored[0], launched)
+        return _receipts(*stored)
+
+    async def _what_became_of(self, arrivals: Sequence[Arrival]) -> dict[EventId, Receipt | Exception]:
+        """Answer for events without a key: for those that are there, and for the others that nobody knows."""
+        ids = [arrival.id for arrival in arrivals]
+        rows = await self._lane.fetch("find_stored", [arrival.event.tenant_id for arrival in arrivals], ids)
+        stored = {EventId(row["id"]): row["tenant_id"] for row in rows}
+        lost = UnavailableError(
+            "the database went away while this event was stored, and a subject was erased meanwhile; whether the event "
+            "was stored cannot be told. Send it again if it still has to be heard"
+        )
+        return {one: await self._receipt_of(stored[one], one) if one in stored else lost for one in ids}
 
     async def _store(
         self, connection: Connection, arrivals: Sequence[Arrival]
@@ -367,7 +395,7 @@ class Ingest:
         batch.events.append((
             event.tenant_id, match.event_id, event.kind, event.type, event.source, event.route, subject_kind,
             subject_id, data, event.occurred_at or batch.now, event.dedupe_key, event.depth, event.caused_by,
-            matched, match.passed_over or None, gate,
+            matched, match.passed_over or None, event.also_caused_by or None, gate,
         ))  # fmt: skip
         for start in match.starts:
             if free:
@@ -435,6 +463,15 @@ class Ingest:
     async def _receipt_of(self, tenant_id: TenantId, event_id: EventId) -> Receipt:
         rows = await self._lane.fetch("find_executions_of_event", tenant_id, event_id, *same_millisecond(event_id))
         return Receipt(event_id, tuple(ExecutionId(row["id"]) for row in rows), duplicate=True)
+
+
+def _receipts(batch: _Batch, matches: Sequence[Match], keyed: set[UUID]) -> dict[EventId, Receipt | Exception]:
+    """Answer for what was stored; what is missing was there before."""
+    return {
+        match.event_id: batch.receipt(match)
+        for match in matches
+        if match.event.dedupe_key is None or match.event_id in keyed
+    }
 
 
 def _distinct(arrivals: Sequence[Arrival]) -> tuple[list[Arrival], list[EventId]]:

@@ -54,6 +54,7 @@ class Listed:
         executions, events = await self.among({line.id for line in lines}, named_in(lines)[1])
         choice = Choice({line.id for line in lines if line.id in executions})
         for line in lines:
+            choice.keys |= {(*event.dedupe, event.id) for event in line.events if event.dedupe and event.id in events}
             emptied = {event.id for event in line.events if event.says_something and event.id in events}
             if emptied and line.id not in choice.dropped:
                 choice.emptied[line.id] = emptied

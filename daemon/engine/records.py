@@ -15,13 +15,15 @@ import structlog
 
 from hark.daemon.engine.group_commit import GroupCommit
 from hark.daemon.engine.instance import Instance
-from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lane, sql
+from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lane, Record, sql
 from hark.workflows.errors import FencedError, UnavailableError
 
 log = structlog.get_logger(__name__)
 
 Row = tuple[Any, ...]
 STOP_S = 10.0
+_CHANGES = 2
+"""The place of the changes of state among the parameters of record_progress.sql."""
 
 
 @dataclass(slots=True)
@@ -199,9 +201,9 @@ class _Rows:
 
 
 def _arguments(instance: UUID, parts: Sequence[Progress]) -> list[Any]:
-    """Turn progress into the parameters of record_progress.sql."""
+    """Turn progress, one piece of each execution, into the parameters of record_progress.sql."""
     rows = _Rows()
-    for part in _merged(parts):
+    for part in parts:
         rows.add(part)
     # In one order on all instances, so that two flushes wait for each other and do not lock each other out.
     remembered = [rows.context[key] for key in sorted(rows.context)]
@@ -290,14 +292,32 @@ class Recorder:
         return [None] * len(parts)
 
     async def _write_current(self, parts: Sequence[Progress], licence: UUID) -> None:
-        arguments = _arguments(licence, parts)
+        merged = _merged(parts)
+        arguments = _arguments(licence, merged)
+        again = False
         while True:
             try:
-                rows = await self._lane.fetch("record_progress", *arguments)
+                if again:
+                    rows = await self._repeat(merged, licence, arguments[_CHANGES])
+                else:
+                    rows = await self._lane.fetch("record_progress", *arguments)
             except UnavailableError as error:
                 log.warning("record.delayed", executions=len(parts), error=str(error))
                 await self._patience()
+                again = True
                 continue
             if rows[0]["licence"] is None:
                 raise self._instance.fenced(licence)
             return
+
+    async def _repeat(self, parts: Sequence[Progress], licence: UUID, changes: Sequence[Row]) -> list[Record]:
+        """Write what may have been committed although nobody was told, except of executions that have left here.
+
+        Of those it was; since then somebody else may have had them, or they were erased: nothing may bring that back.
+        """
+        tenants, ids = [part.tenant_id for part in parts], [part.execution_id for part in parts]
+        async with self._lane.connection() as connection, connection.transaction():
+            held = {row["id"] for row in await connection.fetch(sql("lock_held"), licence, changes, tenants, ids)}
+            left = [part for part in parts if part.execution_id in held]
+            rows: list[Record] = await connection.fetch(sql("record_progress"), *_arguments(licence, left))
+            return rows

@@ -30,6 +30,8 @@ class Choice:
     dropped: set[UUID] = field(default_factory=set)
     emptied: dict[UUID, set[UUID]] = field(default_factory=dict)
     """By the line's execution."""
+    keys: set[tuple[str, str, UUID]] = field(default_factory=set)
+    """Source, dedupe key and id of events that go: so the same may come again."""
 
 
 class Chooser(Protocol):
@@ -88,7 +90,10 @@ class Rewriter:
         """
         planned = Rewritten()
         async for lines in self.pieces(row):
-            planned.add(await chooser.choose(lines), len(lines))
+            choice = await chooser.choose(lines)
+            planned.add(choice, len(lines))
+            if choice.keys:  # before the file, which alone says which they are
+                await self._database.execute("erase_event_keys", tenant_id, *map(list, zip(*choice.keys, strict=True)))
         if not planned.dropped and not planned.emptied:
             return planned
         replacing = await self._write(tenant_id, row, chooser) if planned.kept else None

@@ -438,6 +438,13 @@ async def test_ends_that_start_nothing_are_found(look: Look, connection: asyncpg
     )
     (parked,) = await look("ends")
     assert (parked.level, parked.detail) == ("warning", {"parked": 1})
+    await connection.execute("UPDATE hark.execution_ends SET parked_at = NULL")
+    assert [finding.level for finding in await look("ends")] == ["ok"], "it has just come"
+    await connection.execute("UPDATE hark.execution_ends SET noted_at = now() - interval '5 minutes'")
+    (waiting,) = await look("ends")
+    assert (waiting.level, waiting.detail) == ("warning", {"waiting": 1})
+    await enter_instance(connection, silent=timedelta(0))
+    assert (await look("ends"))[0].level == "error", "an instance is there and does not take them"
 
 
 async def test_a_check_that_cannot_look_in_time_says_so(

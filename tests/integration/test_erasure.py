@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,8 +14,9 @@ from support.engine import EngineUnderTest, running_engine
 
 from hark.client import ApiError
 from hark.daemon.cli.erasing import _tell
-from hark.daemon.engine import erasure
+from hark.daemon.engine import erasure, ingest
 from hark.daemon.engine.erasure import Eraser, digest_of
+from hark.workflows.catalogue import NewEvent
 from hark.workflows.errors import ConflictError, NotFoundError, UnavailableError
 from hark.workflows.ids import DEFAULT_TENANT, TenantId
 
@@ -99,6 +101,53 @@ name: Called
 steps: [{id: work, set: {got: "${{ inputs.marks }}"}}]
 """
 
+JOINED = (
+    "---".join(
+        f"""
+id: {event.lower()}
+name: One of several
+triggers: [{{type: event, event: {event}, subject: {{kind: client, id: "${{{{ event.data.client }}}}"}}}}]
+steps: [{{id: work, set: {{}}}}]
+output: {{mark: "${{{{ event.data.mark }}}}"}}
+"""
+        for event in ("ONE", "TWO", "THREE")
+    )
+    + """
+---
+id: joined
+name: After all
+triggers: [{type: workflow, all: [one, two, three], within: 1h}]
+steps: [{id: work, set: {got: "${{ event.data.ends }}"}}]
+---
+id: ships
+name: About something else
+triggers: [{type: workflow, all: [one, two, three], within: 1h, subject: {kind: order, id: o1}, inputs: {n: 1}}]
+steps: [{id: work, set: {n: "${{ inputs.n }}"}}]
+"""
+)
+SAYS = """
+id: says
+name: Says it everywhere
+triggers: [{type: event, event: GO}]
+steps:
+  - {id: say, action: log_event, with: {message: "Hello ${{ event.data.mark }}"}}
+  - {id: keep, remember: {mark: "${{ event.data.mark }}"}}
+"""
+WAITING = """
+WITH keys AS MATERIALIZED (SELECT n, sha256(n::text::bytea) AS key FROM generate_series(1, 5000) AS n), joins AS (
+    INSERT INTO hark.workflow_joins (tenant_id, workflow_id, trigger_id, key, expires_at)
+    SELECT $1, $2, 't', key, now() + interval '1 hour' FROM keys
+)
+INSERT INTO hark.workflow_join_ends (tenant_id, workflow_id, trigger_id, key, followed, execution_id, ended_at)
+SELECT $1, $2, 't', key, f.slug, lpad(to_hex(n + f.more), 32, '0')::uuid, now()
+FROM keys CROSS JOIN (VALUES ('one', 0), ('two', 50)) AS f (slug, more)
+"""
+"""Let a trigger wait for more of 5,000 keys; the ends of executions 1 to 100 are all that there is of the first 50."""
+READ = """
+SELECT sum(seq_tup_read + idx_tup_fetch)::int FROM pg_stat_xact_user_tables
+WHERE relname IN ('workflow_joins', 'workflow_join_ends')
+"""
+
 
 async def rows_with(hark: EngineUnderTest, text: object) -> dict[str, list[str]]:
     """Return all rows of all tables that have a text in them."""
@@ -141,7 +190,11 @@ async def test_nothing_of_a_subject_is_left_and_nothing_of_others_is_touched(dat
         mine = await one.database.pool.fetchval(query, "order-1")
         event = await one.database.pool.fetchrow("SELECT * FROM hark.events WHERE type = 'GO' AND subject_id = 'carl'")
         others, shipped = await rows_with(one, "cleo"), await one.execution(mine)
-        assert {"event_keys", "workflow_joins"} <= set(others)
+        assert "event_keys" in others
+        joins = (
+            "SELECT count(*) FROM hark.workflow_joins JOIN hark.workflow_join_ends USING (tenant_id, workflow_id, key)"
+        )
+        assert await one.database.pool.fetchval(joins) == 2
         keys = await one.database.pool.fetchval("SELECT count(*) FROM hark.start_keys")
         foreseen = await one.engine.eraser.foresee(TENANT, ("client", "carl"))
         assert len(await rows_with(one, "carl")) > 5
@@ -150,6 +203,7 @@ async def test_nothing_of_a_subject_is_left_and_nothing_of_others_is_touched(dat
 
         assert await rows_with(one, "carl") == {}
         assert await rows_with(one, "cleo") == others
+        assert await one.database.pool.fetchval(joins) == 1
         # Two parts, what was called, published and heard, what came after it, and what the same event has started.
         assert (done.executions, done.emptied) == (8, 1)
         assert (foreseen.executions, foreseen.steps, foreseen.logs, foreseen.events, foreseen.emptied) == (
@@ -214,6 +268,87 @@ async def test_a_batch_goes_with_any_of_its_events_and_leaves_the_others(databas
         assert await rows_with(one, "mark-carl") == {}
         (left,) = await one.database.pool.fetch("SELECT subject_id, matched FROM hark.events")
         assert tuple(left) == ("cleo", False)
+
+
+async def test_what_several_ends_have_made_goes_with_each_of_them(database_url: str) -> None:
+    """It holds the output of all, so it is emptied also where it is said to be about something else."""
+    async with running_engine(database_url) as one:
+        await one.apply(JOINED)
+        for event, who in (("ONE", "carl"), ("TWO", "cleo"), ("THREE", "cora")):
+            await one.run(event, {"client": who, "mark": f"mark-{who}"})
+        await all_ended(one, 5)
+        for who, gone, emptied in (("carl", 2, 1), ("cleo", 1, 0)):
+            done = await erase(one, who)
+            assert (done.executions, done.emptied) == (gone, emptied)
+            assert await rows_with(one, f"mark-{who}") == {}
+        left = await one.database.pool.fetch("SELECT subject_id FROM hark.workflow_executions ORDER BY subject_id")
+        assert [row["subject_id"] for row in left] == ["cora", "o1"]
+
+
+async def test_the_ends_that_others_wait_for_are_found_by_their_executions(database_url: str) -> None:
+    """All that a tenant waits for was read twice for each 200 executions."""
+    async with running_engine(database_url) as one:
+        await one.apply(JOINED)
+        workflow = await one.database.pool.fetchval("SELECT id FROM hark.workflows WHERE slug = 'joined'")
+        async with one.database.transaction() as connection:
+            await connection.execute(WAITING, TENANT, workflow)
+            before = await connection.fetchval(READ)  # by the foreign key
+            runs = [UUID(int=n) for n in range(1, 101)]
+            await connection.execute("SELECT hark.forget_joined($1, $2)", TENANT, runs)
+            read = await connection.fetchval(READ) - before
+            rows = await connection.fetchrow(
+                "SELECT (SELECT count(*) FROM hark.workflow_joins), (SELECT count(*) FROM hark.workflow_join_ends)"
+            )
+    assert tuple(rows) == (5000 - 50, 10_000 - 150), "those stay of which another end is there"
+    assert read < 2000
+
+
+@pytest.mark.parametrize("what", ["record", "ingest"])
+async def test_what_is_written_again_brings_nothing_back(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The answer to a COMMIT was lost. Before it is sent again, what was committed has been erased."""
+    async with running_engine(database_url) as one:
+        if what == "record":
+            await one.apply(SAYS)
+        part: Any = one.engine.recorder._lane if what == "record" else one.engine.ingest
+        name = "fetch" if what == "record" else "_store"
+        write, erased, broken = getattr(part, name), [], []
+
+        async def write_and_lose_the_answer(*about: Any) -> Any:
+            if erased and not broken:
+                broken.append(about)
+                raise UnavailableError("the connection broke")
+            done = await write(*about)
+            if not erased and (what == "ingest" or about[3]):
+                erased.append(await erase(one))
+                broken[:] = [about]
+                raise UnavailableError("the connection broke")
+            return done
+
+        monkeypatch.setattr(part, name, write_and_lose_the_answer)
+        monkeypatch.setattr(one.engine.recorder, "_patience", lambda: asyncio.sleep(0))
+        event = NewEvent(TENANT, "event", "GO", "test", "event:GO", {"mark": "mark-carl"}, ("client", "carl"))
+        taking = one.engine.ingest.take(event)
+        if what == "ingest":
+            with pytest.raises(UnavailableError, match="whether the event was stored cannot be told"):
+                await taking
+        else:
+            await taking
+            await one.until(lambda: erased and not one.engine.executor.in_flight)
+        assert (erased[0].executions, erased[0].events) == (int(what == "record"), 1)
+        assert await rows_with(one, "mark-carl") == {}
+        assert len(await one.database.pool.fetch("SELECT FROM hark.workflow_steps")) == 0
+        # What comes later is new, and what was not committed is written when it comes again.
+        monkeypatch.setattr(ingest, "_BEFORE", timedelta(0))
+        broken.clear()
+        receipt = await one.engine.ingest.take(event)
+        for execution in receipt.executions:
+            assert (await one.ended(execution))["status"] == "completed"
+        assert (len(broken), len(receipt.executions)) == (1, int(what == "record"))
+        assert {"events"} <= {
+            name.removeprefix("hark.").partition("_2")[0] for name in await rows_with(one, "mark-carl")
+        }
 
 
 async def test_what_is_repeated_meanwhile_goes_too(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,18 @@ SELECT tenant_id, overlay(event_id::text PLACING right(gen_random_uuid()::text, 
 FROM hark.workflow_executions WHERE id = $1 RETURNING id
 """
 """Add an execution about something else that the same event has started."""
+JOINED = """
+UPDATE hark.events AS v
+SET kind = 'workflow', caused_by = gen_random_uuid(), also_caused_by = ARRAY[$2::uuid], data = '{"mark": "mark-carl"}'
+FROM hark.workflow_executions AS e WHERE e.id = $1 AND v.id = e.event_id
+"""
+"""Let the event of an execution have been made of the ends of two."""
+KEYED = """
+INSERT INTO hark.event_keys (tenant_id, source, key, event_id, digest, expires_at)
+SELECT v.tenant_id, v.source, v.dedupe_key, v.id, '', now() + interval '30 days' FROM hark.events AS v
+WHERE v.dedupe_key IS NOT NULL ON CONFLICT DO NOTHING
+"""
+"""Let keys be remembered for longer than their events."""
 CAUSED = """
 UPDATE hark.events AS v SET caused_by = $2, data = '{"mark": "mark-carl"}'
 FROM hark.workflow_executions AS e WHERE e.id = $1 AND v.id = e.event_id
@@ -126,11 +138,14 @@ async def test_files_are_written_anew_without_it_and_nothing_comes_back(history:
     shared = await history.connection.fetchval(SHARED, mine)
     restored = await about(history, 37, "carl")
     others = {await about(history, 30, "cleo")}
+    await history.connection.execute(KEYED)
     await retention.run()
     await history.add("completed", days(29), parent=mine)  # what it has called lies in another file
     await retention.run()
     heard = await history.add("completed", days(22))  # and so does what started on what it has published
     await history.connection.execute(CAUSED, heard, mine)
+    joined = await history.add("completed", days(22))  # and what was made of its end and of another one
+    await history.connection.execute(JOINED, joined, mine)
     others |= {await history.add("completed", days(22))}
     await retention.run()
     alone = await about(history, 36, "carl")  # nothing else is in its file
@@ -146,9 +161,10 @@ async def test_files_are_written_anew_without_it_and_nothing_comes_back(history:
 
     done = await eraser.erase(TENANT, ("client", "carl"), force=False, by="test")
 
-    # carl's three, what one of them called, and what heard one of them; the restored one is in both places.
-    assert (done.archived, done.executions, done.emptied) == (5, 1, 1)
-    assert (foreseen.archived, foreseen.executions, foreseen.emptied, foreseen.files) == (5, 1, 1, done.files)
+    # carl's three, what one of them called, and the two that heard of one; the restored one is in both places.
+    assert (done.archived, done.executions, done.emptied) == (6, 1, 1)
+    assert (foreseen.archived, foreseen.executions, foreseen.emptied, foreseen.files) == (6, 1, 1, done.files)
+    assert await history.connection.fetchval("SELECT array_agg(DISTINCT key) FROM hark.event_keys") == ["mark-cleo"]
     lines = await lines_of(archive)
     kept = {one: before[one] for one in before if one in others}
     changed = lines.pop(UUID(str(shared)))

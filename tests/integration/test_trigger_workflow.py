@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Any
 
 import orjson
 import pytest
+from support.database import connected
 from support.engine import EngineUnderTest, running_engine
 
 from hark.daemon.engine import ends
@@ -31,6 +33,8 @@ triggers:
   - {trigger}
 steps: [{{id: seen, set: {{data: "${{{{ event.data }}}}"}}}}]
 """
+
+ONE = "{type: workflow, workflow: one}"
 
 
 def first(slug: str, event: str) -> str:
@@ -157,10 +161,7 @@ async def test_ends_too_far_apart_do_not_belong_together(database_url: str) -> N
         pool = engine.database.pool
         await engine.run("ONE", {"n": 1})
         await nothing_noted(engine)
-        await pool.execute(
-            """UPDATE hark.workflow_joins
-               SET ends = jsonb_set(ends, '{one,at}', to_jsonb(now() - interval '11 minutes'))"""
-        )
+        await pool.execute("UPDATE hark.workflow_join_ends SET ended_at = now() - interval '11 minutes'")
         await engine.run("TWO", {"n": 2})
         await nothing_noted(engine)
         await engine.run("ONE", {"n": 3})
@@ -232,6 +233,90 @@ async def test_an_end_that_makes_no_event_is_put_aside_and_keeps_no_other(
         assert [data["output"]["n"] for data in await seen(engine, 1)] == [2]
         problem = "SELECT problem FROM hark.execution_ends WHERE parked_at IS NOT NULL"
         assert await engine.until(lambda: engine.database.pool.fetchval(problem)) == "it is broken"
+
+
+async def test_the_end_that_is_put_aside_is_the_one_that_failed(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest end was put aside: when another instance had just taken the broken one, that was a healthy one."""
+    make = ends._event
+
+    def broken(end: Any) -> Any:
+        if end["status"] == "failed":
+            raise ValueError("it is broken")
+        return make(end)
+
+    monkeypatch.setattr(ends, "_event", broken)
+    async with running_engine(database_url) as engine, connected(database_url) as other:
+        await engine.apply(
+            first("one", "ONE") + "---\n" + after("{type: workflow, workflow: one, states: [failed, completed]}")
+        )
+        it = engine.engine.ends
+        await it.stop()
+        bad, _ = [await engine.run("ONE", {"n": n, **more}) for n, more in ((1, {"fail": "no"}), (2, {}))]
+        drain, taken = it._drain, other.transaction()
+
+        async def drain_beside_another(*about: Any) -> int:
+            try:
+                return await drain(*about)
+            except ValueError:
+                if about[0] == 1 and not other.is_in_transaction():
+                    await taken.start()
+                    await other.execute("SELECT FROM hark.execution_ends WHERE execution_id = $1 FOR UPDATE", bad["id"])
+                raise
+
+        monkeypatch.setattr(it, "_drain", drain_beside_another)
+        await it.drain()
+        await taken.rollback()
+        monkeypatch.setattr(it, "_drain", drain)
+        while await it.drain():
+            pass
+        rows = await other.fetch("SELECT execution_id FROM hark.execution_ends")
+        assert [row["execution_id"] for row in rows] == [bad["id"]]
+        assert [data["output"]["n"] for data in await seen(engine, 1)] == [2]
+
+
+async def test_a_key_may_be_of_any_length_and_kind(database_url: str) -> None:
+    """One that did not fit into an index took the start from all that followed."""
+    keys = [secrets.token_urlsafe(12_000), {"a": [1, "ä"]}, ""]
+    async with running_engine(database_url) as engine:
+        await engine.apply(first("one", "ONE") + "---\n" + first("two", "TWO") + "---\n" + after(ONE, "plain"))
+        await engine.apply(after("{type: workflow, all: [one, two], within: 1h, key: event.data.output.order}"))
+        for event in ("ONE", "TWO"):
+            await asyncio.gather(*(engine.run(event, {"n": n, "order": key}) for n, key in enumerate(keys)))
+        found = await seen(engine, 3)
+        assert len(await seen(engine, 3, "plain")) == 3
+        assert await engine.database.pool.fetchval("SELECT count(*) FROM hark.workflow_join_ends") == 0
+    assert all(data["ends"]["one"]["output"] == data["ends"]["two"]["output"] for data in found)
+
+
+async def test_what_cannot_be_counted_concerns_one_trigger_and_can_be_made_up_for(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = ends.sql
+
+    def broken(name: str) -> str:
+        return "SELECT 1 / 0" if name == "load_ends" else load(name)
+
+    async with running_engine(database_url) as engine:
+        await engine.apply(first("one", "ONE") + "---\n" + first("two", "TWO") + "---\n" + after(ONE, "plain"))
+        await engine.apply(after("{type: workflow, all: [one, two], within: 1h}"))
+        await engine.run("TWO", {"n": 1})
+        await nothing_noted(engine)
+        monkeypatch.setattr(ends, "sql", broken)
+        await engine.run("ONE", {"n": 2})
+        assert len(await seen(engine, 1, "plain")) == 1
+        pool = engine.database.pool
+        (row,) = await pool.fetch("SELECT * FROM hark.execution_ends")
+        assert (row["parked_at"] is not None, row["trigger_id"] is not None) == (True, True), row
+        assert "argument" in row["problem"]
+        assert (await engine.database.fetch("count_held_back"))[0]["ends_parked"] == 1
+        monkeypatch.undo()
+        await pool.execute("UPDATE hark.execution_ends SET parked_at = NULL")
+        engine.engine.ends.wake()
+        (data,) = await seen(engine, 1)
+        assert [data["ends"][slug]["output"]["n"] for slug in ("one", "two")] == [2, 1]
+        assert len(await seen(engine, 1, "plain")) == 1, "that had been told before"
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ SELECT o.tenant_id::text AS tenant, o.id::text AS execution, o.event_id::text AS
        (SELECT array_agg(ROW(tenant_id, 'test', 'k' || n, event_id, '\x00', now() + interval '1 day')::hark.arrived_key)::text
         FROM fresh) AS keys,
        (SELECT array_agg(ROW(tenant_id, event_id, 'event', 'E1', 'test', 'event:E1', NULL, NULL, '{}', now(), NULL, 0, NULL,
-                             true, NULL, event_id)::hark.arrived_event)::text FROM fresh) AS events,
+                             true, NULL, NULL, event_id)::hark.arrived_event)::text FROM fresh) AS events,
        (SELECT array_agg(tenant_id)::text FROM fresh) AS tenants_1,
        (SELECT array_agg(workflow_id)::text FROM fresh) AS workflows_1,
        (SELECT array_agg(ROW(tenant_id, id, workflow_id, 1, event_id, 0, 'go', 'event', 'running', 'production', 0, NULL, 0,

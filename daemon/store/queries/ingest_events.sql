@@ -15,9 +15,9 @@ WITH licence AS MATERIALIZED (
     RETURNING event_id
 ), stored AS (
     INSERT INTO hark.events (tenant_id, id, kind, type, source, route, subject_kind, subject_id, data, occurred_at,
-                             dedupe_key, depth, caused_by, matched, passed_over)
+                             dedupe_key, depth, caused_by, also_caused_by, matched, passed_over)
     SELECT u.tenant_id, u.id, u.kind, u.type, u.source, u.route, u.subject_kind, u.subject_id, u.data::jsonb,
-           u.occurred_at, u.dedupe_key, u.depth, u.caused_by, u.matched, u.passed_over
+           u.occurred_at, u.dedupe_key, u.depth, u.caused_by, u.also_caused_by, u.matched, u.passed_over
     FROM licence, unnest($4::hark.arrived_event[]) AS u
     WHERE u.gate IS NULL OR u.gate IN (SELECT event_id FROM keys)
     ON CONFLICT (tenant_id, id) DO NOTHING

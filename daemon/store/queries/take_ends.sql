@@ -1,10 +1,10 @@
 -- Takes the oldest ends of executions that others follow; the caller stores their events in the same transaction.
 -- $1 most ends, $2 most bytes; one is always taken. What is no longer on record is passed over.
 WITH locked AS MATERIALIZED (
-    SELECT d.id, d.tenant_id, d.execution_id FROM hark.execution_ends AS d
+    SELECT d.id, d.tenant_id, d.execution_id, d.workflow_id, d.trigger_id FROM hark.execution_ends AS d
     WHERE d.parked_at IS NULL ORDER BY d.id LIMIT $1 FOR UPDATE SKIP LOCKED
 ), known AS MATERIALIZED (
-    SELECT l.id, e.tenant_id, e.id AS execution_id, e.workflow_id, e.status, e.output, e.inputs, e.error, e.depth,
+    SELECT l.id, l.workflow_id AS for_workflow, l.trigger_id AS for_trigger, e.tenant_id, e.id AS execution_id, e.workflow_id, e.status, e.output, e.inputs, e.error, e.depth,
            e.subject_kind, e.subject_id, e.completed_at,
            coalesce(pg_column_size(e.output), 0) + coalesce(pg_column_size(e.inputs), 0) AS bytes
     FROM locked AS l
@@ -18,7 +18,7 @@ WITH locked AS MATERIALIZED (
     RETURNING d.id
 )
 SELECT k.id, k.tenant_id, k.execution_id, w.slug AS workflow, k.status, k.output, k.inputs, k.error, k.depth,
-       k.subject_kind, k.subject_id, k.completed_at
+       k.subject_kind, k.subject_id, k.completed_at, k.for_workflow, k.for_trigger
 FROM taken AS t
 JOIN known AS k ON k.id = t.id
 LEFT JOIN hark.workflows AS w ON w.tenant_id = k.tenant_id AND w.id = k.workflow_id
