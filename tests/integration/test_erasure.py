@@ -107,12 +107,17 @@ JOINED = (
 id: {event.lower()}
 name: One of several
 triggers: [{{type: event, event: {event}, subject: {{kind: client, id: "${{{{ event.data.client }}}}"}}}}]
-steps: [{{id: work, set: {{}}}}]
+steps: [{{id: sub, call: quiet, with: {{mark: "${{{{ event.data.mark }}}}"}}}}]
 output: {{mark: "${{{{ event.data.mark }}}}"}}
 """
         for event in ("ONE", "TWO", "THREE")
     )
     + """
+---
+id: quiet
+name: Says nothing about whom
+steps: [{id: work, set: {}}]
+output: {mark: "${{ inputs.mark }}"}
 ---
 id: joined
 name: After all
@@ -121,7 +126,9 @@ steps: [{id: work, set: {got: "${{ event.data.ends }}"}}]
 ---
 id: ships
 name: About something else
-triggers: [{type: workflow, all: [one, two, three], within: 1h, subject: {kind: order, id: o1}, inputs: {n: 1}}]
+triggers:
+  - {type: workflow, all: [one, two, three], within: 1h, subject: {kind: order, id: o1}, inputs: {n: 1}}
+  - {type: workflow, workflow: quiet, subject: {kind: order, id: o2}, inputs: {n: 1}}
 steps: [{id: work, set: {n: "${{ inputs.n }}"}}]
 """
 )
@@ -275,14 +282,14 @@ async def test_what_several_ends_have_made_goes_with_each_of_them(database_url: 
     async with running_engine(database_url) as one:
         await one.apply(JOINED)
         for event, who in (("ONE", "carl"), ("TWO", "cleo"), ("THREE", "cora")):
-            await one.run(event, {"client": who, "mark": f"mark-{who}"})
-        await all_ended(one, 5)
-        for who, gone, emptied in (("carl", 2, 1), ("cleo", 1, 0)):
+            await one.emit(event, {"client": who, "mark": f"mark-{who}"})
+        await all_ended(one, 11)
+        for who, gone, emptied in (("carl", 3, 2), ("cleo", 2, 1), ("cora", 2, 1)):
             done = await erase(one, who)
             assert (done.executions, done.emptied) == (gone, emptied)
             assert await rows_with(one, f"mark-{who}") == {}
         left = await one.database.pool.fetch("SELECT subject_id FROM hark.workflow_executions ORDER BY subject_id")
-        assert [row["subject_id"] for row in left] == ["cora", "o1"]
+        assert [row["subject_id"] for row in left] == ["o1", "o2", "o2", "o2"]
 
 
 async def test_the_ends_that_others_wait_for_are_found_by_their_executions(database_url: str) -> None:
