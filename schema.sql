@@ -2426,44 +2426,56 @@ CREATE FUNCTION is_past(status text, completed_at timestamptz, kept_until timest
                     AND (kept_until IS NULL OR kept_until < now()), false);
 COMMENT ON FUNCTION is_past IS 'Whether an execution ended so long ago that its policy lets it go; never while it is open.';
 
-CREATE FUNCTION prune_open(usual interval, failed interval, most integer) RETURNS bigint
-    LANGUAGE sql SET search_path = hark, pg_catalog
+CREATE FUNCTION prune_open(usual interval, failed interval, tenant uuid, state text, after_id uuid, most integer)
+    RETURNS TABLE (lines bigint, next_after uuid) LANGUAGE plpgsql SET search_path = hark, pg_catalog
     -- From the few that are open to what they have, by key, whatever statistics say.
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-BEGIN ATOMIC
-    WITH long AS MATERIALIZED (
-        SELECT e.tenant_id, e.id, id_floor(coalesce(o.kept_since, r.kept_since)) AS since
-        FROM retention_of(usual, failed) AS r
-        JOIN workflow_executions AS e
-            ON e.tenant_id = r.tenant_id AND e.status IN ('pending', 'running', 'waiting') AND e.status <> 'completed'
-        LEFT JOIN own_retention(usual, failed) AS o ON o.tenant_id = e.tenant_id AND o.workflow_id = e.workflow_id
-        WHERE e.id < id_floor(coalesce(o.kept_since, r.kept_since))
-    ), lines AS (
-        DELETE FROM workflow_logs AS d
-        USING (SELECT x.tenant_id, x.execution_id, x.id
-               FROM long AS g CROSS JOIN LATERAL (
-                   SELECT l.tenant_id, l.execution_id, l.id FROM workflow_logs AS l
-                   WHERE l.tenant_id = g.tenant_id AND l.execution_id = g.id AND l.id < g.since ORDER BY l.id LIMIT most) AS x
-               LIMIT most) AS old
-        WHERE d.tenant_id = old.tenant_id AND d.execution_id = old.execution_id AND d.id = old.id
-        RETURNING 1
-    ), notes AS (
-        -- What tells of the execution as a whole stays.
-        DELETE FROM workflow_timeline AS d
-        USING (SELECT x.tenant_id, x.execution_id, x.id
-               FROM long AS g CROSS JOIN LATERAL (
-                   SELECT l.tenant_id, l.execution_id, l.id FROM workflow_timeline AS l
-                   WHERE l.tenant_id = g.tenant_id AND l.execution_id = g.id AND l.id < g.since AND l.path IS NOT NULL
-                   ORDER BY l.id LIMIT most) AS x
-               LIMIT most) AS old
-        WHERE d.tenant_id = old.tenant_id AND d.execution_id = old.execution_id AND d.id = old.id
-        RETURNING 1
-    )
-    SELECT (SELECT count(*) FROM lines) + (SELECT count(*) FROM notes);
-END;
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    usually uuid;
+    latest uuid;
+    ids uuid[];
+    sinces uuid[];
+    logged bigint;
+    noted bigint;
+BEGIN
+    SELECT id_floor(r.kept_since),
+           id_floor(greatest(r.kept_since, (SELECT max(o.kept_since) FROM own_retention(usual, failed) AS o WHERE o.tenant_id = tenant)))
+    INTO usually, latest
+    FROM retention_of(usual, failed) AS r WHERE r.tenant_id = tenant;
+    -- One status at a time: the index then gives them in order, however many there are.
+    SELECT array_agg(s.id ORDER BY s.id), array_agg(coalesce(o.since, usually) ORDER BY s.id) INTO ids, sinces
+    FROM (SELECT e.id, e.workflow_id FROM workflow_executions AS e
+          WHERE e.tenant_id = tenant AND e.status = state AND e.status <> 'completed' AND e.id > after_id AND e.id < latest
+          ORDER BY e.id LIMIT most) AS s
+    LEFT JOIN (SELECT p.workflow_id, id_floor(p.kept_since) AS since
+               FROM own_retention(usual, failed) AS p WHERE p.tenant_id = tenant) AS o ON o.workflow_id = s.workflow_id;
+    DELETE FROM workflow_logs AS d
+    USING (SELECT g.execution_id, x.id
+           FROM unnest(ids, sinces) AS g (execution_id, since) CROSS JOIN LATERAL (
+               SELECT l.id FROM workflow_logs AS l
+               WHERE l.tenant_id = tenant AND l.execution_id = g.execution_id AND l.id < g.since ORDER BY l.id LIMIT most) AS x
+           LIMIT most) AS old
+    WHERE d.tenant_id = tenant AND d.execution_id = old.execution_id AND d.id = old.id;
+    GET DIAGNOSTICS logged = ROW_COUNT;
+    -- What tells of the execution as a whole stays.
+    DELETE FROM workflow_timeline AS d
+    USING (SELECT g.execution_id, x.id
+           FROM unnest(ids, sinces) AS g (execution_id, since) CROSS JOIN LATERAL (
+               SELECT l.id FROM workflow_timeline AS l
+               WHERE l.tenant_id = tenant AND l.execution_id = g.execution_id AND l.id < g.since AND l.path IS NOT NULL
+               ORDER BY l.id LIMIT most) AS x
+           LIMIT most) AS old
+    WHERE d.tenant_id = tenant AND d.execution_id = old.execution_id AND d.id = old.id;
+    GET DIAGNOSTICS noted = ROW_COUNT;
+    lines := logged + noted;
+    next_after := CASE WHEN logged >= most OR noted >= most THEN after_id
+                       WHEN cardinality(ids) >= most THEN ids[cardinality(ids)] END;
+    RETURN NEXT;
+END $$;
 COMMENT ON FUNCTION prune_open IS
-    'Deletes a batch of log lines, and of what the timeline tells of steps, that open executions have from before the policy '
-    'for ended ones: without it what runs for years would keep all of them; how many.';
+    'Deletes what a slice of a tenant''s open executions, in one status, has in log lines and entries about steps from before '
+    'the policy for ended ones: without it what runs for years would keep all of them. Returns how many, and behind which '
+    'execution to go on: the same when there was more to delete, NULL behind the last slice.';
 
 CREATE FUNCTION is_awaited(tenant uuid, parent uuid, step_path text) RETURNS boolean
     LANGUAGE plpgsql STABLE SET search_path = hark, pg_catalog AS $$
@@ -3052,6 +3064,46 @@ COMMENT ON FUNCTION reach_further IS
     'Adds to a list of what is to be erased what follows from a slice of it: children and parts, what was published, and what '
     'that started. What names another subject is left. Returns where the slice ends, NULL behind the last.';
 
+CREATE FUNCTION cancel_executions(tenant uuid, ids uuid[], why jsonb)
+    RETURNS TABLE (cancelled bigint, ended bigint) LANGUAGE sql SET search_path = hark, pg_catalog
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+BEGIN ATOMIC
+    WITH lanes AS MATERIALIZED (
+        -- First, as by everybody who starts or ends something there.
+        SELECT lock_lanes(array_agg(s.tenant_id), array_agg(s.lane_id)) AS locked
+        FROM slots AS s WHERE s.tenant_id = tenant AND s.execution_id = ANY (ids)
+    ), held AS MATERIALIZED (
+        SELECT e.id FROM lanes
+        CROSS JOIN workflow_executions AS e
+        WHERE e.tenant_id = tenant AND e.id = ANY (ids)
+          AND (e.status IN ('pending', 'waiting') OR (e.status = 'running' AND e.cancel_requested_at IS NULL))
+        ORDER BY e.id
+        FOR NO KEY UPDATE OF e SKIP LOCKED
+    ), done AS (
+        UPDATE workflow_executions AS e
+        SET cancel_requested_at = now(),
+            status = CASE WHEN e.status = 'running' THEN e.status ELSE 'cancelled' END,
+            completed_at = CASE WHEN e.status = 'running' THEN NULL ELSE now() END,
+            due_at = CASE WHEN e.status = 'running' THEN e.due_at END,
+            pending_reason = NULL,
+            error = CASE WHEN e.status = 'running' THEN e.error ELSE why END
+        FROM held
+        WHERE e.tenant_id = tenant AND e.id = held.id AND e.status IN ('pending', 'running', 'waiting')
+        RETURNING e.id, e.status
+    ), noted AS (
+        INSERT INTO workflow_timeline (tenant_id, execution_id, id, type, detail)
+        SELECT tenant, d.id, new_id(), 'execution.cancel_requested', jsonb_build_object('reason', why ->> 'message')
+        FROM done AS d
+    ), told AS MATERIALIZED (
+        SELECT pg_notify('hark_cancel', d.id::text) AS it FROM done AS d WHERE d.status = 'running'
+    )
+    SELECT (SELECT count(*) FROM done) + 0 * (SELECT count(it) FROM told),
+           (SELECT count(*) FROM done AS d WHERE d.status <> 'running');
+END;
+COMMENT ON FUNCTION cancel_executions IS
+    'Cancels those of some executions that are open; one that runs is asked once, by way of its instance. Who is just being '
+    'written is left out. Returns how many were cancelled or asked, and how many have ended by that.';
+
 CREATE FUNCTION erase_listed(tenant uuid, erasure uuid, after_seq bigint, most integer) RETURNS bigint
     LANGUAGE plpgsql SET search_path = hark, pg_catalog
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -3117,9 +3169,12 @@ BEGIN
     DELETE FROM event_keys AS k USING events AS v
     WHERE v.tenant_id = tenant AND v.id = ANY (heard) AND v.dedupe_key IS NOT NULL AND v.kind NOT IN ('cron', 'notify')
       AND k.tenant_id = tenant AND k.source = v.source AND k.key = v.dedupe_key AND k.event_id = v.id;
-    UPDATE events AS v SET data = '{}', subject_kind = NULL, subject_id = NULL, dedupe_key = NULL
+    -- Of an event or webhook its sender says the source; of all others it is the name of a table, a channel, a schedule.
+    UPDATE events AS v SET data = '{}', subject_kind = NULL, subject_id = NULL, dedupe_key = NULL,
+                           source = CASE WHEN v.kind IN ('event', 'webhook') THEN '' ELSE v.source END
     WHERE v.tenant_id = tenant AND v.id = ANY (needed)
-      AND (v.data <> '{}' OR v.subject_id IS NOT NULL OR v.dedupe_key IS NOT NULL);
+      AND (v.data <> '{}' OR v.subject_id IS NOT NULL OR v.dedupe_key IS NOT NULL
+           OR (v.kind IN ('event', 'webhook') AND v.source <> ''));
     GET DIAGNOSTICS bare = ROW_COUNT;
     DELETE FROM events AS v WHERE v.tenant_id = tenant AND v.id = ANY (heard) AND v.id <> ALL (needed);
     GET DIAGNOSTICS gone = ROW_COUNT;
@@ -3133,7 +3188,9 @@ COMMENT ON FUNCTION erase_listed_events IS
 CREATE FUNCTION without_events(line jsonb, ids uuid[]) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = hark, pg_catalog
     RETURN line || jsonb_build_object(
         'events', (SELECT coalesce(jsonb_agg(CASE WHEN (v.one ->> 'id')::uuid = ANY (ids) THEN v.one ||
-                       '{"data": {}, "subject_kind": null, "subject_id": null, "dedupe_key": null}' ELSE v.one END ORDER BY v.n), '[]')
+                       '{"data": {}, "subject_kind": null, "subject_id": null, "dedupe_key": null}'
+                       || CASE WHEN v.one ->> 'kind' IN ('event', 'webhook') THEN '{"source": ""}'::jsonb ELSE '{}' END
+                       ELSE v.one END ORDER BY v.n), '[]')
                    FROM jsonb_array_elements(line -> 'events') WITH ORDINALITY AS v (one, n)),
         'decisions', (SELECT coalesce(jsonb_agg(d.one ORDER BY d.n), '[]')
                       FROM jsonb_array_elements(line -> 'decisions') WITH ORDINALITY AS d (one, n)

@@ -95,8 +95,13 @@ def read_line(text: bytes) -> Line:
     )
 
 
+_SAID_BY_SENDERS = ("event", "webhook")
+"""Kinds whose source is what the sender says."""
+
+
 def _event(row: dict[str, Any]) -> LineEvent:
     says = bool(row["data"] != {} or row.get("subject_id") is not None or row.get("dedupe_key") is not None)
+    says = says or (row["kind"] in _SAID_BY_SENDERS and row["source"] != "")
     causes = frozenset(UUID(one) for one in (row.get("caused_by"), *(row.get("also_caused_by") or ())) if one)
     own = row["kind"] in {"cron", "notify"} or row.get("dedupe_key") is None
     dedupe = None if own else (row["source"], row["dedupe_key"])

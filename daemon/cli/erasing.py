@@ -9,7 +9,7 @@ import typer
 
 from hark.daemon.cli.connection import Json, Url, ask, target_of
 from hark.daemon.cli.executions import Cursor, Limit
-from hark.daemon.cli.output import ago, hint, is_terminal, print_json, say, table
+from hark.daemon.cli.output import ago, counted, hint, is_terminal, print_json, say, table
 
 if TYPE_CHECKING:
     from hark.daemon.api.models import ErasureRow, SubjectErased
@@ -35,11 +35,14 @@ def erase(
 
 
 def _tell(answer: SubjectErased) -> None:
-    said = "would go" if answer.dry_run else "are gone"
-    within = f"{answer.steps:,} steps, {answer.logs:,} log lines"
-    say(f"{answer.executions:,} executions ({within}) and {answer.events:,} events {said}")
-    say(f"{answer.archived:,} executions from the archive, whose files {_written(answer)}")
-    if answer.emptied:
+    said = "would go" if answer.dry_run else "gone"
+    within = f"{counted(answer.steps, 'step')}, {counted(answer.logs, 'log line')}"
+    say(f"{counted(answer.executions, 'execution')} ({within}) and {counted(answer.events, 'event')} {said}")
+    if answer.archived or answer.files:
+        say(f"{counted(answer.archived, 'execution')} from the archive {said}; {_written(answer)}")
+    if answer.emptied == 1:
+        say("1 event that others' executions need stays, without what it said")
+    elif answer.emptied:
         say(f"{answer.emptied:,} events that others' executions need stay, without what they said")
     for one in answer.open:
         say(f"open: {one.id} of {one.workflow} ({one.status})")
@@ -50,8 +53,8 @@ def _tell(answer: SubjectErased) -> None:
 
 
 def _written(answer: SubjectErased) -> str:
-    files = f"{answer.files:,} file{'' if answer.files == 1 else 's'}"
-    return f"would be written anew: {files}" if answer.dry_run else f"were written anew: {files}"
+    would = "would be " if answer.dry_run else ""
+    return f"{counted(answer.files, 'file')} {would}written anew"
 
 
 def erasures(

@@ -37,6 +37,6 @@ async def look_at_retention(case: Case) -> AsyncIterator[Finding]:
     if row["cut_off"]:
         yield error(
             f"{row['cut_off']} erasures that were decided more than an hour ago have not been carried out",
-            "the daemon's log says why (maintenance.erasure_postponed): does an instance run, does it reach all "
-            "files of the archive (`hark archive list`)?",
+            "the daemon's log says why (erasure.postponed, erasure.waits_for_its_end): does an instance run, does it "
+            "reach all files of the archive (`hark archive list`), is something of it open (`hark erase --force`)?",
         )

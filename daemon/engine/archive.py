@@ -211,7 +211,7 @@ class Archive:
     @asynccontextmanager
     async def _restoring(self) -> AsyncIterator[None]:
         async with self._database.only_one(RESTORE_LOCK, shared=True) as nothing_is_erased:
-            if not nothing_is_erased:
+            if nothing_is_erased is None:
                 raise ConflictError("something is being erased from the archive; ask again in a moment")
             yield
 

@@ -182,7 +182,7 @@ class Engine:
             ),
             Archive(database, settings.archive),
         )
-        self.eraser = Eraser(database, self.retention.archive, cancel=self.cancel, now=self.clock.now)
+        self.eraser = Eraser(database, self.retention.archive, now=self.clock.now)
         self.publisher = Publisher(
             self,
             handed=handed,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from hark.daemon.archive.lines import Line, Reach, Subject, archive_key, execution_key, named_in
 from hark.daemon.engine.rewriting import Choice, Rewriter, Rewritten
-from hark.daemon.store.database import Database, Record
+from hark.daemon.store.database import Database, Hold, Record
 from hark.daemon.store.listing import FIRST_ID
 
 BATCH = 200
@@ -20,6 +20,8 @@ class Task:
 
     tenant_id: UUID
     id: UUID
+    hold: Hold
+    """What keeps others from it; to be confirmed before anything goes."""
 
 
 @dataclass(slots=True)
@@ -80,6 +82,27 @@ class Listed:
             )
             yield Slice(executions, events, archives)
 
+    async def open_sets(self) -> AsyncIterator[list[Record]]:
+        """Give what has not ended of it, or needs one of its events, slice by slice; each once."""
+        given: set[UUID] = set()
+        async for part in self.slices():
+            rows = await self._database.fetch(
+                "list_open_of_erasure", self._task.tenant_id, part.executions, part.events
+            )
+            new = [row for row in rows if row["id"] not in given]
+            given.update(row["id"] for row in new)
+            if new:
+                yield new
+
+    async def open_ones(self, most: int) -> list[Record]:
+        """Return what has not ended of it, or needs one of its events; as many as `most`, or a few more."""
+        found: list[Record] = []
+        async for rows in self.open_sets():
+            found += rows
+            if len(found) >= most:
+                break
+        return found
+
     async def last(self) -> int:
         """Return the number of the latest entry; 0 when there is none."""
         found: int | None = await self._database.fetchval("last_erasing")
@@ -96,6 +119,8 @@ class Reaching:
         self._subject = subject
         self._until = until
         self.listed = Listed(database, task)
+        self._searched = 0
+        """Up to where the files that what is listed may lead into have been looked through."""
         self.files: dict[UUID, Rewritten] = {}
         """What will go from each file."""
 
@@ -104,12 +129,14 @@ class Reaching:
         known = await self.listed.last()
         for query in ("list_executions_of_subject", "list_events_of_subject"):
             await self._note_roots(query)
-        followed = searched = 0
-        files = {row["id"]: row for row in await self._with_keys([archive_key(*self._subject)])}
+        # All that is listed may have led further; into files only what was not listed before: they stay as they are.
+        followed = 0
+        keys = [] if self._searched else [archive_key(*self._subject)]
+        files = {row["id"]: row for row in await self._with_keys(keys)}
         while True:
             followed = await self._follow(followed)
-            files |= {row["id"]: row for row in await self._files_of_listed(searched)}
-            searched = followed
+            files |= {row["id"]: row for row in await self._files_of_listed(self._searched)}
+            self._searched = followed
             # What one file adds may lead into another, or into one that was looked through already.
             if not sum([await self._look_through(row) for row in files.values()]):
                 return await self.listed.last() > known
@@ -170,17 +197,6 @@ class Reaching:
         return number
 
     # ------------------------------------------------------------------ what was found
-
-    async def open_ones(self, most: int) -> list[Record]:
-        """Return what has not ended of it, or needs one of its events; as many as `most`, or a few more."""
-        found: list[Record] = []
-        async for part in self.listed.slices():
-            found += await self._database.fetch(
-                "list_open_of_erasure", self._task.tenant_id, part.executions, part.events
-            )
-            if len(found) >= most:
-                break
-        return list({row["id"]: row for row in found}.values())
 
     async def counts(self) -> Counts:
         """Count what the database has of it."""

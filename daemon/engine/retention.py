@@ -30,6 +30,7 @@ BATCH = 1000
 MOST_TOGETHER = 10 * BATCH
 MOST_MOVED = 50_000
 """More executions than these are not moved under the lock on all of the history (some 40 µs each)."""
+OPEN = ("pending", "running", "waiting")
 HISTORY = (
     "events",
     "event_decisions",
@@ -102,14 +103,14 @@ class Retention:
         """
         before = replace(self.figures)
         async with self._database.only_one(LOCK) as alone:
-            if not alone:
+            if alone is None:
                 return None
             await self._let_executions_go(workflow_id)
             if workflow_id is None:
                 await self._prune_unmatched()
                 while await self._database.fetchval("prune_decisions", self.policy.decisions, BATCH):
                     pass
-                await self._prune_open()
+                await self._prune_open_apart()
             self.figures.lag_s = await self._database.fetchval("get_retention_lag", self.policy.usual)
         self.figures.passes += 1
         return self.figures.since(before)
@@ -125,10 +126,23 @@ class Retention:
         while count := await self._database.fetchval("prune_unmatched_events", self.policy.unmatched, BATCH):
             self.figures.unmatched_events += count
 
-    async def _prune_open(self) -> None:
+    async def _prune_open_apart(self) -> None:
+        """Prune what is open; that it does not get through is no reason to call the rest of the pass a failure."""
+        try:
+            for tenant in await self._database.fetch("list_tenants"):
+                for status in OPEN:
+                    await self._prune_open(tenant["id"], status)
+        except UnavailableError as error:
+            log.warning("retention.open_not_pruned", error=str(error))
+
+    async def _prune_open(self, tenant_id: UUID, status: str) -> None:
         """Let go what long runs have written so long ago that it would have gone with them, had they ended."""
-        while count := await self._database.fetchval("prune_open", self.policy.usual, self.policy.failed, BATCH):
-            self.figures.lines += count
+        after: UUID | None = FIRST_ID
+        while after is not None:
+            policy = self.policy.usual, self.policy.failed
+            row = await self._database.fetchrow("prune_open", *policy, tenant_id, status, after, BATCH)
+            after = None if row is None else row["next_after"]
+            self.figures.lines += 0 if row is None else row["lines"]
 
     # ------------------------------------------------------------------ whole weeks
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
@@ -42,6 +43,8 @@ IN_THE_WAY: tuple[type[BaseException], ...] = (
     pg.IdleInTransactionSessionTimeoutError,
 )
 """What another transaction was to blame for: the engine's own statements are tried again, like after an outage."""
+
+_LOCK_PAUSE_S = 0.2
 
 _OUR_FAULT = (ValueError, pg.UnsupportedClientFeatureError)
 """What looks like those and is a defect of the caller: an argument that does not fit, a feature that is not there."""
@@ -159,20 +162,22 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def only_one(self, lock: int, *, shared: bool = False) -> AsyncIterator[bool]:
+    async def only_one(self, *locks: int, shared: bool = False, patience_s: float = 0.0) -> AsyncIterator[Hold | None]:
         """Tell in a block whether nobody else, on any instance, is in such a block; nobody gets in while it lasts.
 
-        Those that share it keep out only who does not. Who dies in it, or loses its connection, is out of it.
+        None when somebody is, also after waiting as long as was said. Those that share it keep out only who does not.
+        Who dies in it, or loses its connection, is out of it: `Hold.confirm` tells. The connection is one of its own,
+        for a block may last minutes, and many that wait would leave nothing of the pool to others.
         """
-        way = "_shared" if shared else ""
-        with translated():
-            async with self.pool.acquire(timeout=self._connect_timeout_s) as connection:
-                alone = await connection.fetchval(f"SELECT pg_try_advisory_lock{way}($1)", lock)
-                try:
-                    yield alone
-                finally:
-                    if alone and not connection.is_closed():
-                        await connection.execute(f"SELECT pg_advisory_unlock{way}($1)", lock)
+        connection = await self.open("lock")
+        try:
+            with translated():
+                hold = Hold(connection, locks, shared=shared)
+                yield hold if await hold.take(patience_s) else None
+                # Closed alone, the server would let go of them a moment later.
+                await hold.let_go()
+        finally:
+            await closed(connection)
 
     async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
         """Run a named query; return all its rows."""
@@ -193,6 +198,49 @@ class Database:
         """Run a named query; return the command tag."""
         with translated(*IN_THE_WAY):
             return await self.pool.execute(sql(query), *args)
+
+
+class Hold:
+    """Locks that one instance holds at a time, all of them or none, as long as their connection lives."""
+
+    def __init__(self, connection: Connection, locks: tuple[int, ...], *, shared: bool) -> None:
+        self._connection = connection
+        self._locks = locks
+        self._way = "_shared" if shared else ""
+
+    async def take(self, patience_s: float) -> bool:
+        """Take them, within some time."""
+        until = time.monotonic() + patience_s
+        while not await self._take_all():
+            if time.monotonic() >= until:
+                return False
+            await asyncio.sleep(_LOCK_PAUSE_S)
+        return True
+
+    async def confirm(self) -> None:
+        """Raise UnavailableError when they may be somebody else's by now, for the connection is gone."""
+        with translated():
+            await self._connection.fetchval("SELECT 1")
+
+    async def let_go(self) -> None:
+        """Let go of them all; without the connection that has happened already."""
+        with suppress(*_AWAY):
+            await self._connection.execute("SELECT pg_advisory_unlock_all()")
+
+    async def _take_all(self) -> bool:
+        for lock in self._locks:
+            if not await self._connection.fetchval(f"SELECT pg_try_advisory_lock{self._way}($1)", lock):
+                await self.let_go()  # whoever has taken them the other way round would wait for it
+                return False
+        return True
+
+
+async def closed(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Close a connection, also one that does not answer any more."""
+    try:
+        await connection.close(timeout=2)
+    except _AWAY:
+        connection.terminate()
 
 
 class Lane:
@@ -246,10 +294,7 @@ class Lane:
         async with self._turn:
             connection, self._connection = self._connection, None
             if connection is not None and not connection.is_closed():
-                try:
-                    await connection.close(timeout=2)
-                except _AWAY:
-                    connection.terminate()
+                await closed(connection)
 
     async def _open(self) -> asyncpg.Connection[asyncpg.Record]:
         if self._connection is None or self._connection.is_closed():

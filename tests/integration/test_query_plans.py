@@ -184,6 +184,7 @@ GUARDED: dict[str, Guard] = {
     "doctor_look_up_executions": pool("@tenant", "@workflow", pages=300),
     "doctor_look_up_steps": pool(*ONE, pages=50),
     # clearing up
+    "prune_open": pool("00:00:00", "00:00:00", "@tenant", "waiting", ANY_ID[1], "100", pages=4_000),
     "prune_decisions": pool("28 days", "500", pages=8_000),
     "prune_unmatched_events": pool("28 days", "500", pages=20_000),
     "list_ended": pool("@tenant", *reversed(ANY_ID), "500", pages=2_000),
@@ -195,6 +196,7 @@ GUARDED: dict[str, Guard] = {
     "reach_further": pool("@tenant", "@erasure", "client", "@client", "0", "200", pages=20_000),
     "list_open_of_erasure": pool("@tenant", "@executions", "@events_of", pages=4_000),
     "count_of_erasure": pool("@tenant", "@erasure", "@executions", "@events_of", pages=6_000),
+    "cancel_executions": pool("@tenant", "@running_ids", "{}", pages=12_000),
     "erase_listed": pool("@tenant", "@erasure", "0", "200", pages=30_000),
     "erase_listed_events": pool("@tenant", "@erasure", "0", "200", pages=20_000),
 }  # fmt: skip
@@ -208,7 +210,6 @@ NOT_GUARDED = {
     "note_staying": "goes through a week in slices by key; see test_retention.py",
     "list_walks": "goes through as many of a workflow as it counts, every ten minutes",
     "choose_past": "looks up the ids that it is given, from the few to the many",
-    "prune_open": "goes through what is open and its past lines by key, once in ten minutes; see test_retention.py",
     "erase_ended": "deletes the ids that it is given",
     "count_unmatched": "counts what a dry run is asked for",
     "foresee_week": "goes through a partition, for a dry run",

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,6 +20,7 @@ from hark.daemon.engine import retention
 from hark.daemon.engine.foresight import foresee, summary
 from hark.daemon.engine.retention import HISTORY, Policy, Retention
 from hark.daemon.store.database import Database, sql
+from hark.workflows.errors import UnavailableError
 from hark.workflows.ids import DEFAULT_TENANT
 
 
@@ -84,6 +86,45 @@ async def test_what_has_not_ended_lets_go_of_what_it_wrote_long_ago(history: His
     assert len(await history.connection.fetch(left, ended)) == 3
     told = "SELECT type FROM hark.workflow_timeline WHERE execution_id = $1 AND type IN ('kept', '20', '3') ORDER BY id"
     assert [row[0] for row in await history.connection.fetch(told, waiting)] == ["kept", "3"]
+
+
+async def test_what_is_open_is_gone_through_in_slices_and_its_failure_stops_nothing_else(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH", 3)
+    own = await history.workflow('{"for": "2d"}')
+    waiting = [await history.add("waiting", days(30 - n)) for n in range(7)]
+    waiting.append(await history.add("waiting", days(4), workflow=own))
+    await history.connection.executemany(
+        "INSERT INTO hark.workflow_logs (tenant_id, execution_id, id, level, message) "
+        "VALUES ($1, $2, hark.new_id(now() - $3::interval), 'info', $4)",
+        # More than a slice of one of them, something at the end, and what is past by a workflow's own policy alone.
+        [(DEFAULT_TENANT, waiting[1], days(20), "old")] * 8
+        + [(DEFAULT_TENANT, one, days(16 if one != waiting[7] else 3), "old") for one in waiting]
+        + [(DEFAULT_TENANT, one, days(3 if one != waiting[7] else 1), "new") for one in waiting],
+    )
+    taken: list[int] = []
+    fetchrow = history.database.fetchrow
+
+    async def row(query: str, *args: Any) -> Any:
+        found = await fetchrow(query, *args)
+        taken.extend([found["lines"]] if query == "prune_open" else [])
+        return found
+
+    monkeypatch.setattr(history.database, "fetchrow", row)
+    await history.retention.run()
+    query = "SELECT message, count(*) FROM hark.workflow_logs WHERE message <> 'done' GROUP BY message"
+    assert {tuple(one) for one in await history.connection.fetch(query)} == {("new", 8)}
+    assert (sum(taken), max(taken)) == (16, 3)
+
+    async def too_slow(query: str, *args: Any) -> Any:
+        if query == "prune_open":
+            raise UnavailableError("too slow")
+        return await fetchrow(query, *args)
+
+    monkeypatch.setattr(history.database, "fetchrow", too_slow)
+    assert await history.retention.run() is not None
+    assert history.retention.figures.passes == 2
 
 
 async def test_what_an_open_execution_has_called_goes_once_its_end_is_on_record_there(history: History) -> None:
