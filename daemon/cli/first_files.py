@@ -31,6 +31,13 @@ steps:
       - {id: bow, action: log_event, with: {level: warning, message: "The first programmer is here"}}
     else:
       - {id: nod, set: {greeted: "${{ inputs.name }}"}}
+
+# What has to come of it. `hark test` runs these here, without a daemon.
+tests:
+  - name: Ada is bowed to
+    event: {trigger: on_greeting, data: {name: Ada}}
+    expect: {steps: {bow: completed, nod: not_reached}}
+  - {name: others are nodded to, input: {name: Bob}, expect: {vars: {greeted: Bob}}}
 """
 
 _SETTINGS = """\

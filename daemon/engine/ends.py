@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +38,8 @@ MOST_REASON = 1000
 POLL_S = 5.0
 """A NOTIFY may be lost; the table is the truth."""
 _EVENT = frozenset({"event"})
+KEY_FAILURES = (ExpressionError, TypeError, ValueError)
+"""What the key of an end may raise: also for values that are no JSON, or text that is no UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +205,8 @@ class Ends:
             ):
                 continue
             try:
-                key = b"" if config.key is None else _key(config.key, event, end["completed_at"])
-            except (ExpressionError, TypeError, ValueError) as error:
+                key = key_of(config, event_view(event, EventId(end["execution_id"]), end["completed_at"]))
+            except KEY_FAILURES as error:
                 log.warning(
                     "ends.key_failed", workflow=active.workflow, trigger=active.id, error=str(error),
                     execution=str(end["execution_id"]),
@@ -236,9 +238,11 @@ def _said(execution_id: Any, row: Record) -> dict[str, Any]:
     return {"execution_id": str(execution_id), "status": row["status"], **read}
 
 
-def _key(source: str, event: NewEvent, now: datetime) -> bytes:
-    view = event_view(event, EventId(event.caused_by or event.tenant_id), now)
-    value = compile_expression(source, _EVENT).evaluate({"event": view})
+def key_of(config: WorkflowConfig, view: Mapping[str, Any]) -> bytes:
+    """Return the key of an end, given as expressions see its event. Raises KEY_FAILURES."""
+    if config.key is None:
+        return b""
+    value = compile_expression(config.key, _EVENT).evaluate({"event": view})
     return value.encode() if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from hark.daemon.engine.ends import KEY_FAILURES, key_of
 from hark.daemon.engine.judging import Stored, Verdict, judge, stored_event
 from hark.daemon.engine.registry import Picture, Registry, Subscription
 from hark.daemon.engine.slices import in_slices
@@ -303,8 +304,13 @@ def _counted(config: WorkflowConfig, stored: Stored) -> tuple[str, str]:
     unconcerned = refusal_of(config, stored.event.data)
     if unconcerned is not None:
         return "not_concerned", unconcerned
+    try:
+        key = key_of(config, stored.view)
+    except KEY_FAILURES as error:
+        return "expression_error", f"the key of this end, {config.key}: {error}"
     names, span = ", ".join(config.followed), format_duration(config.within or timedelta(0))
-    return "awaits_others", f"it counts this end, and starts once all of {names} have ended within {span}"
+    alike = "" if config.key is None else f" with the key {key.decode(errors='replace')[:200]}"
+    return "awaits_others", f"it counts this end, and starts once all of {names} have ended{alike} within {span}"
 
 
 def _shown(items: Iterable[Item]) -> list[Item]:

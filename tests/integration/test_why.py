@@ -110,8 +110,10 @@ async def test_what_an_end_is_to_who_waits_for_several(api: ApiUnderTest) -> Non
         "steps: [{id: a, set: {x: 1}}]"
     )
     alone = waits.replace("both", "alone").replace("all: [one, two], within: 1h", "workflow: one, states: [failed]")
-    one = "id: one\nname: One\nsteps: [{id: a, set: {x: 1}}]"
-    await api.client.apply({"all.yaml": f"{waits}\n---\n{alone}\n---\n{one}"})
+    one = "id: one\nname: One\nsteps: [{id: a, set: {x: 1}}]\noutput: {n: 1}"
+    keyed = waits.replace("both", "keyed").replace("within: 1h", "within: 1h, key: event.data.output.n")
+    lost = keyed.replace("keyed", "lost").replace("output.n", "output.m")
+    await api.client.apply({"all.yaml": f"{waits}\n---\n{alone}\n---\n{one}\n---\n{keyed}\n---\n{lost}"})
     await api.client.start("one", wait_s=10)
     events = await api.hark.until(
         lambda: api.hark.database.pool.fetch("SELECT id FROM hark.events WHERE kind = 'workflow'")
@@ -121,6 +123,10 @@ async def test_what_an_end_is_to_who_waits_for_several(api: ApiUnderTest) -> Non
         "awaits_others",
         "it counts this end, and starts once all of one, two have ended within 1h",
     )
+    assert "with the key 1 within" in found["keyed"][1]
+    assert found["lost"][:2] == (
+        "expression_error", "the key of this end, event.data.output.m: event.data.output.m is missing",
+    )  # fmt: skip
     assert found["alone"][:2] == ("not_concerned", "it ended as completed; the trigger is for failed")
 
 

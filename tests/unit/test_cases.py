@@ -12,12 +12,18 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from hark.daemon.cli.first_files import FIRST_FILES
 from hark.daemon.cli.local import local_catalogue
 from hark.daemon.engine.cases import run_case
 from hark.workflows.errors import DefinitionError
 from hark.workflows.loading import load_all
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "language.md"
+EXAMPLES = [
+    text
+    for path in sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+    if "\ntests:" in (text := path.read_text(encoding="utf-8"))
+]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 REFUND = """
 id: refund
@@ -175,6 +181,15 @@ async def test_the_example_in_the_documentation_passes() -> None:
     (loaded,) = load_all(example, catalogue)
     outcomes = [await run_case(loaded.workflow, case, catalogue, NOW) for case in loaded.workflow.tests]
     assert [one.mismatches for one in outcomes] == [[], [], []]
+
+
+@pytest.mark.parametrize("text", [*EXAMPLES, FIRST_FILES["workflows/greeting.yaml"]])
+async def test_the_tests_of_the_examples_pass(text: str) -> None:
+    catalogue = local_catalogue()
+    (loaded,) = load_all(text, catalogue)
+    outcomes = [await run_case(loaded.workflow, case, catalogue, NOW) for case in loaded.workflow.tests]
+    assert outcomes
+    assert [one.mismatches for one in outcomes if not one.passed] == []
 
 
 @pytest.mark.parametrize(
