@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from typing import Any
+from uuid import uuid4
 
+import asyncpg
 import orjson
 import pytest
 from support.database import connected
@@ -152,6 +154,31 @@ async def test_all_at_once_are_one_start_for_each_pair(database_url: str) -> Non
         assert len(await seen(here, 30)) == 30
         await nothing_noted(here)
         assert len(await seen(here, 30)) == 30
+
+
+async def test_of_two_ends_at_one_moment_the_second_sees_the_first(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    workflow, tenant = uuid4(), DEFAULT_TENANT
+    await connection.execute(
+        "INSERT INTO hark.workflows (tenant_id, id, slug, name) VALUES ($1, $2, 'w', 'W')", tenant, workflow
+    )
+
+    async def join(on: asyncpg.Connection, slug: str) -> Any:
+        call = "SELECT hark.join_end($1, $2, 't', '', '{a,b,c}', $3, $4, now(), '1 hour')"
+        return await on.fetchval(call, tenant, workflow, slug, uuid4())
+
+    assert await join(connection, "a") is None
+    async with connected(database_url) as other, connection.transaction():
+        assert await join(connection, "b") is None
+        last = asyncio.create_task(join(other, "c"))
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        async with asyncio.timeout(10):
+            while not last.done() and not await connection.fetchval(waits):
+                await asyncio.sleep(0.01)
+        assert not last.done(), "it has not waited for the other end"
+        await connection.execute("COMMIT; BEGIN")
+        assert sorted(orjson.loads(await last)) == ["a", "b", "c"]
 
 
 async def test_ends_too_far_apart_do_not_belong_together(database_url: str) -> None:
