@@ -10,6 +10,7 @@ from hark.triggers.cron_config import CronConfig
 from hark.triggers.cron_plan import utc_text
 from hark.triggers.row_changes import changed_columns
 from hark.triggers.row_config import RowConfig
+from hark.triggers.workflow import WorkflowConfig
 
 Given = Mapping[str, Any]
 
@@ -17,7 +18,12 @@ Given = Mapping[str, Any]
 def filled(kind: str, config: Any, given: Any, now: datetime) -> Any:
     """Return the data of an event with what a listener would have put beside what is given."""
     fill = _FILL.get(kind)
-    return given if fill is None or not isinstance(given, Mapping) else {**fill(config, given, now), **given}
+    return given if fill is None or not isinstance(given, Mapping) else _over(fill(config, given, now), given)
+
+
+def _over(made: Given, given: Given) -> Given:
+    """Put what is given over what is made up; `ends` has both already."""
+    return {**made, **{name: value for name, value in given.items() if name != "ends" or "ends" not in made}}
 
 
 def _row(config: RowConfig, given: Given, _: datetime) -> Given:
@@ -44,9 +50,21 @@ def _notify(config: Any, _: Given, __: datetime) -> Given:
     return {"channel": getattr(config, "channel", ""), "payload": ""}
 
 
-def _workflow(config: Any, _: Given, __: datetime) -> Given:
-    said = {"workflow": config.followed[0], "status": config.states[0], "output": None, "inputs": {}, "error": None}
-    return {**said, "execution_id": "00000000-0000-7000-8000-000000000000"}
+def _workflow(config: WorkflowConfig, given: Given, _: datetime) -> Given:
+    """Fill in how executions ended; of a trigger that waits for all of several, each of them."""
+    nobody = "00000000-0000-7000-8000-000000000000"
+    said: dict[str, Any] = {
+        "execution_id": nobody,
+        "status": config.states[0],
+        "output": None,
+        "inputs": {},
+        "error": None,
+    }
+    one = {"workflow": config.followed[-1], **said}
+    if config.all_ is None:
+        return one
+    told = given.get("ends") or {}
+    return {**one, "ends": {slug: {**said, **told.get(slug, {})} for slug in config.all_}}
 
 
 _FILL: dict[str, Callable[[Any, Given, datetime], Given]] = {

@@ -69,14 +69,14 @@ def staged(event: NewEvent, event_id: EventId, at: datetime) -> Stored:
     return Stored(event_id, event, event_view(event, event_id, at), at)
 
 
-def judge(subscription: Subscription, stored: Stored, handed: Mapping[str, Any]) -> Verdict:
-    """Offer an event to a trigger; nothing is stored."""
+def judge(subscription: Subscription, stored: Stored, handed: Mapping[str, Any], *, values: bool = True) -> Verdict:
+    """Offer an event to a trigger; nothing is stored. To look up the `values` takes as long as all the rest."""
     scope = scope_of(stored.event, stored.view, subscription.kind, handed, stored.at)
     outcome = offer(Match(stored.event, stored.id), subscription, scope)
     if isinstance(outcome, Start):
         return Verdict(outcome)
-    values = {} if outcome.condition is None else _values(outcome.condition, subscription, stored, scope)
-    return Verdict(None, outcome.reason, outcome.detail, values)
+    seen = _values(outcome.condition, subscription, stored, scope) if values and outcome.condition is not None else {}
+    return Verdict(None, outcome.reason, outcome.detail, seen)
 
 
 def _values(condition: str, subscription: Subscription, stored: Stored, scope: Mapping[str, Any]) -> Mapping[str, Any]:

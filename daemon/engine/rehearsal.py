@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -84,8 +85,10 @@ class _Report:
                 "subject": {"kind": subject[0], "id": subject[1]} if subject else None,
             })  # fmt: skip
 
-    def note_refusal(self, stored: Stored, trigger: str, verdict: Verdict, *, of_row: bool) -> None:
-        """Count a reason; the first event that had it is its example."""
+    def note_refusal(
+        self, stored: Stored, trigger: str, verdict: Verdict, values: Callable[[], Mapping[str, Any]], *, of_row: bool
+    ) -> None:
+        """Count a reason; the first event that had it is its example, with the `values` that it had."""
         key = (trigger, verdict.reason or "", verdict.detail or "")
         found = self.reasons.get(key)
         if found is None and len(self.reasons) >= MOST_REASONS:
@@ -94,7 +97,7 @@ class _Report:
         if found is None:
             found = self.reasons[key] = {
                 "trigger_id": trigger, "reason": verdict.reason, "detail": key[2] or None, "count": 0,
-                "event_id": None if of_row else stored.id, "values": verdict.values,
+                "event_id": None if of_row else stored.id, "values": values(),
             }  # fmt: skip
         found["count"] += 1
 
@@ -183,14 +186,18 @@ class Rehearsal:
 
     def _starts(self, report: _Report, stored: Stored, subscriptions: Iterable[Subscription], *, of_row: bool) -> bool:
         """Offer an event to the triggers; one start is a start, as in earnest."""
-        verdicts = [(one.active.id, judge(one, stored, self._handed)) for one in subscriptions]
+        verdicts = [(one, judge(one, stored, self._handed, values=False)) for one in subscriptions]
         for _, verdict in verdicts:
             if verdict.start is not None:
                 report.note_start(stored, verdict.start, of_row=of_row)
                 return True
-        for trigger, verdict in verdicts:
-            report.note_refusal(stored, trigger, verdict, of_row=of_row)
+        for one, verdict in verdicts:
+            values = partial(self._values, one, stored)
+            report.note_refusal(stored, one.active.id, verdict, values, of_row=of_row)
         return False
+
+    def _values(self, one: Subscription, stored: Stored) -> Mapping[str, Any]:
+        return judge(one, stored, self._handed).values
 
     # ------------------------------------------------------------------ schedules
 

@@ -146,7 +146,7 @@ class Why:
     ) -> Iterable[Subscription]:
         found = list(self._registry.find(tenant_id, stored.event.route) or ())
         if stored.event.kind == "workflow":
-            found += filter(_awaits_all, self._registry.followers(tenant_id, stored.event.data["workflow"]))
+            found += filter(_awaits_all, self._registry.followers(tenant_id, stored.event.data.get("workflow", "")))
         for one in found:
             if one.workflow.id not in changed and only in (None, one.workflow.id):
                 yield one

@@ -183,6 +183,21 @@ async def test_the_example_in_the_documentation_passes() -> None:
     assert [one.mismatches for one in outcomes] == [[], [], []]
 
 
+async def test_what_several_workflows_came_to_is_filled_in() -> None:
+    workflow = """
+id: w
+name: W
+triggers:
+  - {id: t, type: workflow, all: [one, two], within: 1h}
+steps: [{id: a, set: {n: "${{ event.data.ends.one.output.n }}", other: "${{ event.data.ends.two.status }}"}}]
+tests:
+"""
+    assert not await tried(
+        "\n  - {name: a, event: {data: {ends: {one: {output: {n: 7}}}}}, expect: {vars: {n: 7, other: completed}}}",
+        workflow,
+    )
+
+
 @pytest.mark.parametrize("text", [*EXAMPLES, FIRST_FILES["workflows/greeting.yaml"]])
 async def test_the_tests_of_the_examples_pass(text: str) -> None:
     catalogue = local_catalogue()
