@@ -26,6 +26,14 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _or_one(schema: dict[str, Any]) -> None:
+    """Let the published schema take one state too."""
+    kept: dict[str, Any] = {name: schema.pop(name) for name in ("description", "default", "title") if name in schema}
+    whole = dict(schema)
+    schema.clear()
+    schema.update(kept, anyOf=[whole["items"], whole])
+
+
 class WorkflowConfig(Config):
     """Whose ends start a workflow. Exactly one of `workflow`, `any` and `all` says so."""
 
@@ -35,7 +43,9 @@ class WorkflowConfig(Config):
     """Several workflows; each end of each of them is one start."""
     all_: Annotated[list[Slug], Field(min_length=2, max_length=50)] | None = Field(default=None, alias="all")
     """Several workflows that all have to end, within the time of `within`; together they are one start."""
-    states: Annotated[list[State], BeforeValidator(_listed), Field(min_length=1)] = Field(default=["completed"])
+    states: Annotated[list[State], BeforeValidator(_listed), Field(min_length=1)] = Field(
+        default=["completed"], json_schema_extra=_or_one
+    )
     """How they must have ended: `completed`, `failed`, `cancelled`, `timeout`, `skipped`; one, or a list."""
     within: Duration | None = None
     """With `all`: how far apart the ends may lie."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -34,6 +35,18 @@ def _message_alone(value: Any) -> Any:
     return {"message": value} if isinstance(value, str) else value
 
 
+def _or(short: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
+    """Let the published schema take a short form too."""
+
+    def add(schema: dict[str, Any]) -> None:
+        whole = dict(schema)
+        schema.clear()
+        schema["description"] = whole.pop("description", "")
+        schema["anyOf"] = [short, whole]
+
+    return add
+
+
 class CaseSubject(Model):
     """The business entity that an event is about."""
 
@@ -43,6 +56,8 @@ class CaseSubject(Model):
 
 class ExpectedStep(Model):
     """What has to come of a step; of a mapping only the keys that are named are compared."""
+
+    model_config = ConfigDict(json_schema_extra=_or({"enum": [*get_args(StepStatus)]}))
 
     status: StepStatus | None = None
     input: Any = None
@@ -115,6 +130,8 @@ class CaseEvent(Model):
 
 class MockedFailure(Model):
     """The failure of a step."""
+
+    model_config = ConfigDict(json_schema_extra=_or({"type": "string"}))
 
     class_: str = Field(default="mocked", alias="class")
     message: str = "the test says so"
