@@ -340,7 +340,7 @@ async def test_what_holds_an_execution_back_is_told(engine: EngineUnderTest) -> 
     assert (hold["reason"], hold["collected"], hold["size"]) == ("batched", 2, 3)
     assert hold["until"] is not None
     row = await engine.database.fetchrow("count_held_back")
-    assert dict(row or {}) == {"queued": 2, "delayed": 1}
+    assert dict(row or {}) == {"executions_queued": 2, "executions_delayed": 1, "ends_parked": 0}
 
 
 # ---- what is skipped costs nothing
