@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hark.triggers.row_changes import route_of
+from hark.triggers.row_changes import backfill_route_of, route_of
 from hark.triggers.row_config import RowConfig, requirements_of, why_not
 from hark.triggers.row_listener import RowListener
 from hark.workflows.catalogue import Listener, ListenerContext, NewEvent, TriggerKind, TriggerSpec
@@ -50,6 +50,7 @@ class RowTrigger(TriggerKind[RowConfig]):
             "left_out",
             "error",
             "partition",
+            "backfill",
         ),
         other_names=("database", "table"),
         roots=frozenset({"old", "new"}),
@@ -57,6 +58,10 @@ class RowTrigger(TriggerKind[RowConfig]):
 
     def route(self, config: RowConfig, workflow_id: WorkflowId, trigger_id: str) -> str:
         return route_of(config.table, config.per)
+
+    def routes(self, config: RowConfig, workflow_id: WorkflowId, trigger_id: str) -> Sequence[str]:
+        route = self.route(config, workflow_id, trigger_id)
+        return (route, backfill_route_of(workflow_id, trigger_id)) if config.takes_existing else (route,)
 
     def refusal(self, config: RowConfig, event: NewEvent) -> str | None:
         return why_not(config, event.data)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from hark.triggers.row_config import Granularity
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import NewEvent
-from hark.workflows.ids import ExecutionId, TenantId
+from hark.workflows.ids import ExecutionId, TenantId, WorkflowId
 
 _DEPTH = re.compile(r"\d{1,4}", re.ASCII)
 Row = Mapping[str, Any]
+REMEMBERED = timedelta(days=30)
+"""So long a backfill knows which rows it has run."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,6 +60,24 @@ class RowChange:
 def route_of(table: str, per: Granularity) -> str:
     """Return the key under which events of a table are offered to triggers."""
     return f"row:{table}" if per == "row" else f"rows:{table}"
+
+
+def backfill_route_of(workflow_id: WorkflowId, trigger_id: str) -> str:
+    """Return the route of rows that were there before: they are for one trigger, and not for others on the table."""
+    return f"backfill:{workflow_id}/{trigger_id}"
+
+
+def backfilled(event: NewEvent, workflow_id: WorkflowId, trigger_id: str, name: str, identity: str) -> NewEvent:
+    """Make the event of a row's insertion one of a backfill: for one trigger, and once for a name."""
+    return replace(
+        event,
+        route=backfill_route_of(workflow_id, trigger_id),
+        data={**event.data, "transaction_id": None, "backfill": name},
+        dedupe_key=f"backfill:{workflow_id}/{trigger_id}/{name}/{identity}",
+        dedupe_ttl=REMEMBERED,
+        # The row may have changed since it was run: it is the same one all the same.
+        fingerprint=identity.encode(),
+    )
 
 
 def events_of(change: RowChange) -> Iterator[NewEvent]:

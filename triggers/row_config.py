@@ -90,6 +90,11 @@ class RowConfig(Config):
         return tuple(dict.fromkeys((*(self.from_ or ()), *(self.to or ()))))
 
     @property
+    def takes_existing(self) -> bool:
+        """Whether rows that are there can be run through it, as if they were inserted."""
+        return self.per == "row" and "insert" in self.operations
+
+    @property
     def looks_at_rows(self) -> bool:
         """Whether it depends on values of a row."""
         return not (self.columns is None and self.from_ is None and self.to is None)

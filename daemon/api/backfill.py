@@ -1,4 +1,4 @@
-"""`/api/workflows/{workflow}/backfill`: slots of the past that have not fired."""
+"""`/api/workflows/{workflow}/backfill`: slots of the past that have not fired, and rows that are there."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from hark.daemon.api.executions import workflow_id_of
-from hark.daemon.api.models import BackfillAnswer
+from hark.daemon.api.models import BackfillAnswer, RowBackfillAnswer
 from hark.daemon.api.paging import Moment, Query
 from hark.daemon.api.table import Call, Table
+from hark.daemon.engine.row_backfill import WantedRows
 from hark.daemon.store.backfill import Wanted
 from hark.workflows.durations import Duration
 from hark.workflows.errors import UnprocessableError
@@ -63,4 +64,50 @@ async def backfill_workflow(call: Call[Query, BackfillBody]) -> dict[str, Any]:
         "more": filled.more,
         "dry_run": body.dry_run,
         "items": filled.items,
+    }
+
+
+class RowBackfillBody(BaseModel):
+    """Which rows that are there are to be run, and how."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    trigger: str | None = None
+    """Through this trigger; it need not be named when it is the only one."""
+    name: str = Field(default="rows", min_length=1, max_length=60)
+    """Name of the backfill: each row is run once under a name."""
+    after: list[str] | None = Field(default=None, min_length=1, max_length=32)
+    """Go on after this key, the `position` of an earlier answer; from the first row if absent."""
+    limit: int = Field(default=1000, ge=1, le=10_000)
+    """How many rows to look at, at the most; `more` in the answer tells whether to ask again."""
+    rate: float | None = Field(default=None, ge=0.2, le=100_000)
+    """Starts in a second, at the most."""
+    where: str | None = Field(default=None, max_length=10_000)
+    """Only rows for which this holds: CEL on `new`."""
+    dry_run: bool = False
+    """Only tell how many it would be."""
+
+
+@table.add("POST /api/workflows/{workflow}/backfill/rows", scope="run", answer=RowBackfillAnswer, body=RowBackfillBody)
+async def backfill_rows(call: Call[Query, RowBackfillBody]) -> dict[str, Any]:
+    """Run a part of the rows that are in a trigger's table, each once, as if they were inserted now.
+
+    Answers after ten seconds at the most; `position` and `more` tell where and whether to go on.
+    """
+    _, slug = await workflow_id_of(call, call.name("workflow"))
+    ran = await call.services.engine.row_backfill.run(call.tenant_id, slug, WantedRows(**call.body.model_dump()))
+    return {
+        "trigger_id": ran.trigger_id,
+        "table": ran.table,
+        "estimate": ran.estimate,
+        "scanned": ran.scanned,
+        "done": ran.done,
+        "already": ran.already,
+        "left_out": ran.left_out,
+        "unconcerned": ran.unconcerned,
+        "refused": ran.refused,
+        "pending": ran.pending,
+        "position": ran.position,
+        "more": ran.more,
+        "dry_run": call.body.dry_run,
     }

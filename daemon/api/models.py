@@ -412,6 +412,34 @@ class BackfillAnswer(Answer):
     items: list[BackfillItem]
 
 
+class RowBackfillAnswer(Answer):
+    """What became of a part of the rows of a table."""
+
+    trigger_id: str
+    table: str
+    estimate: int
+    """About how many rows the table has, by the statistics of PostgreSQL."""
+    scanned: int
+    """Rows that were looked at."""
+    done: int
+    """Of these, those that were run; in a dry run, those that would be."""
+    already: int
+    """Those that had been run before under the same name."""
+    left_out: int
+    """Those for which `where` does not hold."""
+    unconcerned: dict[str, int]
+    """How many start nothing, by the reason."""
+    refused: list[str]
+    """Why rows could not be stored, each; they come again when the backfill begins anew."""
+    pending: int
+    """So many executions of the workflow wait for their turn that no more were started; else 0."""
+    position: list[str] | None = None
+    """The key of the last row that is done with: `after` of the next request."""
+    more: bool
+    """There may be more rows: send it again with `after`."""
+    dry_run: bool
+
+
 class PruneShare(Answer):
     """Executions of one workflow in one partition of the history that have the same prospect."""
 

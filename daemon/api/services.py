@@ -18,6 +18,7 @@ from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.matcher import Match
 from hark.daemon.engine.rehearsal import Rehearsal
 from hark.daemon.engine.retention import Retention
+from hark.daemon.engine.row_backfill import RowBackfill
 from hark.daemon.engine.why import Why
 from hark.daemon.settings import Settings
 from hark.daemon.store.bulk import Batch, Which
@@ -61,6 +62,11 @@ class EnginePort(Protocol):
     @property
     def backfill(self) -> Backfill:
         """What makes up for slots."""
+        ...
+
+    @property
+    def row_backfill(self) -> RowBackfill:
+        """What runs rows that are there."""
         ...
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from hark.daemon.cli import row_backfill
 from hark.daemon.cli.connection import Json, Url, ask
 from hark.daemon.cli.handing_over import json_value
 from hark.daemon.cli.output import ago, fail, hint, print_json, say, short_id, table
@@ -117,25 +118,48 @@ def _utc(moment: datetime) -> str:
 
 def backfill(
     workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="Its slug.")],
-    since: Annotated[str, typer.Option("--from", help="Slots from this time on: 2026-01-31T09:00:00Z, or 2d.")],
+    since: Annotated[
+        str | None, typer.Option("--from", help="Slots from this time on: 2026-01-31T09:00:00Z, or 2d.")
+    ] = None,
     until: Annotated[str | None, typer.Option("--to", help="Slots before this time; all that are past.")] = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Rows that are in the table of a row trigger, not slots.")
+    ] = False,
     trigger: Annotated[str | None, typer.Option(help="Only of this trigger.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most, oldest first.")] = 1000,
-    spread: Annotated[str | None, typer.Option(help="Spread the starts over this time: 2h.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="How many slots at most, oldest first (1000), or how many rows (all).")
+    ] = None,
+    spread: Annotated[str | None, typer.Option(help="Spread the starts of slots over this time: 2h.")] = None,
     unrecorded: Annotated[
         bool, typer.Option("--unrecorded", help="Also slots so old that history does not tell whether they ran.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which slots it would be.")] = False,
+    where: Annotated[str | None, typer.Option(help="Only rows for which this holds: 'new.country == \"DE\"'.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.2, help="Start so many rows in a second, at most.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of a backfill of rows; each row is run once under it.")] = None,
+    after: Annotated[str | None, typer.Option(help="Go on behind a row: the JSON that an earlier run told.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which ones it would be.")] = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Run the slots of a schedule that have not run: from a pause, a down time, or before there was the workflow.
+    """Run the slots of a schedule that have not run, or (--rows) the rows that were there before the workflow was.
 
     The same command again goes on where it ended: what has run does not run again.
     """
-    how = {"since": since, "until": until, "trigger": trigger, "limit": limit, "dry_run": dry_run}
+    of_slots = {"--from": since, "--to": until, "--spread": spread, "--unrecorded": unrecorded or None}
+    of_rows = {"--where": where, "--rate": rate, "--name": name, "--after": after}
+    for option, value in (of_slots if rows else of_rows).items():
+        if value is not None:
+            raise typer.BadParameter("it belongs to slots" if rows else "it belongs to --rows", param_hint=option)
+    if rows:
+        behind = None if after is None else json_value(after, "--after")
+        how = {"trigger": trigger, "where": where, "rate": rate, "name": name, "after": behind, "dry_run": dry_run}
+        row_backfill.run(url, workflow, how, limit, as_json=as_json)
+        return
+    if since is None:
+        raise typer.BadParameter("say from when on, or --rows for the rows of a table", param_hint="--from")
+    how = {"since": since, "until": until, "trigger": trigger, "limit": limit or 1000, "dry_run": dry_run}
     how |= {"unrecorded": unrecorded, **({} if spread is None else {"spread": spread})}
-    given = {name: value for name, value in how.items() if value is not None}
+    given = {key: value for key, value in how.items() if value is not None}
     answer: BackfillAnswer = ask(url, lambda client: client.backfill(workflow, **given))
     if as_json:
         print_json(answer)

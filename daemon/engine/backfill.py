@@ -64,7 +64,7 @@ class Backfill:
         Raises NotFoundError, ConflictError when the workflow's triggers are off, UnprocessableError for what cannot be
         meant. What one slot meets keeps none of the others from firing.
         """
-        head = await self._head(tenant_id, slug)
+        head = await active_head(self._record, tenant_id, slug)
         await self._registry.refresh()
         triggers = self._triggers(tenant_id, slug, wanted)
         now = self._now()
@@ -77,16 +77,6 @@ class Backfill:
         filled.more = len(missing) > wanted.limit
         await self._fire(missing[: wanted.limit], wanted, filled, now)
         return filled
-
-    async def _head(self, tenant_id: TenantId, slug: str) -> Head:
-        head = await self._record.head(tenant_id, slug)
-        if head is None:
-            raise NotFoundError(f"there is no workflow {slug!r}")
-        if head.status != "active":
-            raise ConflictError(f"workflow {slug!r} is {head.status}: only a published one has slots")
-        if head.paused_at is not None:
-            raise ConflictError(f"workflow {slug!r} is paused: resume it first")
-        return head
 
     def _triggers(self, tenant_id: TenantId, slug: str, wanted: Wanted) -> list[ActiveTrigger]:
         found = [
@@ -148,6 +138,18 @@ class Backfill:
             return made
         made.event_id, made.executions = receipt.event_id, receipt.executions
         return None if receipt.duplicate else made
+
+
+async def active_head(record: SlotRecord, tenant_id: TenantId, slug: str) -> Head:
+    """Return a workflow whose triggers are on. Raises NotFoundError, ConflictError."""
+    head = await record.head(tenant_id, slug)
+    if head is None:
+        raise NotFoundError(f"there is no workflow {slug!r}")
+    if head.status != "active":
+        raise ConflictError(f"workflow {slug!r} is {head.status}: only a published one can be backfilled")
+    if head.paused_at is not None:
+        raise ConflictError(f"workflow {slug!r} is paused: resume it first")
+    return head
 
 
 async def _slots(trigger: ActiveTrigger, wanted: Wanted) -> AsyncIterator[_Missing]:

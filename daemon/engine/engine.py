@@ -42,6 +42,7 @@ from hark.daemon.engine.registry import Registry
 from hark.daemon.engine.rehearsal import Rehearsal
 from hark.daemon.engine.repeats import Repeats, Replay
 from hark.daemon.engine.retention import Policy, Retention
+from hark.daemon.engine.row_backfill import RowBackfill
 from hark.daemon.engine.row_capture import RowCapture
 from hark.daemon.engine.sealing import Vault
 from hark.daemon.engine.services import PATIENCE_S, EngineServices
@@ -162,6 +163,9 @@ class Engine:
             self.ingest,
             retentions=(settings.retention, settings.failed_retention),
             now=self.clock.now,
+        )
+        self.row_backfill = RowBackfill(
+            database, self.registry, self.ingest, handed={"config": handed["config"]}, now=self.clock.now
         )
         self.rows = RowCapture(database, self.ingest, takings, lambda: self.registry.generation)
         self.listeners = Listeners(

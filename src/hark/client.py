@@ -113,6 +113,11 @@ class HarkClient:
         path = f"/api/workflows/{_part(name)}/backfill"
         return _read(models.BackfillAnswer, await self._send("POST", path, body=body, timeout_s=_LONG_S))
 
+    async def backfill_rows(self, workflow: str, /, **body: Any) -> models.RowBackfillAnswer:
+        """Run a part of the rows that are there; `body` as in POST /api/workflows/{workflow}/backfill/rows."""
+        path = f"/api/workflows/{_part(workflow)}/backfill/rows"
+        return _read(models.RowBackfillAnswer, await self._send("POST", path, body=body, timeout_s=_LONG_S))
+
     async def publish(self, name: str, version: int | None = None) -> models.WorkflowDetail:
         """Publish a version again, the latest unless one is named."""
         path = f"/api/workflows/{_part(name)}/publish"

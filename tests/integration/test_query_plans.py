@@ -131,6 +131,7 @@ GUARDED: dict[str, Guard] = {
     ),
     "cancel_open_executions": pool("@tenant", "@archived", "{}", ANY_ID[1], "500", pages=12_000),
     "count_open_executions": pool("@tenant", "@workflow", "1000", pages=12_000),
+    "count_pending_of_workflow": pool("@tenant", "@workflow", "1000", pages=12_000),
     "has_open_executions": pool("@tenant", "@workflow", pages=300),
     "note_timeline": pool(*ONE, "@new", "test", None, pages=50),
     # what people look at
