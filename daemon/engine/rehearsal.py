@@ -242,7 +242,7 @@ class Rehearsal:
     ) -> None:  # fmt: skip
         now, most = report.bounds.until, report.bounds.most_rows
         # One more than is looked at, to know whether there are more.
-        async for batch in read_rows(self._database, table, most + 1):
+        async for batch in read_rows(self._database, table, [one.active for one in subscriptions], most + 1):
             if report.bounds.is_over:
                 found["complete"] = False
                 return

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
 
-from hark.daemon.store.database import Database
+from hark.daemon.store.capture_checks import check_tables
+from hark.daemon.store.database import Connection, Database
 from hark.daemon.store.row_outbox import rows_of
 from hark.triggers.row_changes import Row
 from hark.triggers.table_name import TableName
+from hark.workflows.catalogue import ActiveTrigger
 from hark.workflows.errors import UnprocessableError
 
 _AT_A_TIME = 100
@@ -18,10 +20,14 @@ _LARGEST = 1024 * 1024
 _PATIENCE = "SET LOCAL statement_timeout = '15s'; SET LOCAL lock_timeout = '1s'"
 
 
-async def read_rows(database: Database, table: TableName, most: int) -> AsyncIterator[list[Row]]:
-    """Yield the rows of a table in batches, in no order, `most` at the most. Raises UnprocessableError.
+async def read_rows(
+    database: Database, table: TableName, triggers: Sequence[ActiveTrigger], most: int
+) -> AsyncIterator[list[Row]]:
+    """Yield the rows of a table in batches, in no order, `most` at the most, for `row` triggers that watch it.
 
-    A cursor in a read-only transaction: nothing is locked but against DROP, and no more than a batch is in memory.
+    Raises UnprocessableError, also when one of the triggers could not be published: what nobody may watch (Hark's own
+    tables, the catalogues, views), nobody gets to read either. A cursor in a read-only transaction: nothing is locked
+    but against DROP, and no more than a batch is in memory.
     """
     # The name is a parsed one, written back with its quotes; a table's name cannot be a parameter.
     text = (
@@ -31,6 +37,7 @@ async def read_rows(database: Database, table: TableName, most: int) -> AsyncIte
     try:
         async with database.reading() as connection:
             await connection.execute(_PATIENCE)
+            await _refuse_bad(connection, triggers)
             cursor = await connection.cursor(text, most)
             while records := await cursor.fetch(_AT_A_TIME):
                 yield [rows_of(f"[{record['row']}]")[0] for record in records if record["row"] is not None]
@@ -38,3 +45,9 @@ async def read_rows(database: Database, table: TableName, most: int) -> AsyncIte
         raise UnprocessableError(f"{table} cannot be read: {error}") from error
     except asyncpg.QueryCanceledError as error:
         raise UnprocessableError(f"{table} cannot be read within 15 s") from error
+
+
+async def _refuse_bad(connection: Connection, triggers: Sequence[ActiveTrigger]) -> None:
+    problems = await check_tables(connection, triggers)
+    if problems:
+        raise UnprocessableError("; ".join(map(str, problems)))

@@ -110,6 +110,23 @@ async def test_a_row_trigger_is_tried_on_the_rows_that_are_there(api: ApiUnderTe
     assert none.rows == []
 
 
+async def test_what_no_trigger_may_watch_no_dry_run_shows(api: ApiUnderTest) -> None:
+    await api.hark.database.pool.execute("CREATE VIEW public.seen AS SELECT rolname AS id FROM pg_roles")
+    own, postgres, view = "hark.api_keys", "pg_catalog.pg_authid", "public.seen"
+    files = {
+        f"{n}.yaml": f"id: spy{n}\nname: Spy\ntriggers: [{{id: t, type: row, table: {table}, inputs: {{id: "
+        '"${{ string(new) }}"}}]\ninputs: {id: {}}\nsteps: [{id: a, action: probe}]'
+        for n, table in enumerate((own, postgres, view))
+    }
+    found = (await api.client.dry_run(files=files)).items
+    told = {one.rows[0].table: one.rows[0] for one in found}
+    assert [(one.scanned, one.complete) for one in told.values()] == [(0, False)] * 3
+    assert f"{own} belongs to Hark itself" in (told[own].problem or "")
+    assert f"{postgres} belongs to PostgreSQL" in (told[postgres].problem or "")
+    assert f"{view} is a view" in (told[view].problem or "")
+    assert all(one.samples == one.refusals == [] for one in found)
+
+
 async def test_a_schedule_is_tried_at_its_due_times(api: ApiUnderTest, tmp_path: Path) -> None:
     daily = """
 id: daily
