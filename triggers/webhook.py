@@ -8,13 +8,9 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-import orjson
-
 from hark.triggers.cloudevents import (
-    CloudEvent,
     attributes_of,
     content_of,
-    mode_of,
     read_cloudevents,
     subject_pair,
     time_of,
@@ -23,8 +19,8 @@ from hark.triggers.webhook_auth import secret_headers
 from hark.triggers.webhook_auth_config import NoAuth, TwilioAuth
 from hark.triggers.webhook_body import grouped, parse_body
 from hark.triggers.webhook_config import SHARED, WebhookConfig
+from hark.triggers.webhook_delivery import Content, cloudevents_mode, name_of
 from hark.triggers.webhook_jwt import JwtAuth
-from hark.triggers.webhook_keys import delivery_key, fingerprint, storable_key
 from hark.triggers.webhook_paths import PathTable, shape
 from hark.triggers.webhook_request import WebhookRequest, whole_text
 from hark.workflows.catalogue import ActiveTrigger, NewEvent, TriggerKind, TriggerSpec
@@ -149,22 +145,15 @@ def hook_table(triggers: Iterable[ActiveTrigger]) -> PathTable[Hook]:
     return PathTable((hook.tenant_id, hook.template, hook) for hook in hooks.values())
 
 
-@dataclass(slots=True)
-class Content:
-    """What a request says: its body as it was read, or one CloudEvent of it."""
-
-    body: Any
-    encoding: str | None
-    cloudevent: CloudEvent | None = None
-
-
-def contents_of(request: WebhookRequest) -> tuple[Sequence[Content], bool]:
-    """Read what a request says; tells whether that is a batch. Raises UnprocessableError."""
-    mode = mode_of(request.headers)
+def contents_of(request: WebhookRequest, config: WebhookConfig | None = None) -> tuple[Sequence[Content], bool]:
+    """Read what a request says to a webhook; tells whether that is a batch. Raises UnprocessableError."""
+    mode = cloudevents_mode(config, request.headers)
     if mode is None:
         return (Content(*parse_body(request.headers, request.body)),), False
     events = read_cloudevents(mode, request.headers, request.body)
-    return [Content(*content_of(event), event) for event in events], mode == "batch"
+    is_batch = mode == "batch"
+    contents = [Content(*content_of(event), event, place if is_batch else None) for place, event in enumerate(events)]
+    return contents, is_batch
 
 
 def event_for(
@@ -189,6 +178,7 @@ def event_for(
     }
     if claims is not None:
         data["claims"] = dict(claims)
+    key, told = name_of(hook.config, request, content)
     event = NewEvent(
         tenant_id=hook.tenant_id,
         kind="webhook",
@@ -196,31 +186,15 @@ def event_for(
         source=hook.route,
         route=hook.route,
         data=data,
-        dedupe_key=delivery_key(hook.config.key_sources(), request.headers, content.body),
+        dedupe_key=key,
         dedupe_ttl=hook.config.remember,
+        fingerprint=told,
     )
     if content.cloudevent is not None:
-        _tell_of(event, content.cloudevent, named=hook.config.dedupe is not None)
-    elif event.dedupe_key is not None:
-        event.fingerprint = fingerprint(request)
+        event.data["cloudevent"] = attributes_of(content.cloudevent)
+        event.subject = subject_pair(content.cloudevent.get("subject"))
+        event.occurred_at = time_of(content.cloudevent)
     return event
-
-
-def _tell_of(event: NewEvent, cloudevent: CloudEvent, *, named: bool) -> None:
-    """Give an event what a CloudEvent says. Source and id name it, unless the trigger says what does (`named`)."""
-    attributes = attributes_of(cloudevent)
-    event.data["cloudevent"] = attributes
-    event.subject = subject_pair(cloudevent.get("subject"))
-    event.occurred_at = time_of(cloudevent)
-    if not named:
-        event.dedupe_key = storable_key(f"{attributes['source']}+{attributes['id']}")
-    if event.dedupe_key is not None:
-        told = {name: value for name, value in attributes.items() if name not in _TRACES}
-        event.fingerprint = orjson.dumps([told, event.data["body"]], option=orjson.OPT_SORT_KEYS)
-
-
-_TRACES = frozenset({"traceparent", "tracestate"})
-"""What a sender may say otherwise when it repeats a CloudEvent."""
 
 
 def slack_challenge(config: WebhookConfig, body: Any) -> str | None:

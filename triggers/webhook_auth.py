@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -189,9 +190,7 @@ def _is_any(keys: list[str], given: str | bytes) -> bool:
 def _check_signature(auth: HmacAuth | PresetAuth, request: WebhookRequest, now: datetime) -> None:
     scheme = scheme_of(auth)
     keys = [scheme.key(key) for key in _signing_keys(auth)]
-    value = request.headers.get(scheme.header, "")
-    pieces = value.split(scheme.separator)[:_MANY_SIGNATURES] if scheme.separator else [value]
-    pieces = [piece.strip() for piece in pieces]
+    pieces = _pieces(scheme, request)
     timestamp = _timestamp(scheme, request, pieces)
     signed = _signed(scheme, request, timestamp)
     given = list(_digests(scheme, pieces))
@@ -200,6 +199,22 @@ def _check_signature(auth: HmacAuth | PresetAuth, request: WebhookRequest, now: 
         raise UnauthorizedError(_WRONG)
     if timestamp and abs(now.timestamp() - int(timestamp)) > auth.tolerance.total_seconds():
         raise UnauthorizedError("the signature is too old, or a clock is wrong")
+
+
+def signed_digest(auth: Auth, request: WebhookRequest) -> str | None:
+    """Return a digest of all that the sender of a proven request has signed; None where it has signed nothing."""
+    if not isinstance(auth, _SIGNING) or _sends_its_secret(auth, request):
+        return None
+    scheme = scheme_of(auth)
+    timestamp = _timestamp(scheme, request, _pieces(scheme, request))
+    return hashlib.sha256(_signed(scheme, request, timestamp)).hexdigest()
+
+
+def _pieces(scheme: Scheme, request: WebhookRequest) -> list[str]:
+    """Return what the header of the signature holds."""
+    value = request.headers.get(scheme.header, "")
+    pieces = value.split(scheme.separator)[:_MANY_SIGNATURES] if scheme.separator else [value]
+    return [piece.strip() for piece in pieces]
 
 
 def _signing_keys(auth: HmacAuth | PresetAuth) -> list[str]:

@@ -16,7 +16,8 @@ KeySource = Annotated[str, StringConstraints(pattern=rf"^{_SOURCE}(\+{_SOURCE}){
 
 KEYS = {
     "github": ("X-GitHub-Delivery",),
-    "gitlab": ("Idempotency-Key", "webhook-id"),
+    # Both are the same; with a signing token only the second is signed.
+    "gitlab": ("webhook-id", "Idempotency-Key"),
     "stripe": ("body.id",),
     "slack": ("body.event_id",),
     "standard_webhooks": ("webhook-id",),
@@ -24,6 +25,8 @@ KEYS = {
     "shopify": ("X-Shopify-Topic+X-Shopify-Event-Id", "X-Shopify-Webhook-Id"),
     "twilio": ("I-Twilio-Idempotency-Token",),
 }
+SIGNED_KEYS = frozenset({"gitlab", "stripe", "slack", "standard_webhooks"})
+"""Those who sign what names a delivery: nothing else that comes with it may name it."""
 OTHER_KEYS = ("Idempotency-Key",)
 
 

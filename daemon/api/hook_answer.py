@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -36,10 +37,16 @@ class Waiters:
         self._services = services
         self._count = 0
 
-    def check_room(self) -> None:
-        """Refuse what would have to wait, before it is stored. Raises UnavailableError."""
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place, from before the event is stored until its answer is there. Raises UnavailableError."""
         if self._count * 2 >= self._services.most_in_flight:
             raise UnavailableError("too many requests wait for their workflow", overloaded=True)
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
 
     async def answer(self, trigger: ActiveTrigger, event: NewEvent, receipt: Receipt) -> web.Response | None:
         """Wait for the trigger's execution and make its answer; None when there is none, or it takes too long."""
@@ -47,12 +54,7 @@ class Waiters:
         if found is None:
             return None
         respond: Respond = trigger.config.respond
-        self._count += 1
-        try:
-            ready = await self._wait(trigger, found, respond)
-        finally:
-            self._count -= 1
-        if not ready:
+        if not await self._wait(trigger, found, respond):
             return None
         return await self._answer(respond, trigger, found, event_view(event, receipt.event_id, self._now()))
 

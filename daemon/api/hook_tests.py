@@ -16,8 +16,9 @@ from hark.daemon.api.services import Services
 from hark.daemon.api.table import SERVICES
 from hark.daemon.engine.payload import encode
 from hark.daemon.store.hooks import HookRecords, plain_text
-from hark.triggers.webhook import Content, Hook, contents_of
+from hark.triggers.webhook import Hook, contents_of
 from hark.triggers.webhook_body import grouped
+from hark.triggers.webhook_delivery import Content
 from hark.triggers.webhook_jwt import UnknownKeyError
 from hark.triggers.webhook_paths import PathTable
 from hark.triggers.webhook_request import WebhookRequest, joined_headers
@@ -93,7 +94,7 @@ def _shown(
     """Tell what has arrived, without what may be secret."""
     hidden = hook.hidden if hook is not None else frozenset()
     try:
-        contents = contents_of(request)[0] if len(request.body) <= _LARGEST else ()
+        contents = contents_of(request, hook.config if hook else None)[0] if len(request.body) <= _LARGEST else ()
         content = contents[0] if contents else Content(f"{len(request.body):,} bytes, too many to be shown", None)
         unreadable = None
     except UnprocessableError as error:

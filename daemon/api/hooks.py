@@ -20,9 +20,10 @@ from hark.daemon.api.services import Services
 from hark.daemon.api.table import SERVICES
 from hark.daemon.store.hooks import HookRecords
 from hark.triggers.cloudevents import mode_of
-from hark.triggers.webhook import Content, Hook, contents_of, event_for, hook_table, slack_challenge
+from hark.triggers.webhook import Hook, contents_of, event_for, hook_table, slack_challenge
 from hark.triggers.webhook_auth import authenticate, challenge
 from hark.triggers.webhook_body import parse_body
+from hark.triggers.webhook_delivery import Content
 from hark.triggers.webhook_jwt import UnknownKeyError
 from hark.triggers.webhook_paths import PathTable
 from hark.triggers.webhook_request import WebhookRequest, joined_headers
@@ -143,7 +144,7 @@ class Hooks:
         Raises UnauthorizedError, UnprocessableError, and UnavailableError while the secret has not been filled in.
         """
         claims = None if found.hook.is_open else self.prove(found.hook, request)
-        contents, is_batch = contents_of(request)
+        contents, is_batch = contents_of(request, found.hook.config)
         return [event_for(found.hook, request, found.params, content, claims) for content in contents], is_batch
 
     def prove(self, hook: Hook, request: WebhookRequest) -> Mapping[str, Any] | None:
@@ -236,16 +237,21 @@ async def _take(request: web.Request, services: Services, found: Found) -> web.R
 async def _emit(services: Services, hooks: Hooks, hook: Hook, event: NewEvent) -> web.Response:
     """Store an event; answer at once, or with what its execution comes to in good time."""
     responder = hook.responder
-    if responder is not None:
-        hooks.waiters.check_room()
-    receipt = await services.engine.emit(event)
-    answer = None if responder is None else await hooks.waiters.answer(responder, event, receipt)
-    if answer is not None:
-        return answer
-    headers = dict(_JSON)
-    if responder is not None and receipt.executions:
-        headers["Location"] = f"/api/executions/{receipt.executions[0]}"
-    return web.Response(body=answer_of(receipt), status=202, headers=headers)
+    if responder is None:
+        return _acknowledged(await services.engine.emit(event))
+    # Who comes in while the event is being stored has to find the place taken.
+    with hooks.waiters.place():
+        receipt = await services.engine.emit(event)
+        answer = await hooks.waiters.answer(responder, event, receipt)
+    if answer is None:
+        answer = _acknowledged(receipt)
+        if receipt.executions:
+            answer.headers["Location"] = f"/api/executions/{receipt.executions[0]}"
+    return answer
+
+
+def _acknowledged(receipt: Receipt) -> web.Response:
+    return web.Response(body=answer_of(receipt), status=202, headers=_JSON)
 
 
 def _refusal(hook: Hook, error: HarkError) -> web.Response:

@@ -115,16 +115,18 @@ async def test_an_early_answer_does_not_wait_for_what_it_does_not_read(api: ApiU
 
 
 async def test_those_who_wait_are_not_all_requests_that_there_may_be(api: ApiUnderTest) -> None:
-    api.services.most_in_flight = 3
-    waiting = [asyncio.create_task(post(api, "quotes", json={"item": "slow"})) for _ in range(2)]
-    await api.hark.until(lambda: len(api.hark.probe.calls) == 2)
-    stored = len((await api.client.events()).items)
-    assert (await post(api, "quotes", json={"item": "slow"}))[0] == 429
-    assert len((await api.client.events()).items) == stored
+    """Also when all come at the same moment, before any of them is stored."""
+    api.services.most_in_flight = 12
+    burst = [asyncio.create_task(post(api, "quotes", json={"item": "slow"})) for _ in range(10)]
+    await api.hark.until(lambda: sum(task.done() for task in burst) == 4)
+    assert [task.result()[0] for task in burst if task.done()] == [429] * 4
+    await api.hark.until(lambda: len(api.hark.probe.calls) == 6)
+    assert len((await api.client.events()).items) == 6
     api.services.stopping = True  # who stops keeps nobody waiting
-    assert [status for status, _, _ in await asyncio.gather(*waiting)] == [202, 202]
+    assert sorted([status for status, _, _ in await asyncio.gather(*burst)]) == [202] * 6 + [429] * 4
     api.services.stopping = False
     api.hark.probe.release.set()
+    assert (await post(api, "quotes", json={"item": "tea"}))[0] == 200  # their places are free again
 
 
 async def test_one_workflow_of_a_path_answers_and_what_it_reads_is_checked(api: ApiUnderTest) -> None:

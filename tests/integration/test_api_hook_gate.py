@@ -81,14 +81,35 @@ async def count(api: ApiUnderTest) -> int:
     return len((await api.client.events()).items)
 
 
-async def test_slack_is_told_that_the_address_is_right(api: ApiUnderTest) -> None:
-    body = json.dumps({"type": "url_verification", "token": "t", "challenge": "3eZbrw1aB"}).encode()
+def slack(text: str) -> dict[str, Any]:
+    """Return a request as Slack signs it."""
     stamp = str(int(time()))
-    signature = "v0=" + hmac.digest(b"12345", f"v0:{stamp}:".encode() + body, hashlib.sha256).hex()
+    signature = "v0=" + hmac.digest(b"12345", f"v0:{stamp}:{text}".encode(), hashlib.sha256).hex()
     headers = {"X-Slack-Request-Timestamp": stamp, "X-Slack-Signature": signature, "Content-Type": "application/json"}
-    assert (await post(api, "slack", data=body, headers=headers))[:2] == (200, "3eZbrw1aB")
-    assert (await post(api, "slack", data=body, headers={**headers, "X-Slack-Signature": "v0=00"}))[0] == 401
+    return {"data": text.encode(), "headers": headers}
+
+
+async def test_slack_is_told_that_the_address_is_right(api: ApiUnderTest) -> None:
+    asked = slack(json.dumps({"type": "url_verification", "token": "t", "challenge": "3eZbrw1aB"}))
+    assert (await post(api, "slack", **asked))[:2] == (200, "3eZbrw1aB")
+    asked["headers"]["X-Slack-Signature"] = "v0=00"
+    assert (await post(api, "slack", **asked))[0] == 401
     assert await count(api) == 0
+
+
+@pytest.mark.parametrize("body", ['{"event_id": "Ev1"}', '{"a": 1}'])
+async def test_headers_that_nobody_signed_make_no_new_delivery(api: ApiUnderTest, body: str) -> None:
+    delivery = slack(body)
+    first = await post(api, "slack", **delivery)
+    assert first[0] == 202
+    attributes = {"ce-specversion": "1.0", "ce-id": "9", "ce-source": "s", "ce-type": "t"}
+    for more in (attributes, {"Content-Type": "text/plain"}, {"Content-Type": "x/y"}, {"Idempotency-Key": "9"}):
+        again = await post(api, "slack", data=delivery["data"], headers={**delivery["headers"], **more})
+        # It is the same event, or cannot be read.
+        assert again[:2] == first[:2] or again[0] == 422
+    assert await count(api) == 1
+    assert (await post(api, "slack", **slack(body.replace("1", "2"))))[0] == 202
+    assert await count(api) == 2
 
 
 async def test_behind_a_proxy_twilio_s_address_is_the_public_one(api: ApiUnderTest) -> None:

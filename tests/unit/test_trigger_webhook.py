@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,18 +14,19 @@ from pydantic import ValidationError
 from support.triggers import active
 
 from hark.triggers.webhook import (
-    Content,
     Hook,
     WebhookTrigger,
     conflicts,
+    contents_of,
     event_for,
     hook_table,
 )
 from hark.triggers.webhook_config import WebhookConfig
+from hark.triggers.webhook_delivery import Content
 from hark.triggers.webhook_keys import delivery_key
 from hark.triggers.webhook_paths import PathTable, normalise_path
 from hark.triggers.webhook_request import WebhookRequest, joined_headers
-from hark.workflows.catalogue import ActiveTrigger
+from hark.workflows.catalogue import ActiveTrigger, NewEvent
 from hark.workflows.errors import UnprocessableError
 from hark.workflows.ids import DEFAULT_TENANT, TenantId, WorkflowId
 
@@ -262,3 +264,43 @@ def test_one_shape_of_path_has_one_set_of_names() -> None:
 def test_a_bad_config_is_refused(config: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         WebhookConfig(path="leads", **config)
+
+
+SIGNED_EVENT = {"specversion": "1.0", "id": "1", "source": "s", "type": "t"}
+
+
+def events_of(content_type: str, body: Any, **config: Any) -> list[NewEvent]:
+    """Read one delivery of a sender that signs its id, with headers that it has not signed."""
+    trigger = hook(auth={"type": "standard_webhooks", "secret": "eA=="}, **config)
+    attributes = {f"ce-{name}": "x" for name in ("id", "source", "type")}
+    headers = {"webhook-id": "w", "content-type": content_type, "ce-specversion": "1.0", **attributes}
+    arrived = request(headers=headers, body=orjson.dumps(body))
+    contents, _ = contents_of(arrived, trigger.config)
+    return [event_for(Hook(DEFAULT_TENANT, "leads", (trigger,)), arrived, {}, content) for content in contents]
+
+
+def test_what_names_a_delivery_is_what_its_sender_signed() -> None:
+    [plain] = events_of("application/json", SIGNED_EVENT)
+    [structured] = events_of("application/cloudevents+json", SIGNED_EVENT)
+    assert (plain.dedupe_key, "cloudevent" in plain.data) == ("w", False)
+    assert (structured.dedupe_key, structured.data["cloudevent"]) == ("w", SIGNED_EVENT)
+    assert structured.fingerprint == plain.fingerprint
+    [read] = events_of("application/json", {}, dedupe="ce-id")
+    assert (read.dedupe_key, read.data["cloudevent"]["source"]) == ("x", "x")
+
+
+def test_a_signed_batch_is_not_stored_again_as_one_event_nor_the_other_way_round() -> None:
+    body = [SIGNED_EVENT, {**SIGNED_EVENT, "id": "2"}]
+    [plain] = events_of("application/json", body)
+    batch = events_of("application/cloudevents-batch+json", body)
+    assert [event.dedupe_key for event in batch] == ["w", "w+1"]
+    assert plain.dedupe_key == "w"
+    assert plain.fingerprint not in [event.fingerprint for event in batch]
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "x/y", ""])
+def test_a_field_that_names_a_delivery_is_found_whatever_the_content_type(content_type: str) -> None:
+    trigger = hook(dedupe="body.id")
+    arrived = request(headers={"content-type": content_type}, body=b'{"id": "a", "b": "&id=c"}')
+    [content], _ = contents_of(arrived, trigger.config)
+    assert event_for(Hook(DEFAULT_TENANT, "leads", (trigger,)), arrived, {}, content).dedupe_key == "a"
