@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hark.daemon.api.executions import workflow_id_of
 from hark.daemon.api.models import BackfillAnswer, RowBackfillAnswer
-from hark.daemon.api.paging import Moment, Query
+from hark.daemon.api.paging import Moment, Query, recorded
 from hark.daemon.api.table import Call, Table
 from hark.daemon.engine.row_backfill import WantedRows
 from hark.daemon.store.backfill import Wanted
@@ -49,9 +49,9 @@ async def backfill_workflow(call: Call[Query, BackfillBody]) -> dict[str, Any]:
     body, engine = call.body, call.services.engine
     if body.spread > _LONGEST_SPREAD:
         raise UnprocessableError("spread: seven days at the most")
-    wanted = Wanted(
-        body.since, body.until or engine.now(), body.trigger, body.limit, body.spread, body.dry_run, body.unrecorded
-    )
+    since = recorded(body.since, "since")
+    until = engine.now() if body.until is None else recorded(body.until, "until")
+    wanted = Wanted(since, until, body.trigger, body.limit, body.spread, body.dry_run, body.unrecorded)
     filled = await engine.backfill.run(call.tenant_id, slug, wanted)
     refused = sum(one.refused is not None for one in filled.items)
     return {

@@ -121,6 +121,13 @@ def _bad_cursor() -> UnprocessableError:
     return UnprocessableError("cursor: it must be the next_cursor of the page before, unchanged")
 
 
+def recorded(moment: datetime, name: str) -> datetime:
+    """Return a moment that may be looked up. Raises UnprocessableError where it is too far away for that."""
+    if not _EARLIEST <= moment < _LATEST:
+        raise UnprocessableError(f"{name}: write a time from {_EARLIEST:%Y-%m-%d} on and before {_LATEST:%Y}")
+    return moment
+
+
 def _bounded(moment: datetime) -> datetime:
     """Keep a moment within what an id can hold."""
     return min(max(moment, _EARLIEST), _LATEST)

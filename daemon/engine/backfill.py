@@ -49,6 +49,7 @@ class Backfill:
         ingest: Ingest,
         *,
         retentions: tuple[timedelta, timedelta],
+        unmatched: timedelta,
         now: Callable[[], datetime],
     ) -> None:
         self._record = SlotRecord(database)
@@ -56,6 +57,7 @@ class Backfill:
         self._ingest = ingest
         self._retentions = retentions
         """How long executions stay, and failed ones, where a workflow does not say."""
+        self._unmatched = unmatched
         self._now = now
 
     async def run(self, tenant_id: TenantId, slug: str, wanted: Wanted) -> Filled:
@@ -96,7 +98,11 @@ class Backfill:
         """Return before when history may have gone; None when the workflow is younger than that."""
         usual, failed = self._retentions
         kept = min(head.retention or usual, head.failed_retention or failed)
-        horizon = now - max(kept if head.kept_count is None else REMEMBERED, REMEMBERED)
+        if head.kept_count is not None:
+            kept = REMEMBERED
+        if head.refuses:
+            kept = min(kept, self._unmatched)
+        horizon = now - max(kept, REMEMBERED)
         return horizon if head.created_at < horizon else None
 
     async def _missing(self, trigger: ActiveTrigger, wanted: Wanted, filled: Filled) -> list[_Missing]:

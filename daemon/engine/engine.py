@@ -162,6 +162,7 @@ class Engine:
             self.registry,
             self.ingest,
             retentions=(settings.retention, settings.failed_retention),
+            unmatched=settings.unmatched_retention,
             now=self.clock.now,
         )
         self.row_backfill = RowBackfill(

@@ -26,6 +26,8 @@ class Head:
     retention: timedelta | None
     failed_retention: timedelta | None
     kept_count: int | None
+    refuses: bool
+    """Whether a slot may have started nothing, by a condition of any version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +97,4 @@ class SlotRecord:
 
 
 def _text(moment: datetime) -> str:
-    return moment.isoformat()[:19]
+    return moment.astimezone(UTC).isoformat()[:19]

@@ -30,6 +30,13 @@ LIMITS
 steps:
   - {id: note, set: {slot: "${{ event.data.slot }}", before: "${{ event.data.previous_slot }}"}}
 """
+PLAIN = """
+id: report
+name: Report
+triggers: [{type: cron, schedule: "0 9 * * *", missed: skip}]
+retention: 30d
+steps: [{id: note, set: {slot: "${{ event.data.slot }}"}}]
+"""
 
 
 @pytest.fixture
@@ -113,18 +120,56 @@ async def test_a_slot_that_the_schedule_has_fired_is_not_fired_again_even_when_i
     assert (await api.client.backfill("report", **span)).already == 2
 
 
+async def test_a_key_is_found_whatever_the_offset_in_which_a_time_is_written(
+    api: ApiUnderTest, connection: asyncpg.Connection
+) -> None:
+    """Keys alone tell it when the events are gone: at nine in UTC it is past midnight in Auckland."""
+    await apply(api)
+    await api.client.backfill("report", since="2026-03-01", until="2026-03-02", trigger="daily")
+    await connection.execute("DELETE FROM hark.events")
+    span = {"since": "2026-03-01T21:59:00+13:00", "until": "2026-03-01T22:01:00+13:00", "trigger": "daily"}
+    told = await api.client.backfill("report", **span, dry_run=True)
+    assert (told.matched, told.already) == (0, 1)
+
+
 async def test_what_history_does_not_tell_is_left_out_unless_asked_for(
     api: ApiUnderTest, connection: asyncpg.Connection
 ) -> None:
     """The workflow is older than its history: its slots may have run, and been forgotten."""
-    await apply(api, "retention: 30d")
+    await api.hark.apply(PLAIN)
     await connection.execute("UPDATE hark.workflows SET created_at = now() - interval '1 year'")
-    span = {"since": "40d", "trigger": "daily"}
+    span = {"since": "40d"}
     cautious = await api.client.backfill("report", **span, dry_run=True)
     assert (cautious.matched, cautious.unrecorded) in {(30, 10), (30, 9), (29, 10), (30, 11), (31, 10)}
     assert cautious.unrecorded_before is not None
     everything = await api.client.backfill("report", **span, dry_run=True, unrecorded=True)
     assert (everything.matched, everything.unrecorded) == (cautious.matched + cautious.unrecorded, 0)
+
+
+@pytest.mark.parametrize(
+    "refuses",
+    [
+        "conditions: ['false']",
+        "inputs: {day: {type: string}}",
+        "idempotency: {key: string(1 / event.data.missed)}",
+        "TRIGGER",
+    ],
+)
+async def test_slots_that_may_have_started_nothing_are_forgotten_sooner(
+    api: ApiUnderTest, connection: asyncpg.Connection, refuses: str
+) -> None:
+    """What some version refused went with the events that started nothing, and does not run by the next version."""
+    picky = PLAIN.replace("missed: skip", "missed: skip, when: 'false'") if refuses == "TRIGGER" else PLAIN + refuses
+    await api.hark.apply(picky)
+    await connection.execute("UPDATE hark.workflows SET created_at = now() - interval '1 year'")
+    span = {"since": "20d", "until": "10d"}
+    filled = await api.client.backfill("report", **span, unrecorded=True)
+    assert filled.done == 10
+    await api.hark.apply(PLAIN)
+    await connection.execute("DELETE FROM hark.events")
+    await connection.execute("DELETE FROM hark.event_keys")
+    later = await api.client.backfill("report", **span)
+    assert (later.matched, later.unrecorded) == (0, 10)
 
 
 async def test_starts_are_spread_and_queue_where_they_would_be_skipped(
@@ -181,6 +226,9 @@ async def test_what_cannot_be_meant_is_refused(api: ApiUnderTest, monkeypatch: p
         ("report", {"since": "2999-01-01", "until": "2999-02-01"}, 422, "slots to come"),
         ("report", {"since": "1d", "spread": "30d"}, 422, "seven days"),
         ("busy", {"since": "2020-01-01"}, 422, "more than 1000 slots"),
+        ("report", {"since": "0001-01-01T00:00:00+01:00"}, 422, "since: write a time from 1970-01-02 on"),
+        ("report", {"since": "1969-12-31"}, 422, "since: write a time from 1970-01-02 on"),
+        ("report", {"since": "1d", "until": "9999-12-31"}, 422, "until: write a time .* before 9999"),
     ):
         with pytest.raises(ApiError, match=says) as refused:
             await api.client.backfill(name, **body)
