@@ -647,6 +647,9 @@ class EventDecisions(Answer):
     """How many there are of each outcome and reason."""
     items: list[Judged]
     """What started first, then what came nearest to it."""
+    complete: bool = True
+    """Whether all workflows were asked. Not when very many have changed since: those that are left out, nothing is
+    said of; ask for one of them with `workflow`."""
 
 
 class JudgedEvent(Judged):

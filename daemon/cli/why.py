@@ -45,6 +45,8 @@ def why(
         [[one.workflow, one.trigger_id, _outcome(one), _because(one)] for one in found.items],
         empty="no workflow listens to it, and none did then",
     )
+    if not found.complete:
+        hint("not all workflows were asked, too many have changed since; of one of them: --workflow")
     if found.considered > len(found.items):
         counts = ", ".join(f"{count} {reason}" for reason, count in found.reasons.items())
         hint(f"{found.considered} triggers were considered: {counts}; more of them: --limit")

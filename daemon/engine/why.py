@@ -7,7 +7,8 @@ and what limits have refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +26,12 @@ from hark.workflows.ids import EventId, TenantId, same_millisecond
 
 Item = dict[str, Any]
 
+PAGE = 1000
+"""Workflows that are looked at together, of those that have changed since the event."""
+PATIENCE_S = 10.0
+"""How long pages of them are looked at, however many there are."""
+_MOST_IDLE = 1000
+
 _NEAREST = (
     "started", "joined", "rate_limited", "overlap", "idempotent", "not_on_record", "other_trigger", "awaits_others",
     "depth_limit", "inputs_invalid", "expression_error", "condition_false", "when_false", "not_concerned", "paused",
@@ -41,6 +48,13 @@ class _Answer:
     started: Sequence[Record]
     limited: Mapping[tuple[UUID, str], Record]
     items: list[Item] = field(default_factory=list)
+    complete: bool = True
+    asked_to: UUID | None = None
+    """Where it is not known of all workflows whether they have changed: the last of which it is."""
+
+    def covers(self, workflow_id: UUID) -> bool:
+        """Tell whether it is known if a workflow has changed: nothing is said of others."""
+        return self.asked_to is None or workflow_id <= self.asked_to
 
     def add(self, workflow: str, workflow_id: UUID, trigger: str | None, reason: str, **more: Any) -> None:
         """Add a decision."""
@@ -83,6 +97,7 @@ class Why:
         return {
             "event_id": event_id, "type": row["type"], "kind": row["kind"], "route": row["route"],
             "at": row["created_at"], "considered": len(items), "reasons": reasons, "items": _shown(items[:limit]),
+            "complete": answer.complete,
         }  # fmt: skip
 
     async def of_workflow(
@@ -128,34 +143,45 @@ class Why:
 
     async def _judge_all(self, answer: _Answer, tenant_id: TenantId, only: UUID | None) -> None:
         """Ask everybody who was there when the event was stored."""
-        stored = answer.stored
-        changed = {
-            row["workflow_id"]: row
-            for row in await self._database.fetch("list_activations", tenant_id, stored.at, only)
-        }
+        # Before it is read what has changed: who changes in between is then found there.
+        listening = self._listening(tenant_id, answer.stored, only)
+        changed: set[UUID] = set()
         settled: set[tuple[UUID, str]] = set()
-        async for one in in_slices(self._unchanged(tenant_id, stored, changed, only)):
-            self._decide(answer, one, settled)
-        async for one in in_slices(await self._changed(answer, tenant_id, changed)):
-            self._decide(answer, one, settled)
+        async for rows in self._activations(answer, tenant_id, only):
+            changed.update(row["workflow_id"] for row in rows)
+            async for one in in_slices(await self._changed(answer, tenant_id, rows)):
+                self._decide(answer, one, settled)
+        async for one in in_slices(listening):
+            if one.workflow.id not in changed and answer.covers(one.workflow.id):
+                self._decide(answer, one, settled)
         await self._idle(answer, tenant_id, changed, only)
         self._rest(answer, settled, only)
 
-    def _unchanged(
-        self, tenant_id: TenantId, stored: Stored, changed: Mapping[UUID, Record], only: UUID | None
-    ) -> Iterable[Subscription]:
+    async def _activations(
+        self, answer: _Answer, tenant_id: TenantId, only: UUID | None
+    ) -> AsyncIterator[Sequence[Record]]:
+        """Yield what the workflows were that have changed since, in pages, as long as there is time."""
+        until, last = time.monotonic() + PATIENCE_S, UUID(int=0)
+        while True:
+            rows = await self._database.fetch("list_activations", tenant_id, answer.stored.at, only, last, PAGE)
+            yield rows
+            if len(rows) < PAGE:
+                return
+            last = rows[-1]["workflow_id"]
+            if time.monotonic() >= until:
+                answer.complete, answer.asked_to = False, last
+                return
+
+    def _listening(self, tenant_id: TenantId, stored: Stored, only: UUID | None) -> list[Subscription]:
+        """Return the triggers that listen to the event by now."""
         found = list(self._registry.find(tenant_id, stored.event.route) or ())
         if stored.event.kind == "workflow":
             found += filter(_awaits_all, self._registry.followers(tenant_id, stored.event.data.get("workflow", "")))
-        for one in found:
-            if one.workflow.id not in changed and only in (None, one.workflow.id):
-                yield one
+        return [one for one in found if only in (None, one.workflow.id)]
 
-    async def _changed(
-        self, answer: _Answer, tenant_id: TenantId, changed: Mapping[UUID, Record]
-    ) -> Sequence[Subscription]:
+    async def _changed(self, answer: _Answer, tenant_id: TenantId, changed: Sequence[Record]) -> Sequence[Subscription]:
         """Return the triggers on the route that workflows had then which have changed since; note who had them off."""
-        had = [row for row in changed.values() if row["version"] is not None and row["state"] is not None]
+        had = [row for row in changed if row["version"] is not None and row["state"] is not None]
         pictures = await self._pictures(tenant_id, had)
         found = []
         route = answer.stored.event.route
@@ -166,7 +192,7 @@ class Why:
                 continue
             for one in on_route:
                 self._off(answer, one.workflow.slug, one.workflow.id, one.active.id, row["state"], row["since"])
-        for row in changed.values():
+        for row in changed:
             if row["state"] is None and self._listens_now(tenant_id, row["workflow_id"], route):
                 detail = f"it was made later, at {row['changed_at']:%Y-%m-%d %H:%M:%S} UTC"
                 answer.add(row["slug"], row["workflow_id"], None, "not_published", detail=detail)
@@ -186,11 +212,12 @@ class Why:
         picture = self._registry.version_of(tenant_id, workflow_id)
         return picture is not None and any(route in one.routes for one in picture.subscriptions)
 
-    async def _idle(
-        self, answer: _Answer, tenant_id: TenantId, changed: Mapping[UUID, Record], only: UUID | None
-    ) -> None:
-        for row in await self._database.fetch("list_idle_on_route", tenant_id, answer.stored.event.route):
-            if row["workflow_id"] not in changed and only in (None, row["workflow_id"]):
+    async def _idle(self, answer: _Answer, tenant_id: TenantId, changed: Collection[UUID], only: UUID | None) -> None:
+        route = answer.stored.event.route
+        rows = await self._database.fetch("list_idle_on_route", tenant_id, route, only, _MOST_IDLE)
+        answer.complete &= len(rows) < _MOST_IDLE
+        for row in rows:
+            if row["workflow_id"] not in changed and answer.covers(row["workflow_id"]):
                 self._off(answer, row["slug"], row["workflow_id"], row["trigger_id"], row["state"], row["since"])
 
     @staticmethod

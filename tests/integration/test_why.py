@@ -12,7 +12,7 @@ from support.api import ApiUnderTest, running_api
 from support.program import Program
 
 from hark.client import ApiError
-from hark.daemon.engine import matcher
+from hark.daemon.engine import matcher, why
 from hark.workflows.ids import DEFAULT_TENANT
 
 LISTENER = """
@@ -81,6 +81,20 @@ async def test_it_is_what_was_active_then_that_counts(api: ApiUnderTest) -> None
     last = (await api.hark.emit("PAID", {"n": 3})).event_id
     found = await told(api, last)
     assert (found["rests"][0], found["later"][0], found["changes"][0]) == ("paused", "archived", None)
+
+
+async def test_any_number_may_have_changed_since(api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing false is said of those that there is no time to look at: they did not listen when the event came."""
+    await api.client.apply({"a.yaml": listener("old")})
+    event = (await api.hark.emit("PAID", {"n": 1})).event_id
+    await api.client.apply({"b.yaml": "---\n".join(listener(f"w{n}") for n in range(5))})
+    monkeypatch.setattr(why, "PAGE", 2)
+    answer = await api.client.decisions(event)
+    assert (answer.reasons, answer.complete) == ({"started": 1, "not_published": 5}, True)
+    monkeypatch.setattr(why, "PATIENCE_S", 0.0)
+    answer = await api.client.decisions(event)
+    assert (answer.reasons, answer.complete) == ({"started": 1, "not_published": 2}, False)
+    assert (await told(api, event, workflow="w4"))["w4"][0] == "not_published"
 
 
 async def test_limits_triggers_of_another_kind_and_what_is_gone(api: ApiUnderTest) -> None:

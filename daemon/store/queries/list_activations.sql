@@ -1,7 +1,9 @@
--- What the workflows were at a moment ($2) that have changed since: state NULL for those that were not there yet.
+-- What the workflows were at a moment ($2) that have changed since: state NULL for those that were not there yet. A page
+-- of them by id: $5 after $4.
 SELECT c.workflow_id, w.slug, a.state, a.version, a.since, n.since AS changed_at, n.state AS changed_to
 FROM (SELECT DISTINCT x.workflow_id FROM hark.workflow_activations AS x
-      WHERE x.tenant_id = $1 AND x.since > $2 AND ($3::uuid IS NULL OR x.workflow_id = $3) LIMIT 2000) AS c
+      WHERE x.tenant_id = $1 AND x.since > $2 AND ($3::uuid IS NULL OR x.workflow_id = $3) AND x.workflow_id > $4
+      ORDER BY x.workflow_id LIMIT $5) AS c
 JOIN hark.workflows AS w ON w.tenant_id = $1 AND w.id = c.workflow_id
 LEFT JOIN LATERAL (
     SELECT y.state, y.version, y.since FROM hark.workflow_activations AS y
@@ -11,3 +13,4 @@ LEFT JOIN LATERAL (
     SELECT z.state, z.since FROM hark.workflow_activations AS z
     WHERE z.tenant_id = $1 AND z.workflow_id = c.workflow_id AND z.since > $2 ORDER BY z.since LIMIT 1
 ) AS n ON true
+ORDER BY c.workflow_id
