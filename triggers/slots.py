@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from itertools import islice
@@ -82,6 +82,13 @@ class Schedule:
                 last = moment = slot.utc
                 yield slot
 
+    def within(self, after: datetime, until: datetime) -> Iterator[Slot]:
+        """Yield the slots with `after < slot <= until`, in order."""
+        for slot in self.after(after):
+            if slot.utc > until:
+                return
+            yield slot
+
     def between(self, after: datetime, until: datetime, limit: int) -> list[Slot]:
         """Return the slots with `after < slot <= until`; of more than `limit` the latest, in order.
 
@@ -90,7 +97,7 @@ class Schedule:
         window = _MINUTE
         while True:
             start = max(after, until - window)
-            found = deque((slot for slot in _until(self.after(start), until)), maxlen=limit)
+            found = deque(self.within(start, until), maxlen=limit)
             if start == after or len(found) == limit:
                 return list(found)
             window *= 2
@@ -113,10 +120,3 @@ def build(schedule: str | Sequence[str], timezone: str, calendar: Calendar | Non
     here = zone(timezone)
     texts = [schedule] if isinstance(schedule, str) else schedule
     return Schedule(tuple(CronSlots(normalised(text), here) for text in texts), here, calendar)
-
-
-def _until(slots: Iterable[Slot], until: datetime) -> Iterator[Slot]:
-    for slot in slots:
-        if slot.utc > until:
-            return
-        yield slot

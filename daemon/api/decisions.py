@@ -10,7 +10,7 @@ from pydantic import Field
 
 from hark.daemon.api.definitions import load_files
 from hark.daemon.api.models import DryRun, EventDecisions, WorkflowDecisions
-from hark.daemon.api.paging import HistoryQuery, Limit, Query, cursor_of
+from hark.daemon.api.paging import HistoryQuery, Limit, Query, cursor_of, recorded
 from hark.daemon.api.requests import DryRunBody
 from hark.daemon.api.table import Call, NoBody, Table
 from hark.daemon.engine.registry import Picture
@@ -68,7 +68,8 @@ async def list_decisions_of_workflow(call: Call[WorkflowDecisionsQuery, NoBody])
 async def try_workflows(call: Call[Query, DryRunBody]) -> dict[str, Any]:
     """Say what workflows, stored or not, would have started on stored events and on rows that are there."""
     body, now = call.body, call.services.engine.now()
-    since, until = body.since or now - timedelta(days=7), body.until or now
+    since = now - timedelta(days=7) if body.since is None else recorded(body.since, "since")
+    until = now if body.until is None else recorded(body.until, "until")
     if since >= until:
         raise UnprocessableError("since: it must lie before `until`, which without a time is now")
     bounds = Bounds(since, until, body.limit, body.most_events, body.most_rows)

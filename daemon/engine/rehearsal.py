@@ -17,6 +17,7 @@ from uuid import UUID
 
 import orjson
 
+from hark.daemon.engine.due_times import latest_due
 from hark.daemon.engine.judging import Stored, Verdict, judge, staged, stored_event
 from hark.daemon.engine.matcher import Start
 from hark.daemon.engine.registry import Picture, Registry, Subscription
@@ -206,19 +207,26 @@ class Rehearsal:
         for one in picture.subscriptions:
             config = one.active.config
             if isinstance(config, CronConfig):
-                bounds = report.bounds
-                slots = await asyncio.to_thread(config.built().between, bounds.since, bounds.until, MOST_SLOTS)
-                started, previous = 0, None
-                async for slot in in_slices(slots):
-                    event = slot_event(one.active, Firing(slot.utc, 0), previous)
-                    stored = staged(event, EventId(new_id(slot.utc)), slot.utc)
-                    started += judge(one, stored, self._handed).start is not None
-                    previous = slot.utc
-                report.schedules.append({
-                    "trigger_id": one.active.id, "due": len(slots), "would_start": started,
-                    "first": slots[0].utc if slots else None, "last": slots[-1].utc if slots else None,
-                    "complete": len(slots) < MOST_SLOTS,
-                })  # fmt: skip
+                report.schedules.append(await self._due(report.bounds, one, config))
+
+    async def _due(self, bounds: Bounds, one: Subscription, config: CronConfig) -> dict[str, Any]:
+        slots, complete = await latest_due(
+            config.built(), bounds.since, bounds.until, MOST_SLOTS, lambda: bounds.is_over
+        )
+        tried, started = [], 0
+        # The latest first, each with the one before it.
+        async for slot, previous in in_slices(zip(reversed(slots), [*slots[-2::-1], None], strict=False)):
+            if bounds.is_over:
+                complete = False
+                break
+            event = slot_event(one.active, Firing(slot.utc, 0), None if previous is None else previous.utc)
+            stored = staged(event, EventId(new_id(slot.utc)), slot.utc)
+            started += judge(one, stored, self._handed).start is not None
+            tried.append(slot.utc)
+        return {
+            "trigger_id": one.active.id, "due": len(tried), "would_start": started,
+            "first": tried[-1] if tried else None, "last": tried[0] if tried else None, "complete": complete,
+        }  # fmt: skip
 
     # ------------------------------------------------------------------ rows
 

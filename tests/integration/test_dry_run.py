@@ -87,6 +87,11 @@ async def test_a_changed_workflow_says_what_would_be_different(api: ApiUnderTest
     assert (await hark("dry-run", "nobody")).status == 1
     with pytest.raises(ApiError, match="before `until`"):
         await api.client.dry_run("paid", since="1h", until="2h")
+    for far in ("0001-01-01T00:00:00Z", "1960-01-01T00:00:00Z", "0001-06-01T00:00:00+14:00"):
+        with pytest.raises(ApiError, match="since: write a time from 1970-01-02 on"):
+            await api.client.dry_run("paid", since=far)
+    with pytest.raises(ApiError, match="until: write a time"):
+        await api.client.dry_run("paid", until="9999-12-31T00:00:00Z")
     with pytest.raises(ApiError):
         await api.client.dry_run(files={"paid.yaml": PAID.replace("amount > 6", "amount >")})
 
@@ -127,7 +132,7 @@ async def test_what_no_trigger_may_watch_no_dry_run_shows(api: ApiUnderTest) -> 
     assert all(one.samples == one.refusals == [] for one in found)
 
 
-async def test_a_schedule_is_tried_at_its_due_times(api: ApiUnderTest, tmp_path: Path) -> None:
+async def test_a_schedule_is_tried_at_its_due_times(api: ApiUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
     daily = """
 id: daily
 name: Daily
@@ -139,6 +144,9 @@ steps: [{id: a, action: probe}]
     (due,) = found.schedules
     assert (due.due, due.would_start, due.complete) == (14, 12, True)
     assert (due.first, due.last) == (datetime(2026, 1, 1, 9, tzinfo=UTC), datetime(2026, 1, 14, 9, tzinfo=UTC))
+    monkeypatch.setattr(rehearsal.Bounds, "is_over", property(lambda _: True))
+    (found,) = (await api.client.dry_run(files={"d.yaml": daily}, **span)).items
+    assert (found.schedules[0].due, found.schedules[0].complete) == (0, False)
 
 
 async def test_a_hostile_condition_costs_no_more_than_the_time_that_it_has(
