@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from hark.triggers.json_text import read_json
+from hark.triggers.webhook_request import whole_text
 from hark.workflows.errors import Problem, UnprocessableError
 
 STRUCTURED = "application/cloudevents+json"
@@ -83,8 +84,8 @@ def attributes_of(event: CloudEvent) -> dict[str, Any]:
 
 def _binary(headers: Mapping[str, str], raw: bytes) -> CloudEvent:
     """Read attributes from `ce-` headers, percent-decoded, and data from the body."""
-    event: CloudEvent = {name[3:]: unquote(value) for name, value in headers.items() if name.startswith("ce-")}
-    content_type = headers.get("content-type", "").strip()
+    event: CloudEvent = {name[3:]: _decoded(name, value) for name, value in headers.items() if name.startswith("ce-")}
+    content_type = whole_text(headers.get("content-type", "").strip())
     if content_type:
         event["datacontenttype"] = content_type
     if not raw:
@@ -94,6 +95,15 @@ def _binary(headers: Mapping[str, str], raw: bytes) -> CloudEvent:
         return {**event, "data": _json(raw)}
     text = _text(raw)
     return {**event, "data_base64": base64.b64encode(raw).decode()} if text is None else {**event, "data": text}
+
+
+def _decoded(name: str, value: str) -> str:
+    """Read a percent-encoded header. Two that are no text must not become one, so nothing is put in place of bytes."""
+    try:
+        return unquote_to_bytes(value.encode("utf-8", "surrogateescape")).decode()
+    except UnicodeError:
+        detail = f"{name}: its value is no UTF-8; percent-encode what is not ASCII"
+        raise UnprocessableError(detail, [Problem(detail, path=("headers",))]) from None
 
 
 def _text(raw: bytes) -> str | None:

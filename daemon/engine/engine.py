@@ -387,19 +387,25 @@ class Engine:
         return str(row["status"])
 
     async def wait_for_end(self, tenant_id: TenantId, execution_id: UUID, timeout_s: float) -> str | None:
-        """Wait until an execution has ended; returns its status, None when the time is over first."""
-        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Wait until an execution has ended; returns its status, None when the time is over first.
+
+        It is looked for once at least, and no look is broken off: that would cancel its statement.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[str] = loop.create_future()
         self._waiting.setdefault(execution_id, []).append(future)
+        until = loop.time() + timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    state = await self.database.fetchrow("get_execution_state", tenant_id, execution_id)
-                    if state is not None and state["completed_at"] is not None:
-                        return str(state["status"])
-                    # Another instance may run it: that is seen by looking again.
-                    await asyncio.wait([future], timeout=1.0)
-        except TimeoutError:
-            return None
+            while True:
+                state = await self.database.fetchrow("get_execution_state", tenant_id, execution_id)
+                if state is not None and state["completed_at"] is not None:
+                    return str(state["status"])
+                if (left := until - loop.time()) <= 0:
+                    return None
+                # Another instance may run it: that is seen by looking again.
+                done, _ = await asyncio.wait([future], timeout=min(left, 1.0))
+                if not done and loop.time() >= until:
+                    return None
         finally:
             self._no_longer_waits(execution_id, future)
 

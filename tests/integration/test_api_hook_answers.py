@@ -198,6 +198,28 @@ async def test_cloudevents_come_to_webhooks_in_every_mode(api: ApiUnderTest) -> 
     assert len(await stored(api)) == 2
 
 
+async def test_bytes_that_are_no_text_in_the_headers_of_a_cloudevent(api: ApiUnderTest) -> None:
+    async def send(more: bytes) -> bytes:
+        host, port = api.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            b"POST /hooks/cloud HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n"
+            b"ce-specversion: 1.0\r\nce-id: 1\r\nce-source: s\r\n" + more + b"\r\n\r\n{}"
+        )
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    for wrong in (b"ce-type: \xff", b"ce-type: t\r\nce-subject: a\xff", b"ce-type: t\r\nce-note: a%FF"):
+        answer = await send(wrong)
+        assert (answer[9:12], b"is no UTF-8" in answer) == (b"422", True), answer
+    assert (await send(b"ce-type: t\r\nContent-Type: text/x\xff"))[9:12] == b"202"
+    [event] = await stored(api)
+    assert event.data["cloudevent"]["datacontenttype"] == "text/x\ufffd"
+    assert (await send("ce-id: 2\r\nce-type: ä".encode()))[9:12] == b"202"
+    assert (await stored(api))[-1].data["cloudevent"]["type"] == "ä"
+
+
 @pytest.mark.parametrize("way", ["/hooks/cloud", "/api/events"])
 async def test_a_batch_is_stored_whole_or_not_at_all(api: ApiUnderTest, way: str) -> None:
     async def send(*numbers: int, change: bool = False) -> tuple[int, Any]:

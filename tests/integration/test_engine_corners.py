@@ -11,6 +11,7 @@ import pytest
 from support.engine import EngineUnderTest, running_engine
 
 from hark.daemon.engine.services import _HomeTransaction
+from hark.workflows.ids import DEFAULT_TENANT
 
 PEM = '-----BEGIN KEY-----\nAbC"d\n-----END KEY-----\n'
 
@@ -313,3 +314,20 @@ async def test_a_flush_that_is_written_again_late_changes_nothing(
     assert (await hark.ended(receipt.executions[0]))["status"] == "completed"
     assert len(flushes) >= 4
     assert all(before == after for before, after in differences)
+
+
+async def test_a_short_look_for_an_end_does_not_break_its_statement_off(
+    hark: EngineUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the database was slow, such looks used to cancel statement after statement, and never saw the end."""
+    await hark.apply(flow("  - {id: a, set: {x: 1}}"))
+    execution = await hark.run("GO")
+    fetchrow = hark.database.fetchrow
+
+    async def slow(query: str, *args: Any) -> Any:
+        await asyncio.sleep(0.1)
+        return await fetchrow(query, *args)
+
+    monkeypatch.setattr(hark.database, "fetchrow", slow)
+    assert await hark.engine.wait_for_end(DEFAULT_TENANT, execution["id"], 0.02) == "completed"
+    assert await hark.engine.wait_for_end(DEFAULT_TENANT, uuid4(), 0.02) is None
