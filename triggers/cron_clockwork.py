@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import takewhile
+from itertools import chain, takewhile
 
 from hark.triggers.cron_config import COUNTED, CronConfig
 from hark.triggers.cron_plan import REMEMBERED, Due, Firing, choose, due_of
@@ -64,9 +64,7 @@ class Clockwork:
 
     def plan(self, now: datetime) -> None:
         """Take the slots that are due by now; what the policy lets fire goes to `pending`."""
-        passed = self.schedule.between(self.planned_until, now, COUNTED)
-        dues = [due_of(self.key, slot.utc, self.config.jitter) for slot in passed if not self._has_fired(slot)]
-        dues = list(takewhile(lambda due: due.at <= now, dues))
+        dues = self._due_by(now)
         if not dues:
             return
         firings = choose(dues, now, self.config)
@@ -125,6 +123,15 @@ class Clockwork:
         self.settled_until = max(self.settled_until, state.settled_until)
         self.planned_until = max(self.planned_until, self.settled_until)
         self.last_slot = max(filter(None, (self.last_slot, state.last_slot)), default=None)
+
+    def _due_by(self, now: datetime) -> list[Due]:
+        """Return the slots up to the first one that its jitter still holds back; of a standstill the latest."""
+        certain = now - self.config.jitter
+        passed = self.schedule.between(self.planned_until, certain, COUNTED)
+        later = self.schedule.after(max(self.planned_until, certain)) if self.config.jitter else ()
+        slots = chain(passed, takewhile(lambda slot: slot.utc <= now, later))
+        dues = (due_of(self.key, slot.utc, self.config.jitter) for slot in slots if not self._has_fired(slot))
+        return list(takewhile(lambda due: due.at <= now, dues))
 
     def _has_fired(self, slot: Slot) -> bool:
         return self.fired_reading is not None and slot.local.replace(tzinfo=None) == self.fired_reading

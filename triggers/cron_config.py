@@ -57,11 +57,11 @@ class CronConfig(Config):
     missed: Literal["skip", "last", "all"] = "last"
     """Which of the slots that nobody could fire are made up for: none, the latest, or all."""
     grace: Duration = Field(default="1m", validate_default=True)
-    """A slot no later than this is on time, and fires whatever `missed` says."""
+    """A slot no later than this, after its `jitter`, is on time, and fires whatever `missed` says."""
     max_missed: Annotated[int, Field(ge=1, le=COUNTED)] = 100
     """With `missed: all`, the latest so many."""
     jitter: Duration = Field(default="0s", validate_default=True)
-    """Fire up to this much after the slot, by an amount that is fixed for each slot. Spreads load."""
+    """Fire up to this much after the slot, by an amount that is fixed for each slot, in order. Spreads load."""
     overlap: Literal["allow", "skip", "queue", "restart"] | None = None
     """What happens when an execution is running already; the workflow's `overlap` if absent."""
 

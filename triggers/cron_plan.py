@@ -51,8 +51,11 @@ def due_of(key: TriggerKey, slot: datetime, jitter: timedelta) -> Due:
 
 
 def choose(dues: Sequence[Due], now: datetime, config: CronConfig) -> list[Firing]:
-    """Say which of the slots that are due fire, in order; the others are passed over."""
-    on_time = sum(now - due.at <= config.grace for due in dues)
+    """Say which of the slots that are due fire, in order; the others are passed over.
+
+    A slot may come as late as the longest jitter allows: by a shorter one of its own it waits for those before it.
+    """
+    on_time = sum(now - due.slot <= config.jitter + config.grace for due in dues)
     late = len(dues) - on_time
     made_up_for = {"skip": 0, "last": 0 if on_time else min(late, 1), "all": min(late, config.max_missed)}
     first = late - made_up_for[config.missed]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import groupby
+from itertools import product
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -25,6 +25,7 @@ from hark.triggers.slot import Slot
 from hark.triggers.wall_clock import end_of_gap, exists, gap_at, is_double, next_change, offset_at
 
 _SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
 _FORGOTTEN = timedelta(hours=3)
 """Debian cron takes a longer jump for a clock that was set, and runs nothing of what lies in between."""
 
@@ -46,19 +47,37 @@ class CronSlots:
 
     def moved(self, moment: datetime, calendar: Calendar) -> Iterator[Slot]:
         """Yield the slots with those of closed days moved to the open day that the calendar names."""
-        today = moment.astimezone(self.zone).date()
-        begin = calendar.last_open(today - timedelta(days=1)) or today
-        readings = CronSim(self.expression, datetime.combine(begin, time()) - _SECOND)
-        # Days go to open days in order, so the readings of one open day come together.
-        for day, group in groupby(readings, key=lambda reading: calendar.moved(reading.date())):
+        here = moment.astimezone(self.zone).replace(tzinfo=None)
+        begin = calendar.last_open(here.date() - _DAY) or here.date()
+        cron = CronSim(self.expression, datetime.combine(begin, time()))
+        times = sorted(map(time, *zip(*product(cron.hours, cron.minutes, cron.seconds), strict=True)))
+        for origin, day in self._moves(begin, calendar):
+            for at in times:
+                reading = datetime.combine(day, at)
+                if reading >= here - _FORGOTTEN:  # what a gap swallows runs later, by less than this
+                    yield from self._on_wall(reading, _moved_from(origin, day))
+
+    def _moves(self, begin: date, calendar: Calendar) -> Iterator[tuple[date, date]]:
+        """Yield the open days that get slots, each with the day from which they come.
+
+        The times are the same on each day. So of all the days that go to one open day, which follow on one another,
+        only the first counts, or the open day itself; the calendar is asked once for them all.
+        """
+        while (origin := self._first_day(begin)) is not None:
+            day = calendar.moved(origin)
             if day is None:
                 return
-            origins: dict[time, date] = {}
-            for reading in group:
-                if reading.date() == day or reading.time() not in origins:
-                    origins[reading.time()] = reading.date()
-            for at in sorted(origins):
-                yield from self._on_wall(datetime.combine(day, at), _moved_from(origins[at], day))
+            yield (day if self._first_day(day) == day else origin), day
+            following = day + _DAY if calendar.otherwise == "next" else calendar.next_open(day + _DAY)
+            if following is None:
+                return
+            begin = following
+
+    def _first_day(self, begin: date) -> date | None:
+        """Return the first day from one on that the expression names."""
+        days = " ".join(["0", "0", *self.expression.split()[-3:]])
+        reading = next(CronSim(days, datetime.combine(begin, time()) - _SECOND), None)
+        return None if reading is None else reading.date()
 
     def _by_wall_clock(self, moment: datetime) -> Iterator[Slot]:
         """Yield one slot for each reading of the wall clock that matches."""

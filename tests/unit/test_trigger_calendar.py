@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from support.triggers import at
 
 from hark.triggers.builtin import builtin_triggers
+from hark.triggers.calendar_days import Calendar
 from hark.triggers.cron import CronTrigger
 from hark.triggers.cron_config import CronConfig
 from hark.triggers.slot import Slot
@@ -115,6 +116,29 @@ def test_moved_slots_are_those_found_by_moving_each_reading(
         moved.add(datetime.combine(day, slot.local.timetz()))
     wanted = sorted(one for one in moved if start < one <= end)
     assert [slot.utc for slot in takewhile(lambda slot: slot.utc <= end, built.after(start))] == wanted
+
+
+@pytest.mark.parametrize("otherwise", ["next", "previous"])
+@pytest.mark.parametrize("rare", [{"holidays": "DE", "nth": [-1]}, {"days": "holidays", "closed": ["12-25"]}])
+def test_a_calendar_is_asked_once_for_all_that_moves_to_one_day(
+    otherwise: str, rare: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for each of the hundred thousand times that a year has: the event loop waits for it."""
+    asked: list[date] = []
+    open_days = Calendar.open_days
+
+    def counted(calendar: Calendar, year: int, month: int) -> tuple[date, ...]:
+        asked.append(date(year, month, 1))
+        return open_days(calendar, year, month)
+
+    monkeypatch.setattr(Calendar, "open_days", counted)
+    often = "0,5,10,15,20,25,30,35,40,45,50,55 0-23 * * *"
+    built = CronConfig(schedule=often, calendar={**rare, "otherwise": otherwise}).built()
+    now = at("2026-01-30T08:00:00")
+    assert next(built.after(now)).utc > now
+    assert len(asked) < 100
+    assert len(built.between(now - timedelta(days=400), now, 5)) == 5
+    assert len(asked) < 1500
 
 
 def nearest(calendar: Any, day: date, direction: int) -> date:

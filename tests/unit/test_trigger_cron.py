@@ -17,7 +17,7 @@ from support.triggers import Clock, Events, HandAlarm, Schedules, active, at, co
 from hark.triggers import cron_listener, zones
 from hark.triggers.alarm import SchedulerAlarm
 from hark.triggers.cron import CronTrigger
-from hark.triggers.cron_clockwork import key_of
+from hark.triggers.cron_clockwork import begin, key_of
 from hark.triggers.cron_config import CronConfig
 from hark.triggers.cron_listener import CronListener
 from hark.triggers.cron_plan import Due, choose, due_of
@@ -305,6 +305,42 @@ async def test_jitter_delays_a_slot_by_what_is_its_own(desks: Callable[..., Desk
     assert desk.slots == []
     await desk.go_to(due.at.isoformat())
     assert desk.slots == ["01-01T09:00:00"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"schedule": "* * * * *", "jitter": "10m"},
+        {"schedule": "*/5 * * * *", "jitter": "10m", "missed": "skip"},
+        {"every": "10s", "jitter": "4h", "missed": "all"},
+    ],
+)
+def test_a_jitter_longer_than_the_time_between_slots_loses_none(config: dict[str, Any]) -> None:
+    """And no turn is for nothing: a listener that is due at once and has nothing to do would spin."""
+    start, end = at("2026-01-01"), at("2026-01-01T06:00:00")
+    built = CronConfig(**config)
+    work = begin(active("cron", built, published_at=start), None, start)
+    fired = []
+    for now in (start + timedelta(minutes=minute) for minute in range(361)):
+        if work.next_at is not None and work.next_at <= now:
+            work.plan(now)
+            assert work.pending
+            while work.pending:
+                assert work.pending[0].missed == 0
+                fired.append(work.pending[0].slot)
+                work.fired(work.pending[0])
+            work.look_ahead()
+    slots = [slot.utc for slot in built.built().between(start, end, 9999)]
+    assert fired == slots[: len(fired)]
+    assert fired[-1] >= end - built.jitter
+
+
+def test_a_slot_that_waited_for_those_before_it_is_not_late_after_a_restart() -> None:
+    now = at("2026-01-01T12:00:00")
+    held_back = [Due(now - timedelta(minutes=10), now - timedelta(minutes=9))]
+    config = CronConfig(schedule="* * * * *", jitter="10m", missed="skip")
+    assert len(choose(held_back, now, config)) == 1
+    assert choose(held_back, now + timedelta(minutes=2), config) == []
 
 
 async def test_intervals_and_moments_fire_like_any_schedule(desks: Callable[..., Desk]) -> None:
