@@ -32,7 +32,7 @@ async def read_rows(
     # The name is a parsed one, written back with its quotes; a table's name cannot be a parameter.
     text = (
         f"SELECT CASE WHEN octet_length(j.row) <= {_LARGEST} THEN j.row END AS row "  # noqa: S608
-        f"FROM {table} AS t CROSS JOIN LATERAL (SELECT row_to_json(t)::text) AS j (row) LIMIT $1"
+        f"FROM {table} AS t CROSS JOIN LATERAL (SELECT row_to_json(t.*)::text) AS j (row) LIMIT $1"
     )
     try:
         async with database.reading() as connection:

@@ -98,7 +98,8 @@ async def test_a_changed_workflow_says_what_would_be_different(api: ApiUnderTest
 
 async def test_a_row_trigger_is_tried_on_the_rows_that_are_there(api: ApiUnderTest) -> None:
     pool = api.hark.database.pool
-    await pool.execute("CREATE TABLE public.clients (id integer, country text, note text)")
+    # t: what a statement might call the table.
+    await pool.execute("CREATE TABLE public.clients (id integer, country text, note text, t text)")
     country = "CASE n % 4 WHEN 0 THEN 'DE' ELSE 'FR' END"
     await pool.execute(f"INSERT INTO public.clients SELECT n, {country} FROM generate_series(1, 250) AS n")
     await pool.execute("INSERT INTO public.clients VALUES (0, 'DE', repeat('x', 2000000))")  # too large to be looked at
