@@ -67,6 +67,25 @@ def load_value(value: Any, catalogue: Catalogue) -> Loaded:
     return load(Document(value), catalogue)
 
 
+def load_files(files: Iterable[tuple[str, str]], catalogue: Catalogue) -> list[Loaded]:
+    """Load all documents of files, given by name and text. Raises DefinitionError with the problems of all of them."""
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    loaded: list[Loaded] = []
+    for name, text in files:
+        try:
+            documents += read_source(text, file=name)
+        except DefinitionError as error:
+            problems += error.problems
+    try:
+        loaded = gather(documents, catalogue)
+    except DefinitionError as error:
+        problems += error.problems
+    if problems:
+        raise DefinitionError(problems)
+    return loaded
+
+
 def gather(documents: Iterable[Document], catalogue: Catalogue) -> list[Loaded]:
     """Load documents, of one or several files; two workflows of one id are refused. Raises DefinitionError."""
     loaded: list[Loaded] = []

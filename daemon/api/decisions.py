@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from hark.daemon.api.definitions import load_files
+from hark.daemon.api.definitions import load_sources
 from hark.daemon.api.models import DryRun, EventDecisions, WorkflowDecisions
 from hark.daemon.api.paging import HistoryQuery, Limit, Query, cursor_of, recorded
 from hark.daemon.api.requests import DryRunBody
@@ -81,7 +81,7 @@ async def try_workflows(call: Call[Query, DryRunBody]) -> dict[str, Any]:
 async def _of_files(call: Call[Query, DryRunBody]) -> list[Picture]:
     if call.body.workflow is not None or call.body.version is not None:
         raise UnprocessableError("files: give either definitions, or a `workflow` that is stored, with a `version`")
-    loaded = await asyncio.to_thread(load_files, call, call.body.files)
+    loaded = await asyncio.to_thread(load_sources, call, call.body.files)
     pictures = []
     for one in loaded:
         found = await call.services.listing.get_workflow_id(call.tenant_id, one.workflow.id)

@@ -27,10 +27,9 @@ from hark.daemon.api.requests import ApplyBody, SourceFile, ValidateBody
 from hark.daemon.api.services import AppliedPort
 from hark.daemon.api.table import Call, NoBody, Table
 from hark.daemon.store.listing import Row, WorkflowFilter
-from hark.workflows.errors import ConflictError, DefinitionError, NotFoundError, Problem, UnprocessableError
-from hark.workflows.loading import Loaded, gather, load, load_all
-from hark.workflows.reading import Format, read_source
-from hark.workflows.source import Document
+from hark.workflows.errors import ConflictError, DefinitionError, NotFoundError, UnprocessableError
+from hark.workflows.loading import Loaded, load_all, load_files, load_value
+from hark.workflows.reading import Format
 from hark.workflows.writing import to_json, to_yaml
 
 table = Table("workflows")
@@ -116,7 +115,7 @@ async def get_workflow(call: Call[WorkflowQuery, NoBody]) -> Row | web.Response:
         return row
     if row["definition"] is None:
         raise NotFoundError(f"workflow {row['slug']!r} has no version {query.version or ''}".rstrip())
-    workflow = load(Document(orjson.loads(orjson.dumps(row["definition"]))), call.services.catalogue).workflow
+    workflow = load_value(orjson.loads(orjson.dumps(row["definition"])), call.services.catalogue).workflow
     if query.format == "yaml":
         return web.Response(text=to_yaml(workflow), content_type="application/yaml")
     return web.Response(text=to_json(workflow), content_type="application/json")
@@ -173,7 +172,7 @@ async def publish_workflow(call: Call[WorkflowQuery, NoBody]) -> Row:
         row = await _row(call, row["slug"], version)
     if row["definition"] is None:
         raise NotFoundError(f"workflow {row['slug']!r} has no version {version}")
-    loaded = load(Document(orjson.loads(orjson.dumps(row["definition"]))), call.services.catalogue)
+    loaded = load_value(orjson.loads(orjson.dumps(row["definition"])), call.services.catalogue)
     await _publish(call, [loaded])
     return await _row(call, row["slug"])
 
@@ -201,7 +200,7 @@ async def list_executions_of_workflow(call: Call[ExecutionsQuery, NoBody]) -> di
 async def apply_definitions(call: Call[Query, ApplyBody]) -> dict[str, Any]:
     """Apply definitions from several files: all of them, or none."""
     body = call.body
-    loaded = await asyncio.to_thread(load_files, call, body.files)
+    loaded = await asyncio.to_thread(load_sources, call, body.files)
     if body.prune and not loaded:
         raise UnprocessableError("prune: with no definitions at all, every workflow would be archived")
     applied = await call.services.publisher.apply(
@@ -215,7 +214,7 @@ async def apply_definitions(call: Call[Query, ApplyBody]) -> dict[str, Any]:
 async def validate_definitions(call: Call[Query, ValidateBody]) -> dict[str, Any]:
     """Check definitions as applying them would, the database's side included."""
     try:
-        loaded = await asyncio.to_thread(load_files, call, call.body.files)
+        loaded = await asyncio.to_thread(load_sources, call, call.body.files)
         applied = await call.services.publisher.apply(call.tenant_id, loaded, dry_run=True)
     except DefinitionError as error:
         return {"valid": False, "items": [], "problems": [problem_item(problem) for problem in error.problems]}
@@ -238,23 +237,9 @@ def _applied(applied: Sequence[AppliedPort], loaded: Sequence[Loaded]) -> list[R
     ]  # fmt: skip
 
 
-def load_files(call: Call[Any, Any], files: Sequence[SourceFile]) -> list[Loaded]:
+def load_sources(call: Call[Any, Any], files: Sequence[SourceFile]) -> list[Loaded]:
     """Read and check all files. Raises DefinitionError with the problems of all of them."""
-    documents: list[Document] = []
-    problems: list[Problem] = []
-    loaded: list[Loaded] = []
-    for file in files:
-        try:
-            documents += read_source(file.content, file=file.name)
-        except DefinitionError as error:
-            problems += error.problems
-    try:
-        loaded = gather(documents, call.services.catalogue)
-    except DefinitionError as error:
-        problems += error.problems
-    if problems:
-        raise DefinitionError(problems)
-    return loaded
+    return load_files(((file.name, file.content) for file in files), call.services.catalogue)
 
 
 def _definition(call: Call[Any, Any]) -> Loaded:

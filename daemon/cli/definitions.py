@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,23 +64,15 @@ def validate(
     """Check definitions without a daemon; tells every mistake with its place and what would be right."""
     from hark.daemon.cli.local import local_catalogue
     from hark.workflows.errors import DefinitionError, Problem
-    from hark.workflows.loading import Loaded, gather
-    from hark.workflows.reading import read_source
-    from hark.workflows.source import Document
+    from hark.workflows.loading import Loaded, load_files
 
     texts = read_files(paths)
-    documents: list[Document] = []
-    problems: list[Problem] = []
+    problems: Sequence[Problem] = ()
     loaded: list[Loaded] = []
-    for name, text in texts.items():
-        try:
-            documents += read_source(text, file=name)
-        except DefinitionError as error:
-            problems += error.problems
     try:
-        loaded = gather(documents, local_catalogue())
+        loaded = load_files(texts.items(), local_catalogue())
     except DefinitionError as error:
-        problems += error.problems
+        problems = error.problems
     warnings = [warning for one in loaded for warning in one.warnings]
     items = problem_items([*problems, *warnings])
     if as_json:

@@ -19,7 +19,6 @@ from hark.daemon.cli.sources import problem_items, read_files, show_problems
 if TYPE_CHECKING:
     from hark.daemon.engine.cases import Outcome
     from hark.workflows.loading import Loaded
-    from hark.workflows.source import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +74,14 @@ def _named(only: Sequence[str] | None) -> str:
 
 def _load(texts: dict[str, str]) -> list[Loaded]:
     from hark.daemon.cli.local import local_catalogue
-    from hark.workflows.errors import DefinitionError, Problem
-    from hark.workflows.loading import gather
-    from hark.workflows.reading import read_source
+    from hark.workflows.errors import DefinitionError
+    from hark.workflows.loading import load_files
 
-    problems: list[Problem] = []
-    documents: list[Document] = []
-    loaded: list[Loaded] = []
-    for name, text in texts.items():
-        try:
-            documents += read_source(text, file=name)
-        except DefinitionError as error:
-            problems += error.problems
     try:
-        loaded = gather(documents, local_catalogue())
+        return load_files(texts.items(), local_catalogue())
     except DefinitionError as error:
-        problems += error.problems
-    if problems:
-        show_problems(problem_items(problems), texts)
-        raise typer.Exit(2)
-    return loaded
+        show_problems(problem_items(error.problems), texts)
+        raise typer.Exit(2) from None
 
 
 async def _run(loaded: Sequence[Loaded], only: Sequence[str]) -> list[_Ran]:
