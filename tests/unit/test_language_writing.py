@@ -98,6 +98,22 @@ TRIGGERS = st.lists(
           "subject": some({"kind": TEXT, "id": JSON}), "enabled": st.booleans()}),
     max_size=2,
 )  # fmt: skip
+EXPECTED = some(
+    {}, {"status": st.sampled_from(["completed", "failed"]), "output": JSON, "error": TEXT, "vars": st.dictionaries(NAME, JSON, max_size=2),
+         "steps": st.dictionaries(NAME, st.just("skipped") | some({}, {"input": JSON, "output": JSON}), max_size=2),
+         "emitted": st.lists(some({"type": TEXT}, {"data": JSON}), max_size=2)},
+)  # fmt: skip
+BEGIN = (
+    some({"input": st.dictionaries(NAME, JSON, max_size=2)})
+    | some({"event": some({}, {"trigger": NAME, "data": JSON, "subject": some({"kind": TEXT, "id": TEXT})})})
+    | some({"events": st.lists(some({"type": TEXT}, {"expect": EXPECTED}), min_size=1, max_size=2)})
+)
+ABOUT = some(
+    {"name": SOME_TEXT.map(lambda text: text[:200])},
+    {"mocks": st.dictionaries(NAME, JSON, max_size=2), "failures": st.dictionaries(NAME, TEXT, max_size=1),
+     "variables": st.dictionaries(NAME, JSON, max_size=2), "secrets": st.dictionaries(NAME, TEXT, max_size=1)},
+)  # fmt: skip
+CASE = st.builds(lambda about, begin: {**about, **begin}, ABOUT, BEGIN)
 WORKFLOWS = some(
     {"id": st.just("flow"), "name": SOME_TEXT.map(lambda text: text[:200])},
     {"description": TEXT, "category": TEXT, "tags": st.lists(SOME_TEXT.map(lambda text: text[:100]), max_size=3),
@@ -109,7 +125,7 @@ WORKFLOWS = some(
      "debounce": some({"period": LITERAL_DURATION}), "batch": some({"max_size": st.integers(1, 3), "timeout": LITERAL_DURATION}),
      "retention": some({}, {"for": st.just("36h"), "failed": st.just("7d"), "count": st.integers(1, 3)}),
      "priority": st.integers(-5, 5), "timeout": LITERAL_DURATION, "steps": STEPS, "on_error": STEPS, "output": JSON,
-     "tests": st.lists(st.dictionaries(TEXT, JSON, max_size=2), max_size=1), "metadata": st.dictionaries(TEXT, JSON, max_size=2)},
+     "tests": st.lists(CASE, max_size=1), "metadata": st.dictionaries(TEXT, JSON, max_size=2)},
 )  # fmt: skip
 
 
