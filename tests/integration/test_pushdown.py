@@ -165,7 +165,7 @@ def any_atoms(draw: st.DrawFn) -> str:
 
 
 @given(condition=_combined(any_atoms()))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_no_row_is_lost_for_which_the_condition_holds(rows: Rows, condition: str) -> None:
     try:
         expression = compile_expression(condition, ROOTS)
@@ -182,7 +182,7 @@ def test_no_row_is_lost_for_which_the_condition_holds(rows: Rows, condition: str
 
 
 @given(condition=_combined(exact_atoms()), operation=st.sampled_from(["insert", "update", "delete"]))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_on_exact_types_the_sql_is_the_condition(rows: Rows, condition: str, operation: str) -> None:
     expression = compile_expression(condition, ROOTS)
     sql = to_sql(expression, COLUMNS, operation=operation)
