@@ -61,7 +61,7 @@ class ApiUnderTest:
 async def running_api(url: str, data_dir: Path, **settings: Any) -> AsyncIterator[ApiUnderTest]:
     """Serve the API of an engine on a free port until the block ends."""
     secrets = settings.pop("secrets", {})
-    async with running_engine(url, secrets=secrets, data_dir=data_dir) as engine:
+    async with running_engine(url, secrets=secrets, data_dir=data_dir, **settings) as engine:
         services = Services(
             engine=engine.engine,
             publisher=engine.engine.publisher,
