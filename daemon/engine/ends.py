@@ -19,7 +19,7 @@ import orjson
 import structlog
 
 from hark.daemon.engine.background import Background
-from hark.daemon.engine.ingest import Ingest, Taken
+from hark.daemon.engine.ingest import Ingest, taking
 from hark.daemon.engine.matcher import event_view
 from hark.daemon.engine.registry import Registry, Subscription
 from hark.daemon.engine.strandings import Takings
@@ -135,20 +135,12 @@ class Ends:
     async def _drain(self, limit: int, numbers: list[int]) -> int:
         """Make so many ends into events; `numbers` gets theirs, also when that fails."""
         with self._takings.under_way():
-            async with self._lane.connection() as connection:
-                taken: Taken | None = None
-                try:
-                    async with connection.transaction():
-                        ends = await connection.fetch(sql("take_ends"), limit, MOST_BYTES)
-                        numbers += [end["id"] for end in ends]
-                        events = await self._events(connection, ends) if ends else []
-                        taken = await self._ingest.take_within(connection, events) if events else None
-                except BaseException:
-                    if taken is not None:
-                        taken.abandoned()
-                    raise
-                if taken is not None:
-                    taken.committed()
+            async with self._lane.connection() as connection, taking(connection) as taken:
+                ends = await connection.fetch(sql("take_ends"), limit, MOST_BYTES)
+                numbers += [end["id"] for end in ends]
+                events = await self._events(connection, ends) if ends else []
+                if events:
+                    taken.append(await self._ingest.take_within(connection, events))
         return len(ends)
 
     # ------------------------------------------------------------------ what they become

@@ -83,7 +83,8 @@ class Engine:
         self.database = database
         self.catalogue = catalogue
         self.clock = DatabaseClock()
-        handed: dict[str, Any] = {"secrets": dict(secrets), "config": {}}
+        open_to_all: dict[str, Any] = {"config": {}}
+        handed = {"secrets": dict(secrets), **open_to_all}
         self.listening = Listening(database)
         self.registry = Registry(database, catalogue, handed=handed, on_change=self._triggers_changed)
         self.instance = Instance(
@@ -130,7 +131,7 @@ class Engine:
         )
         takings = Takings()
         self.claimer = Claimer(database, self.instance, self.executor, takings, now=self.clock.now)
-        self.matcher = Matcher(self.registry, handed={"config": handed["config"]})
+        self.matcher = Matcher(self.registry, handed=open_to_all)
         self.ingest = Ingest(
             database,
             self.registry,
@@ -147,15 +148,15 @@ class Engine:
             self.ingest,
             vault=self.vault,
             now=self.clock.now,
-            config=handed["config"],
+            config=open_to_all["config"],
         )
         self.services.starts = self.starts
         self.services.parts = PartStarts(database, on_queued=self._work_arrived)
         self.repeats = Repeats(
             database, self.programs, self.vault, now=self.clock.now, on_queued=self._work_arrived, on_due=self._due
         )
-        self.rehearsal = Rehearsal(database, self.registry, handed={"config": handed["config"]})
-        self.why = Why(database, self.registry, handed={"config": handed["config"]})
+        self.rehearsal = Rehearsal(database, self.registry, handed=open_to_all)
+        self.why = Why(database, self.registry, handed=open_to_all)
         self.bulk = Bulk(database, self.repeats, self.cancel, now=self.clock.now)
         self.backfill = Backfill(
             database,
@@ -165,9 +166,7 @@ class Engine:
             unmatched=settings.unmatched_retention,
             now=self.clock.now,
         )
-        self.row_backfill = RowBackfill(
-            database, self.registry, self.ingest, handed={"config": handed["config"]}, now=self.clock.now
-        )
+        self.row_backfill = RowBackfill(database, self.registry, self.ingest, handed=open_to_all, now=self.clock.now)
         self.rows = RowCapture(database, self.ingest, takings, lambda: self.registry.generation)
         self.listeners = Listeners(
             catalogue,

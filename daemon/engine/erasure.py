@@ -23,6 +23,7 @@ import structlog
 from hark.daemon.archive.lines import Line, Subject, workflow_key
 from hark.daemon.archive.place import ArchiveError
 from hark.daemon.engine.archive import RESTORE_LOCK, Archive
+from hark.daemon.engine.cancelling import cancel_until_ended
 from hark.daemon.engine.reaching import BATCH, Listed, Reaching, Task
 from hark.daemon.engine.retention import LOCK
 from hark.daemon.engine.rewriting import Choice, Rewriter
@@ -35,11 +36,8 @@ log = structlog.get_logger(__name__)
 
 PATIENCE_S = 30.0
 """How long an erasure waits for retention, for another erasure, and for row changes that were captured before it."""
-STOPPED_WITHIN_S = 10.0
-"""How long executions that are being cancelled may take, counted from the last that ended."""
 MOST_NAMED = 10
 _AT_ONCE = 500
-_LOOK_S = 0.05
 _HISTORY = "erase_listed", "erase_listed_events"
 """All executions, then the events, of which some may be needed."""
 _CANCELLED = orjson.dumps({"class": "cancelled", "message": "what it is about is being erased"}).decode()
@@ -209,31 +207,13 @@ class Eraser:
             if rows := await reaching.listed.open_ones(_AT_ONCE):
                 raise _still_open(rows)
             return
-        while await self._cancel_all(task, reaching.listed):
+        while await cancel_until_ended(lambda: self._cancel_sets(task, reaching.listed), _not_ended):
             # What those that had not ended when all was listed have published and called since.
             await reaching.collect()
 
-    async def _cancel_all(self, task: Task, listed: Listed) -> bool:
-        """Cancel what is open, set by set, until all of it has ended; tells whether anything was open."""
-        last, since, were_open = 0, time.monotonic(), False
-        while True:
-            began = time.monotonic()
-            await task.hold.confirm()
-            left, cancelled = await self._cancel_sets(task, listed)
-            if not left:
-                return were_open or bool(cancelled)
-            if cancelled or left < last:
-                since = time.monotonic()
-            elif began - since > STOPPED_WITHIN_S:
-                raise ConflictError(
-                    f"{'1 execution is' if left == 1 else f'{left} executions are'} being cancelled and not at an end "
-                    "yet; ask again in half a minute, when what a dead instance held is taken over"
-                )
-            last, were_open = left, True
-            await asyncio.sleep(max(_LOOK_S, time.monotonic() - began))
-
     async def _cancel_sets(self, task: Task, listed: Listed) -> tuple[int, int]:
         """Cancel what is open of each slice; returns how many are left, and how many were cancelled or asked."""
+        await task.hold.confirm()
         left = cancelled = 0
         async for rows in listed.open_sets():
             ids = [row["id"] for row in rows]
@@ -329,6 +309,13 @@ class Eraser:
 def digest_of(salt: bytes, subject: Subject) -> bytes:
     """Return what is on record of a subject that was erased."""
     return hashlib.sha256(salt + f"{subject[0]}\n{subject[1]}".encode()).digest()
+
+
+def _not_ended(left: int) -> ConflictError:
+    return ConflictError(
+        f"{'1 execution is' if left == 1 else f'{left} executions are'} being cancelled and not at an end yet; ask "
+        "again in half a minute, when what a dead instance held is taken over"
+    )
 
 
 def _still_open(rows: Sequence[Record]) -> ConflictError:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -77,6 +78,21 @@ class Taken:
     """The executions run here now."""
     abandoned: Callable[[], None]
     """The places that were kept for them are free again."""
+
+
+@asynccontextmanager
+async def taking(connection: Connection) -> AsyncIterator[list[Taken]]:
+    """Open a transaction; what is put into the list is told how it has ended."""
+    taken: list[Taken] = []
+    try:
+        async with connection.transaction():
+            yield taken
+    except BaseException:
+        for one in taken:
+            one.abandoned()
+        raise
+    for one in taken:
+        one.committed()
 
 
 @dataclass(slots=True)
@@ -216,9 +232,9 @@ class Ingest:
         return arrival
 
     async def take_within(self, connection: Connection, events: Sequence[NewEvent]) -> Taken:
-        """Store events in the caller's open transaction; the caller says afterwards how that ended."""
+        """Store events in the caller's open transaction; the caller says afterwards how that ended, see `taking`."""
         batch, _, _ = await self._store(connection, [self.arrival(event) for event in events])
-        return Taken(lambda: self._launch(batch, batch.claimed), lambda: self._capacity.give_back(len(batch.launches)))
+        return self._taken(batch)
 
     async def take_all(self, events: Sequence[NewEvent]) -> list[Receipt]:
         """Store events in one transaction of their own, all of them or none; return after the commit.
@@ -255,17 +271,10 @@ class Ingest:
     async def _take_all(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
         unique, same_as = _distinct(arrivals)
         with self._takings.under_way():
-            async with self._lane.connection() as connection:
-                batch: _Batch | None = None
-                try:
-                    async with connection.transaction():
-                        batch, matches, keyed = await self._store(connection, unique)
-                        before = await _held_before(connection, [a for a in unique if a.key and a.id not in keyed])
-                except BaseException:
-                    if batch is not None:
-                        self._capacity.give_back(len(batch.launches))
-                    raise
-            self._launch(batch, batch.claimed)
+            async with self._lane.connection() as connection, taking(connection) as taken:
+                batch, matches, keyed = await self._store(connection, unique)
+                taken.append(self._taken(batch))
+                before = await _held_before(connection, [a for a in unique if a.key and a.id not in keyed])
         receipts = {match.event_id: batch.receipt(match) for match in matches if match.event_id not in before}
         for identifier, (tenant_id, event_id) in before.items():
             receipts[identifier] = await self._receipt_of(tenant_id, event_id)
@@ -412,6 +421,9 @@ class Ingest:
                 refusal.detail, gate,
             ))  # fmt: skip
         return free
+
+    def _taken(self, batch: _Batch) -> Taken:
+        return Taken(lambda: self._launch(batch, batch.claimed), lambda: self._capacity.give_back(len(batch.launches)))
 
     def _launch(self, batch: _Batch, claimed: set[UUID]) -> None:
         for match, start in batch.launches:

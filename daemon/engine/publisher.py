@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,6 +11,7 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
+from hark.daemon.engine.cancelling import cancel_until_ended
 from hark.daemon.engine.registry import build_config
 from hark.daemon.store.database import IN_THE_WAY, Connection, Database, Record, sql, translated
 from hark.daemon.store.listing import FIRST_ID
@@ -25,9 +24,6 @@ from hark.workflows.loading import Loaded
 
 log = structlog.get_logger(__name__)
 
-_STOPPED_WITHIN_S = 10.0
-"""How long executions that are being cancelled may take, counted from the last that ended."""
-_LOOK_S = 0.05
 _SET = 500
 """How many executions are cancelled in one statement."""
 _MOST_COUNTED = 1000
@@ -344,21 +340,14 @@ class Publisher:
 
     async def _end_all(self, tenant_id: TenantId, slug: str, workflow_id: UUID) -> None:
         """Cancel what is open and wait for it: a record written after the deletion would be left behind."""
-        last, since = 0, time.monotonic()
-        while True:
-            began = time.monotonic()
-            left, cancelled = await self._cancel_all(tenant_id, workflow_id)
-            if not left:
-                return
-            if cancelled or left < last:
-                since = time.monotonic()
-            elif began - since > _STOPPED_WITHIN_S:
-                raise ConflictError(
-                    f"{left} executions of workflow {slug!r} are being cancelled and have not ended yet; it is "
-                    "archived: delete it again in half a minute, when what a dead instance held is taken over"
-                )
-            last = left
-            await asyncio.sleep(max(_LOOK_S, time.monotonic() - began))
+
+        def not_ended(left: int) -> ConflictError:
+            return ConflictError(
+                f"{left} executions of workflow {slug!r} are being cancelled and have not ended yet; it is archived: "
+                "delete it again in half a minute, when what a dead instance held is taken over"
+            )
+
+        await cancel_until_ended(lambda: self._cancel_all(tenant_id, workflow_id), not_ended)
 
     async def _cancel_all(self, tenant_id: TenantId, workflow_id: UUID) -> tuple[int, int]:
         """Cancel all that is open, set by set; returns how many are left, and how many were cancelled or asked.

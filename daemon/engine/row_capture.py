@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from hark.daemon.engine.ingest import Ingest, Taken
+from hark.daemon.engine.ingest import Ingest, taking
 from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.capture_triggers import describe_tables, install
 from hark.daemon.store.database import Connection, Database, Lane, sql
@@ -134,18 +134,11 @@ class RowCapture:
     async def _take_in(self, events_of: EventsOf, limit: int) -> Drained:
         async with self._lane.connection() as connection:
             await self._adopt(connection)
-            taken: Taken | None = None
-            try:
-                async with connection.transaction():
-                    changes, more = await take_row_changes(connection, self._floor, limit)
-                    events = [event for change in changes for event in events_of(change)]
-                    taken = await self._ingest.take_within(connection, events) if events else None
-            except BaseException:
-                if taken is not None:
-                    taken.abandoned()
-                raise
-            if taken is not None:
-                taken.committed()
+            async with taking(connection) as taken:
+                changes, more = await take_row_changes(connection, self._floor, limit)
+                events = [event for change in changes for event in events_of(change)]
+                if events:
+                    taken.append(await self._ingest.take_within(connection, events))
         return Drained(len(changes), more)
 
     async def _drain_one(self, events_of: EventsOf) -> Drained:

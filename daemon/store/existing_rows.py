@@ -16,6 +16,7 @@ from hark.daemon.store.row_outbox import rows_of
 from hark.triggers.row_changes import Interest, RowChange
 from hark.triggers.table_name import TableName
 from hark.workflows.errors import UnprocessableError
+from hark.workflows.pushdown import quote_identifier
 
 MOST_BYTES = 4 * 1024 * 1024
 _AT_A_TIME = 10
@@ -131,12 +132,12 @@ def _text(table: KeyedTable, after: Position | None) -> str:
 
     OFFSET 0 keeps the parts apart: merged, the slow way would be gone for every row, and its result thrown away.
     """
-    names = [f"hark_tuple.{_quoted(column)}" for column in table.columns]
+    names = [f"hark_tuple.{quote_identifier(column)}" for column in table.columns]
     keys = [f"key{number}" for number in range(len(names))]
     selected = ", ".join(f"{name} AS {key}" for name, key in zip(names, keys, strict=True))
     values = ", ".join(f"${4 + number}::text::{type_name}" for number, type_name in enumerate(table.types))
     beyond = "" if after is None else f"WHERE ROW({', '.join(names)}) > ROW({values})"
-    relation = f"{_quoted(table.name.schema)}.{_quoted(table.name.name)}"
+    relation = f"{quote_identifier(table.name.schema)}.{quote_identifier(table.name.name)}"
     texts = ", ".join(f"part.{key}::text" for key in keys)
     return f"""
         SELECT ARRAY[{texts}] AS position, coalesce(slow.content, quick.content) AS row, slow.left_out, slow.error
@@ -150,10 +151,6 @@ def _text(table: KeyedTable, after: Position | None) -> str:
             WHERE coalesce(octet_length(quick.content) > {_LARGEST}, true) OFFSET 0) AS slow ON true
         ORDER BY {", ".join(f"part.{key}" for key in keys)}
     """  # noqa: S608
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _row(table: KeyedTable, record: Record, interest: Interest, now: datetime) -> ExistingRow:

@@ -183,7 +183,7 @@ async def test_many_that_are_open_are_cancelled_in_sets_however_long_that_takes(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One deadline stood over all, and each was cancelled alone: with twenty thousand it came to no end."""
-    monkeypatch.setattr("hark.daemon.engine.publisher._STOPPED_WITHIN_S", 0.0)
+    monkeypatch.setattr("hark.daemon.engine.cancelling.STOPPED_WITHIN_S", 0.0)
     monkeypatch.setattr("hark.daemon.engine.publisher._SET", 200)
     async with running_engine(database_url) as one:
         await one.apply(HELD)
@@ -199,7 +199,7 @@ async def test_many_that_are_open_are_cancelled_in_sets_however_long_that_takes(
 async def test_what_does_not_end_is_told_and_the_workflow_stays_out_of_service(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hark.daemon.engine.publisher._STOPPED_WITHIN_S", 0.3)
+    monkeypatch.setattr("hark.daemon.engine.cancelling.STOPPED_WITHIN_S", 0.3)
     async with running_engine(database_url) as one:
         await one.apply(HELD)
         execution = (await one.emit("GO")).executions[0]

@@ -14,7 +14,7 @@ from support.engine import EngineUnderTest, running_engine
 
 from hark.client import ApiError
 from hark.daemon.cli.erasing import _tell
-from hark.daemon.engine import erasure, ingest
+from hark.daemon.engine import cancelling, erasure, ingest
 from hark.daemon.engine.erasure import Eraser, digest_of
 from hark.workflows.catalogue import NewEvent
 from hark.workflows.errors import ConflictError, NotFoundError, UnavailableError
@@ -252,7 +252,7 @@ async def test_what_is_open_forbids_it_or_is_ended_wherever_it_runs(database_url
 
 
 async def test_what_does_not_end_is_told(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(erasure, "STOPPED_WITHIN_S", 0.2)
+    monkeypatch.setattr(cancelling, "STOPPED_WITHIN_S", 0.2)
     async with running_engine(database_url) as one:
         await one.apply(HELD)
         await one.emit("GO", {"client": "carl"})

@@ -11,7 +11,7 @@ import pytest
 from support.engine import EngineUnderTest, running_engine
 
 from hark.daemon.archive.place import ArchiveError
-from hark.daemon.engine import erasure
+from hark.daemon.engine import cancelling, erasure
 from hark.daemon.engine.erasure import Eraser
 from hark.daemon.engine.reaching import Reaching
 from hark.daemon.engine.rewriting import Rewriter
@@ -156,7 +156,7 @@ async def test_what_is_left_of_one_is_not_done_while_something_of_it_is_open(dat
 async def test_many_that_are_open_end_in_sets_and_are_looked_for_once(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erasure, "STOPPED_WITHIN_S", 0.0)  # progress alone lets it go on
+    monkeypatch.setattr(cancelling, "STOPPED_WITHIN_S", 0.0)  # progress alone lets it go on
     collect, collected = Reaching.collect, []
 
     async def counted(self: Reaching) -> bool:
