@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
@@ -21,6 +21,17 @@ _PASSING_CLASSES = frozenset({"08", "40", "53", "57", "58"})
 """SQLSTATE classes that another attempt may not meet again: connection, rollback, resources, shutdown, system."""
 _PASSING_STATES = frozenset({"25006", "55P03"})
 """Read-only transaction (a failover is going on) and lock not available."""
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.exceptions.TransactionTimeoutError,
+)
+"""What the server says when it ends the session. Which of it arrives, and whether asyncpg says InterfaceError or
+InternalClientError instead, depends on how far it had read what was sent: the class of the action's error does not."""
 _DETAILS = {
     "sqlstate": "sqlstate",
     "schema": "schema_name",
@@ -67,7 +78,7 @@ class AsyncpgSql:
         self, sql: str, *args: Any, max_rows: int | None = None, timeout_s: float | None = None
     ) -> list[dict[str, Any]]:
         """Run one statement and return its rows as JSON values; with `max_rows`, the server stops there."""
-        try:
+        with self._reported():
             await self._limit(timeout_s)
             values = [to_argument(value) for value in args]
             if max_rows is None:
@@ -75,17 +86,13 @@ class AsyncpgSql:
             else:
                 cursor = await self._connection.cursor(sql, *values)
                 records = await cursor.fetch(max_rows)
-        except _FAILURES as error:
-            raise sql_error(error) from error
         return [{name: to_json(value) for name, value in record.items()} for record in records]
 
     async def execute(self, sql: str, *args: Any, timeout_s: float | None = None) -> int:
         """Run one statement that returns no rows; return how many it changed."""
-        try:
+        with self._reported():
             await self._limit(timeout_s)
             status = await self._connection.execute(sql, *[to_argument(value) for value in args])
-        except _FAILURES as error:
-            raise sql_error(error) from error
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
@@ -96,17 +103,33 @@ class AsyncpgSql:
             await self._connection.execute("SELECT set_config('statement_timeout', $1, true)", milliseconds)
             self._timeout_s = timeout_s
 
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except _FAILURES as error:
+            raise sql_error(error) from error
+        except RuntimeError as error:
+            # uvloop refuses to write to a connection whose end it has seen and asyncpg has not been told of.
+            if not self._connection.is_closed():
+                raise
+            raise sql_error(error) from error
 
-_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 def sql_error(error: Exception) -> ActionError:
-    """Make the action's error: a class such as `sql_unique_violation`; details hold the SQLSTATE and what it names."""
+    """Make the action's error: a class such as `sql_unique_violation`; details hold the SQLSTATE and what it names.
+
+    Whatever tells that the connection is gone is `sql_connection`.
+    """
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
+        lost = isinstance(error, _LOST)
         return ActionError(
             str(error),
-            error_class=f"sql_{_word(error)}",
-            retryable=_may_pass(error),
+            error_class="sql_connection" if lost else f"sql_{_word(error)}",
+            retryable=lost or _may_pass(error),
             details={key: value for key, name in _DETAILS.items() if (value := getattr(error, name, None))},
         )
     if isinstance(error, asyncpg.UnsupportedClientFeatureError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -18,7 +18,7 @@ from support.actions import make_context, run_action
 from support.database import connected
 from support.faults.proxy import Proxy
 
-from hark.actions.sql import AsyncpgSql, NamedConnections, named_connections, prepare_connection
+from hark.actions.sql import AsyncpgSql, NamedConnections, named_connections, prepare_connection, sql_error
 from hark.actions.update_database import UpdateDatabase
 from hark.workflows.errors import ActionError
 
@@ -195,14 +195,61 @@ async def test_a_value_that_does_not_fit_is_no_matter_of_another_attempt(connect
         assert not caught.value.retryable
 
 
-async def test_a_lost_connection_may_come_back(connection: asyncpg.Connection, database_url: str) -> None:
+async def lost(statement: Awaitable[object]) -> None:
+    with pytest.raises(ActionError) as caught:
+        await statement
+    assert (caught.value.error_class, caught.value.retryable) == ("sql_connection", True)
+
+
+async def test_a_connection_that_is_lost_under_a_statement_may_come_back(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
     async with connected(database_url) as other:
-        sql = AsyncpgSql(other)
-        await connection.execute("SELECT pg_terminate_backend($1, 5000)", other.get_server_pid())
-        for _ in range(2):  # when it breaks, and when it is known to be broken
-            with pytest.raises(ActionError) as caught:
-                await sql.fetch("SELECT 1")
-            assert caught.value.retryable
+        gone = asyncio.Event()
+        other.add_termination_listener(lambda _: gone.set())
+        sleeping = asyncio.create_task(AsyncpgSql(other).fetch("SELECT pg_sleep(60)"), name="sleeping")
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND state = 'active'"
+        while not await connection.fetchval(end, other.get_server_pid()):
+            await connection.execute("SELECT pg_sleep(0.01)")
+        await lost(sleeping)
+        await gone.wait()
+        await lost(AsyncpgSql(other).execute("SELECT 1"))  # it is known by now
+
+
+async def test_a_server_that_said_why_and_has_not_hung_up_yet_may_come_back(database_url: str) -> None:
+    """A statement that came in between met an InternalClientError, which nobody took for a lost connection."""
+    last_words = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+    async with connected(database_url) as other:
+        other._protocol.data_received(b"E" + (len(last_words) + 4).to_bytes(4, "big") + last_words)
+        await lost(AsyncpgSql(other).fetch("SELECT 1"))
+
+
+class ClosedUnnoticed:
+    """A connection as uvloop leaves it between the end of its socket and `connection_lost`."""
+
+    def __init__(self) -> None:
+        self._closed = False
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    async def fetch(self, *_: object) -> None:
+        self._closed = True  # asyncpg gives it up as it passes the error on
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+
+async def test_a_socket_that_the_loop_has_closed_already_may_come_back() -> None:
+    await lost(AsyncpgSql(ClosedUnnoticed()).fetch("SELECT 1"))
+
+
+async def test_a_session_that_was_ended_for_its_idleness_may_come_back(connection: asyncpg.Connection) -> None:
+    await connection.execute("BEGIN; SET idle_in_transaction_session_timeout = 20")
+    gone = asyncio.Event()
+    connection.add_termination_listener(lambda _: gone.set())
+    await gone.wait()
+    await lost(AsyncpgSql(connection).fetch("SELECT 1"))
+    for error in (asyncpg.IdleInTransactionSessionTimeoutError("idle"), asyncpg.AdminShutdownError("stop")):
+        assert (sql_error(error).error_class, sql_error(error).retryable) == ("sql_connection", True)
 
 
 async def test_the_kernel_asks_a_server_that_says_nothing(database_url: str) -> None:
