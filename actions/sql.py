@@ -19,7 +19,8 @@ __all__ = ["AsyncpgSql", "NamedConnections", "named_connections", "prepare_conne
 
 _PASSING_CLASSES = frozenset({"08", "40", "53", "57", "58"})
 """SQLSTATE classes that another attempt may not meet again: connection, rollback, resources, shutdown, system."""
-_PASSING_STATES = frozenset({"25006", "55P03"})
+_READ_ONLY = "25006"
+_PASSING_STATES = frozenset({_READ_ONLY, "55P03"})
 """Read-only transaction (a failover is going on) and lock not available."""
 _LOST = (
     asyncpg.PostgresConnectionError,
@@ -172,6 +173,11 @@ class NamedConnections:
                 yield AsyncpgSql(connection)
         except _FAILURES as error:
             raise sql_error(error) from error
+        except ActionError as error:
+            if error.details.get("sqlstate") == _READ_ONLY and name in self._pools:
+                # It has become a standby, or is fenced off: the next attempt may be led to the new primary.
+                await self._pools[name].expire_connections()
+            raise
 
     async def _pool(self, name: str) -> asyncpg.Pool[Any]:
         if name not in self._urls:

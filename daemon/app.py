@@ -19,6 +19,7 @@ from hark.actions.builtin import builtin_actions
 from hark.daemon.api.auth import KeyRing
 from hark.daemon.api.server import Server
 from hark.daemon.api.services import Services
+from hark.daemon.api.waiting import WaitingRoom
 from hark.daemon.data_dir import make_data_dir
 from hark.daemon.engine.engine import Engine
 from hark.daemon.file_limit import raise_file_limit
@@ -28,6 +29,7 @@ from hark.daemon.postgres.server import EmbeddedPostgres
 from hark.daemon.runtime_file import RuntimeFile
 from hark.daemon.secrets import load_connections, load_secrets
 from hark.daemon.settings import Settings
+from hark.daemon.store.connecting import connect
 from hark.daemon.store.database import Database, translated
 from hark.daemon.store.keys import ensure_admin_key
 from hark.daemon.store.schema import ensure_schema
@@ -43,7 +45,8 @@ log = structlog.get_logger(__name__)
 
 SUFFIXES = (".yaml", ".yml", ".json")
 STALLED_S = 15.0
-"""Without a good heartbeat for so long the database makes no progress for this process."""
+"""Without an answer from the database for so long this process makes no progress; that it is a standby is one."""
+RETRY_S = 2.0
 
 
 def builtin_catalogue() -> Catalogue:
@@ -106,22 +109,29 @@ def _on_signals(stop: asyncio.Event) -> None:
 
 
 async def _start_patiently(stack: AsyncExitStack, settings: Settings, notifier: Notifier) -> Engine:
-    """Start all parts; from the beginning again for as long as the database is away, or goes away meanwhile."""
+    """Start all parts; from the beginning again for as long as the database is away, or goes away meanwhile.
+
+    Whoever asks for readiness is told what is waited for.
+    """
+    room = WaitingRoom(settings.host, settings.port, make_data_dir(settings.data_dir), sockets=listen_sockets())
+    stack.push_async_callback(room.close)
     while True:
         async with AsyncExitStack() as attempt:
             try:
-                engine = await _start(attempt, settings, notifier)
+                engine = await _start(attempt, settings, notifier, room)
             except UnavailableError as error:
                 log.warning("database.awaited", error=str(error))
                 notifier.status(f"waiting for the database: {error}")
                 notifier.extend_timeout(30)
+                if url := await room.open(str(error)):
+                    log.info("daemon.waiting", url=url)
             else:
                 await stack.enter_async_context(attempt.pop_all())
                 return engine
-        await asyncio.sleep(2)
+        await asyncio.sleep(RETRY_S)
 
 
-async def _start(stack: AsyncExitStack, settings: Settings, notifier: Notifier) -> Engine:
+async def _start(stack: AsyncExitStack, settings: Settings, notifier: Notifier, room: WaitingRoom) -> Engine:
     data_dir = make_data_dir(settings.data_dir)
     url = await stack.enter_async_context(_database_url(settings, notifier))
     await ensure_schema(url)
@@ -146,14 +156,14 @@ async def _start(stack: AsyncExitStack, settings: Settings, notifier: Notifier) 
         catalogue=catalogue,
         keys=KeyRing(database),
     )
-    # From here on the database is not asked: what systemd has opened can be taken over once.
-    server = Server(services, sockets=listen_sockets())
+    # From here on the database is not asked: sockets can be taken over once.
+    server = Server(services, sockets=await room.hand_over())
     stack.push_async_callback(server.stop)
     address = await server.start()
     runtime = RuntimeFile(data_dir)
     stack.callback(runtime.remove)
     runtime.write(url=settings.url or address)
-    watchdog = Watchdog(notifier, lambda: engine.instance.silent_s < STALLED_S, interval_s=watchdog_interval())
+    watchdog = Watchdog(notifier, lambda: engine.instance.unanswered_s < STALLED_S, interval_s=watchdog_interval())
     stack.push_async_callback(watchdog.stop)
     await watchdog.start()
     settle_garbage()
@@ -187,7 +197,7 @@ async def _set_up(url: str, file: Path) -> None:
     except OSError as error:
         raise ConfigurationError(f"setup: {error}") from error
     with translated():
-        connection = await asyncpg.connect(url, server_settings={"application_name": "hark setup"})
+        connection = await connect(url, server_settings={"application_name": "hark setup"})
         try:
             await connection.execute(text)
         except asyncpg.PostgresError as error:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PrivateAttr, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -32,6 +32,11 @@ def _network(value: Any) -> Any:
 def _database(value: str) -> str:
     if urlsplit(value).scheme not in ("postgresql", "postgres"):
         raise ValueError("write postgresql://user:password@host:5432/database")
+    wanted = parse_qs(urlsplit(value).query).get("target_session_attrs", ["any"])[-1]
+    if wanted not in ("any", "primary", "read-write"):
+        raise ValueError(
+            f"Hark writes: target_session_attrs={wanted} is no use to it; write read-write, or leave it out"
+        )
     return value
 
 

@@ -14,6 +14,7 @@ HarkError
 │   ├── ForbiddenError      403
 │   └── UnprocessableError  422
 ├── UnavailableError     the database or this instance cannot take work now; try again later
+│   └── ReadOnlyError    the database answers and takes no writes: a standby, or what was the primary
 └── FencedError          another instance took over; nothing this one still holds may be written
 """
 
@@ -181,6 +182,10 @@ class UnavailableError(HarkError):
         super().__init__(message)
         self.retry_after_s = retry_after_s
         self.overloaded = overloaded
+
+
+class ReadOnlyError(UnavailableError):
+    """The database takes no writes: it is a standby, or has been told so. Another server may be the primary by now."""
 
 
 class FencedError(HarkError):

@@ -16,8 +16,9 @@ from prometheus_client.registry import Collector
 from hark._version import __version__
 from hark.daemon.api.services import Services
 from hark.daemon.api.table import SERVICES
+from hark.daemon.store.connecting import standing
 from hark.daemon.store.schema import schema_state
-from hark.workflows.errors import UnavailableError
+from hark.workflows.errors import ReadOnlyError, UnavailableError
 
 _LOOK_S = 5.0
 
@@ -77,6 +78,11 @@ async def _database(services: Services) -> dict[str, dict[str, Any]]:
     """Look at the database itself: what the engine last heard of it may be seconds old."""
     try:
         async with asyncio.timeout(_LOOK_S), services.database.transaction() as connection:
+            reason = await standing(connection)
+            if reason:
+                # A connection from before somebody forbade writes: the next may lead to the new primary.
+                await services.database.renew()
+                raise ReadOnlyError(reason)
             state = await schema_state(connection)
     except (UnavailableError, TimeoutError) as error:
         detail = str(error) or f"it did not answer within {_LOOK_S:g} s"

@@ -137,8 +137,8 @@ class Server:
         try:
             await self._listen(self._front)
         except OSError as error:
-            raise ConfigurationError(_no_address(settings.host, settings.port, error)) from error
-        return _url(self._listening[0].sockets[0].getsockname())
+            raise ConfigurationError(no_address(settings.host, settings.port, error)) from error
+        return url_of(self._listening[0].sockets[0].getsockname())
 
     async def _listen(self, front: Front) -> None:
         loop, settings = asyncio.get_running_loop(), self._services.settings
@@ -164,13 +164,14 @@ class Server:
             await refusals.stop()
 
 
-def _no_address(host: str, port: int, error: OSError) -> str:
+def no_address(host: str, port: int, error: OSError) -> str:
+    """Say why an address cannot be served on."""
     if error.errno == errno.EADDRINUSE:
         return f"port {port} on {host} is in use: is Hark running already? Choose another with --port or HARK_PORT"
     return f"{host}:{port} cannot be served on: {error.strerror or error}"
 
 
-def _url(address: Any) -> str:
+def url_of(address: Any) -> str:
     """Write the address of a listening socket as a URL; what listens everywhere is reached on this machine."""
     if isinstance(address, str):
         return f"unix:{address}"

@@ -11,14 +11,16 @@ from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 
 from hark.daemon.configuration import mask_url
 from hark.daemon.doctor.report import Finding, error, ok
 from hark.daemon.postgres.home import existing_url
 from hark.daemon.runtime_file import read_running
 from hark.daemon.settings import Settings
+from hark.daemon.store.connecting import connect, hosts_of
 from hark.daemon.store.database import Connection
-from hark.workflows.errors import ConfigurationError
+from hark.workflows.errors import ConfigurationError, ReadOnlyError, UnavailableError
 
 CONNECT_S = 5.0
 _SESSION = {
@@ -77,6 +79,13 @@ _EXPLANATIONS: tuple[tuple[type[BaseException], str, str], ...] = (
     ),
     (OSError, "{place} cannot be reached ({error})", "is PostgreSQL running, and are host and port right?"),
 )
+_FAILURES = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    UnavailableError,
+)
 _NOT_RUNNING = (ConnectionRefusedError, FileNotFoundError)
 
 
@@ -99,12 +108,30 @@ async def reach(settings: Settings) -> Access:
         return _without(_nothing_yet(settings))
     began = time.perf_counter()
     try:
-        connection = await asyncpg.connect(url, timeout=CONNECT_S, server_settings=_SESSION)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError) as failure:
+        reason = await _no_writes(url)
+        connection = await asyncpg.connect(
+            url,
+            timeout=CONNECT_S,
+            server_settings=_SESSION,
+            target_session_attrs=SessionAttribute.any if reason else SessionAttribute.primary,
+        )
+    except (*_FAILURES, ValueError) as failure:
         return _without(_explain(settings, url, failure))
     took_ms = round((time.perf_counter() - began) * 1000, 1)
     found = ok(f"connected to {mask_url(url)} in {took_ms:g} ms", connect_ms=took_ms)
+    if reason:
+        found = error(reason, "let HARK_DATABASE_URL name the primary, or all hosts", connect_ms=took_ms)
     return Access(connection, replace(found, check="database"))
+
+
+async def _no_writes(url: str) -> str:
+    """Return why the database takes no writes, empty when it does: the session of the checks takes none anyway."""
+    try:
+        connection = await connect(url, timeout=CONNECT_S, server_settings={"application_name": "hark doctor"})
+    except ReadOnlyError as refusal:
+        return str(refusal)
+    await connection.close(timeout=2)
+    return ""
 
 
 def _without(finding: Finding) -> Access:
@@ -136,7 +163,7 @@ def _explain(settings: Settings, url: str, failure: Exception) -> Finding:
 
 def _words(url: str, failure: Exception) -> dict[str, str]:
     parts = urlsplit(url)
-    host = parts.hostname or "the local socket"
+    host = ", ".join(each.name for each in hosts_of(url) if not each.name.startswith("/")) or "the local socket"
     return {
         "place": mask_url(url),
         "host": host,

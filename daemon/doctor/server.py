@@ -38,7 +38,7 @@ async def look_at_recovery(case: Case) -> AsyncIterator[Finding]:
     if await case.connection.fetchval("SELECT pg_is_in_recovery()"):
         yield error(
             "the server is a standby: it can only be read",
-            "let HARK_DATABASE_URL name the primary, or all hosts with target_session_attrs=read-write",
+            "let HARK_DATABASE_URL name the primary, or all hosts: `postgresql://user@one,two/database`",
         )
 
 

@@ -412,16 +412,22 @@ class Engine:
         """Tell what of this instance works; it is ready when all of it is attached."""
         broken = self.registry.broken
         detail = "; ".join(f"{one.workflow}/{one.trigger}: {one.reason}" for one in broken[:5])
-        silent = self.instance.silent_s
         return {
             "engine": Health(self._started, "" if self._started else "not started, or stopping"),
-            "database": Health(silent < 2 * TEND_S, f"last heartbeat {silent:.1f} s ago"),
+            "database": self._database_health(),
             "listening": Health(
                 self.listening.hears, "" if self.listening.hears else "the connection is being rebuilt"
             ),
             "triggers": Health(not broken, detail),
             **self.listeners.health(),
         }
+
+    def _database_health(self) -> Health:
+        instance = self.instance
+        detail = f"last heartbeat {instance.silent_s:.1f} s ago"
+        if instance.trouble:
+            detail = f"{instance.trouble}; {detail}"
+        return Health(instance.silent_s < 2 * TEND_S and not instance.read_only, detail)
 
     def stats(self) -> dict[str, float]:
         """Return figures for /metrics."""

@@ -16,7 +16,7 @@ from hark.daemon.engine.background import Background
 from hark.daemon.engine.clock import DatabaseClock
 from hark.daemon.engine.host import ProcessIdentity, this_process
 from hark.daemon.store.database import ENGINE_PLANNER, Database, Lane, sql
-from hark.workflows.errors import FencedError, UnavailableError
+from hark.workflows.errors import FencedError, ReadOnlyError, UnavailableError
 from hark.workflows.ids import InstanceId, new_id
 
 log = structlog.get_logger(__name__)
@@ -51,6 +51,10 @@ class Instance:
         self.id = InstanceId(UUID(int=0))
         self.state = "running"
         self.reclaimed = 0
+        self.trouble = ""
+        """Why the last heartbeat failed; empty when it did not."""
+        self.read_only = False
+        """Whether that was because the database takes no writes."""
         self._database = database
         self._clock = clock
         self._identity = this_process()
@@ -62,6 +66,7 @@ class Instance:
         self._seen: dict[UUID, _Seen] = {}
         self._good_since: float | None = None
         self._last_beat = 0.0
+        self._last_answer = 0.0
         self._lost = asyncio.Event()
         self._task = Background("instance heartbeat", self._keep)
 
@@ -94,8 +99,13 @@ class Instance:
 
     @property
     def silent_s(self) -> float:
-        """How long ago the last good heartbeat was; what the watchdog looks at."""
+        """How long ago the last good heartbeat was."""
         return time.monotonic() - self._last_beat
+
+    @property
+    def unanswered_s(self) -> float:
+        """How long ago the database last answered, if only that it takes no writes; what the watchdog looks at."""
+        return time.monotonic() - self._last_answer
 
     async def _register(self) -> None:
         # The first reading of the clock comes with the first heartbeat; the id needs one only roughly.
@@ -119,7 +129,7 @@ class Instance:
                 await self._beat()
                 await self._reclaim()
             except UnavailableError as error:
-                self._good_since = None
+                await self._stumble(error)
                 log.warning("instance.heartbeat_failed", error=str(error), silent_s=round(self.silent_s, 1))
             except FencedError:
                 continue
@@ -137,7 +147,19 @@ class Instance:
         self._on_generation(rows[0]["generation"])
         if self._good_since is None:
             self._good_since = received
-        self._last_beat = received
+        self._last_beat = self._last_answer = received
+        if self.read_only:
+            # Whatever was opened meanwhile may lead to the server that was not promoted.
+            await self._database.renew()
+        self.trouble, self.read_only = "", False
+
+    async def _stumble(self, error: UnavailableError) -> None:
+        self._good_since = None
+        self.trouble, self.read_only = str(error), isinstance(error, ReadOnlyError)
+        if self.read_only:
+            self._last_answer = time.monotonic()
+            # Another server is the primary, or will be: what is connected to this one would never get to know it.
+            await self._database.renew()
 
     async def _rejoin(self) -> None:
         log.error("instance.fenced", instance=str(self.id))

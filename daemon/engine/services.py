@@ -35,7 +35,7 @@ PATIENCE_S = 1.0
 
 _PLANNER = ";".join(f"SET LOCAL {name} = {value}" for name, value in ENGINE_PLANNER.items())
 
-_LOST = ("08", "57P")
+_LOST = ("08", "57P", "25006")
 """SQLSTATEs that say that the connection or the server went away, not that the statement was wrong."""
 
 

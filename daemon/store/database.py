@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from asyncpg import exceptions as pg
 
-from hark.workflows.errors import UnavailableError
+from hark.daemon.store.connecting import connect
+from hark.workflows.errors import ReadOnlyError, UnavailableError
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -87,6 +88,8 @@ def translated(*also: type[BaseException]) -> Iterator[None]:
     except (*_AWAY, *also) as error:
         if isinstance(error, _OUR_FAULT):
             raise
+        if isinstance(error, pg.ReadOnlySQLTransactionError):
+            raise ReadOnlyError(f"the database takes no writes: {error}") from error
         raise UnavailableError(f"the database is not available: {str(error) or type(error).__name__}") from error
 
 
@@ -103,6 +106,8 @@ class Database:
         self._pool_size = pool_size
         self._connect_timeout_s = connect_timeout_s
         self._pool: asyncpg.Pool | None = None
+        self.epoch = 0
+        """Raised when connections from before it are no longer to be used."""
 
     @property
     def pool(self) -> asyncpg.Pool:
@@ -118,6 +123,7 @@ class Database:
                 self.url,
                 min_size=1,
                 max_size=self._pool_size,
+                connect=connect,
                 timeout=self._connect_timeout_s,
                 command_timeout=15,
                 server_settings={**_SERVER_SETTINGS, **POOL_PLANNER, "application_name": "hark"},
@@ -134,10 +140,16 @@ class Database:
         except TimeoutError:
             pool.terminate()
 
+    async def renew(self) -> None:
+        """Have every connection replaced before it is used again: it may lead to a server that has been left."""
+        self.epoch += 1
+        if self._pool is not None:
+            await self._pool.expire_connections()
+
     async def open(self, name: str, settings: Mapping[str, str] | None = None) -> asyncpg.Connection[asyncpg.Record]:
         """Open a connection of its own, named in pg_stat_activity; the caller closes it."""
         with translated():
-            return await asyncpg.connect(
+            return await connect(
                 self.url,
                 timeout=self._connect_timeout_s,
                 command_timeout=30,
@@ -254,6 +266,7 @@ class Lane:
         self._name = name
         self._settings = settings
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._epoch = 0
         self._turn = asyncio.Lock()
 
     @property
@@ -297,7 +310,10 @@ class Lane:
                 await closed(connection)
 
     async def _open(self) -> asyncpg.Connection[asyncpg.Record]:
+        if self._epoch != self._database.epoch:
+            self.cut()
         if self._connection is None or self._connection.is_closed():
+            self._epoch = self._database.epoch
             connection = await self._database.open(self._name, self._settings)
             try:
                 # The driver's own way with times takes a microsecond each, as long as all else of a row together.

@@ -8,6 +8,7 @@ import asyncpg
 from asyncpg.pool import PoolAcquireContext
 
 from hark.actions.sql import prepare_connection
+from hark.daemon.store.connecting import connect
 from hark.daemon.store.database import Database
 
 
@@ -18,6 +19,7 @@ class HomeConnections:
         self._database = database
         self._size = size
         self._pool: asyncpg.Pool | None = None
+        self._epoch = 0
         self._opening = asyncio.Lock()
 
     async def acquire(self) -> PoolAcquireContext[asyncpg.Record]:
@@ -28,6 +30,7 @@ class HomeConnections:
                     self._database.url,
                     min_size=0,
                     max_size=self._size,
+                    connect=connect,
                     timeout=10,
                     init=prepare_connection,
                     server_settings={
@@ -39,6 +42,9 @@ class HomeConnections:
                         "jit": "off",
                     },
                 )
+            if self._epoch != self._database.epoch:
+                self._epoch = self._database.epoch
+                await self._pool.expire_connections()
         return self._pool.acquire(timeout=30)
 
     async def stop(self) -> None:

@@ -66,6 +66,7 @@ class Listening:
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._epoch = 0
         self.rebuilt = 0
 
     @property
@@ -111,6 +112,8 @@ class Listening:
         while True:
             await asyncio.sleep(HEARTBEAT_S if self.hears else REBUILD_S)
             try:
+                if self._epoch != self._database.epoch:
+                    self._drop()
                 if self.hears:
                     await self._beat()
                 rebuilding = not self.hears
@@ -158,6 +161,7 @@ class Listening:
     async def _open(self) -> asyncpg.Connection[asyncpg.Record]:
         if self._connection is None or self._connection.is_closed():
             self._drop()
+            self._epoch = self._database.epoch
             self._connection = await self._database.open("listen")
             self._connection.add_termination_listener(self._terminated)
         return self._connection

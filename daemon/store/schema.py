@@ -7,6 +7,7 @@ from importlib import resources
 
 import asyncpg
 
+from hark.daemon.store.connecting import connect
 from hark.daemon.store.database import Connection, translated
 from hark.workflows.errors import ConfigurationError
 
@@ -60,7 +61,7 @@ async def ensure_schema(url: str) -> SchemaState:
     ConfigurationError when the schema is newer than this program, UnavailableError when the database is away.
     """
     with translated():
-        connection = await asyncpg.connect(url, timeout=10, server_settings={"application_name": "hark schema"})
+        connection = await connect(url, server_settings={"application_name": "hark schema"})
         try:
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
             state = await schema_state(connection)

@@ -104,6 +104,10 @@ class Proxy:
         query = "&".join(f"{name.replace('__', '.')}={value}" for name, value in settings.items())
         return f"postgresql://{user}@127.0.0.1:{port}{self._parts.path}?{query}"
 
+    def lead_to(self, url: str) -> None:
+        """Lead new connections to another server, like an address that moved; those that stand stay where they are."""
+        self._parts = urlsplit(url)
+
     def lay(self, point: Point, action: Callable[[], Awaitable[Verdict]], *, most: int = 1) -> Trap:
         """Lay a trap; the first that fits is sprung."""
         trap = Trap(point, action, most)

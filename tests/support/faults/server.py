@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,6 +37,15 @@ class Server:
         await asyncio.to_thread(run_program, home.account, program, "-D", home.data, "-m", "immediate", "stop")
         await self._server.stop()
 
+    async def copy_to(self, other: Server) -> None:
+        """Give another server, which has none yet, the files of this one, which has to be stopped."""
+        source, target = open_home(self._data_dir).path, other._data_dir / "postgres"
+        await asyncio.to_thread(subprocess.run, ["cp", "-a", source, target], check=True)
+
+    def demote(self) -> None:
+        """Let it be a standby from its next start on, until it is promoted."""
+        (open_home(self._data_dir).data / "standby.signal").touch()
+
     def recoveries(self) -> int:
         """Return how often it found at its start that it had not been shut down properly."""
         logs = open_home(self._data_dir).data.glob("log/*.log")
@@ -43,9 +53,9 @@ class Server:
 
 
 @asynccontextmanager
-async def own_server() -> AsyncIterator[Server]:
-    """Make one for the length of a block."""
-    home = Path(tempfile.mkdtemp(prefix="hark-tests-"))
+async def own_server(place: Path | None = None) -> AsyncIterator[Server]:
+    """Make one for the length of a block, in a directory of its own at some place."""
+    home = Path(tempfile.mkdtemp(prefix="hark-tests-", dir=place))
     home.chmod(0o711)  # as root the server runs under another account, which has to pass
     server = Server(home)
     try:
