@@ -111,6 +111,9 @@ class Settings(BaseSettings):
         ByteSize(1024**2), ge=1024, description="the largest request body, such as 1048576 or 1MiB"
     )
     max_requests: int = Field(1000, ge=1, description="requests in flight before more are refused with 503")
+    max_connections: int = Field(
+        20_000, ge=10, description="open connections before those that ask for nothing are closed for new ones"
+    )
     header_timeout: Duration = Field(
         timedelta(seconds=15), description="how long a client may take to send its headers"
     )

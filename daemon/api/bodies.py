@@ -39,9 +39,11 @@ class BadBodyError(RequestError):
 class BodyReader:
     """Reads bodies of one process."""
 
-    def __init__(self, *, timeout_s: float, most_bytes: int = _ALL_BODIES) -> None:
+    def __init__(self, *, timeout_s: float, most_at_once: int, most_bytes: int = _ALL_BODIES) -> None:
         self._timeout_s = timeout_s
+        self._most_at_once = most_at_once
         self._most_bytes = most_bytes
+        self._reading = 0
         self.held_bytes = 0
 
     async def read(self, request: web.Request, max_bytes: int) -> bytes:
@@ -62,11 +64,21 @@ class BodyReader:
                 # All of it came along with the headers, as small webhooks do: there is nothing to wait for.
                 return request.content.read_nowait()
             async with asyncio.timeout(self._timeout_s):
-                return await self._collect(request, max_bytes)
+                return await self._await(request, max_bytes)
         except TimeoutError as error:
             raise TooSlowError(f"the body did not come within {self._timeout_s:g} s") from error
         except (web.RequestPayloadError, PayloadEncodingError) as error:
             raise BadBodyError(f"the body cannot be read: {error}") from error
+
+    async def _await(self, request: web.Request, max_bytes: int) -> bytes:
+        """Read a body that is still on its way. Those who send theirs slowly may not take all places."""
+        if self._reading >= self._most_at_once:
+            raise _too_many()
+        self._reading += 1
+        try:
+            return await self._collect(request, max_bytes)
+        finally:
+            self._reading -= 1
 
     async def _collect(self, request: web.Request, max_bytes: int) -> bytes:
         chunks: list[bytes] = []
@@ -78,8 +90,12 @@ class BodyReader:
                 if size > max_bytes:
                     raise TooLargeError(f"the body has more than the {max_bytes:,} bytes that are accepted")
                 if self.held_bytes > self._most_bytes:
-                    raise UnavailableError("too many request bodies are being received", overloaded=True)
+                    raise _too_many()
                 chunks.append(chunk)
         finally:
             self.held_bytes -= size
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_many() -> UnavailableError:
+    return UnavailableError("too many request bodies are being received", overloaded=True)

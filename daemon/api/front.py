@@ -1,9 +1,12 @@
 """Webhooks in their simplest form are answered here, on the connection itself; all else goes to aiohttp's server.
 
-A POST that arrives in one piece, to a known path, with its proof and its content in order, needs nothing of a web
-framework: aiohttp's parser reads it, it becomes an event, and it is answered when that is committed. Without a request
-object, a router, a task and a response object a webhook costs this process half. Whatever is not that simple, or is to
-be refused, is handed over byte by byte together with its connection, so there is one place only that says no.
+A POST that arrives whole, to a known path, with its proof and its content in order, needs nothing of a web framework:
+aiohttp's parser reads it, it becomes an event, and it is answered when that is committed. Without a request object, a
+router, a task and a response object a webhook costs this process half. Whatever is not that simple, or is to be refused
+for what it is, is handed over byte by byte together with its connection, so there is one place only that says so.
+
+All connections begin here and stay until there is a whole request, so those who send nothing, or slowly, cost little;
+and here is said no when there is no room, before anything is spent.
 """
 
 from __future__ import annotations
@@ -21,35 +24,56 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 
+from hark.daemon.api.bodies import TooSlowError
+from hark.daemon.api.connection import Connection
+from hark.daemon.api.crowd import Crowd, Stage
+from hark.daemon.api.framing import MOST_AT_ONCE, is_below, is_whole
 from hark.daemon.api.hooks import PREFIX, Arrived, Hooks, answer_of
-from hark.daemon.api.problems import response_for
+from hark.daemon.api.problems import busy, response_for
 from hark.daemon.api.services import Services
 from hark.triggers.webhook import path_of_route
 from hark.workflows.catalogue import NewEvent, Receipt
 from hark.workflows.errors import UnavailableError
 
-_MOST_AT_ONCE = 64 * 1024
-"""Bytes of a request that is taken here, and of what may follow before it is answered."""
-_COUNTED = ("hooks", 202)
+_HOOKS = PREFIX.encode()
+_LEAVING_S = 2.0
+"""For so long after a refusal is thrown away what is still on its way."""
+_PROBES = (b"/healthz", b"/readyz", b"/metrics")
+_FOR_PROBES = 50
+"""Places for those who ask how it is, when all others are taken."""
 
 
 class Front:
     """Owns the connections that have only sent webhooks so far. `server` makes the protocol for all others."""
 
-    def __init__(self, services: Services, hooks: Hooks, server: web.Server, *, idle_s: float) -> None:
+    def __init__(self, services: Services, hooks: Hooks, server: web.Server, *, most: int) -> None:
         self._services = services
         self._hooks = hooks
-        self.server = server
-        self.idle_s = idle_s
-        self.connections: set[_Connection] = set()
+        self._server = server
+        self._most = most
+        """How many connections may be open."""
+        self._loop = asyncio.get_running_loop()
+        idle_s = services.settings.header_timeout.total_seconds()
+        spans_s = {
+            Stage.SILENT: idle_s,
+            Stage.HEAD: idle_s,
+            Stage.IDLE: idle_s,
+            Stage.LEAVING: _LEAVING_S,
+            Stage.BODY: services.settings.body_timeout.total_seconds(),
+        }
+        self.crowd = Crowd(self._loop, spans_s)
+        self.connections: set[Connection] = set()
         self._nobody = asyncio.Event()
         self._nobody.set()
         self._head = b""
         self._head_second = 0
+        self._busy_answer = b""
+        self._busy_second = 0
+        self._parser = self._new_parser()
 
     def __call__(self) -> asyncio.Protocol:
         """Make the protocol of a new connection."""
-        return _Connection(self, asyncio.get_running_loop())
+        return Connection(self)
 
     async def stop(self, timeout_s: float) -> None:
         """Let those who have asked hear their answer, then hang up. The owner has closed the listening sockets."""
@@ -60,19 +84,102 @@ class Front:
                 await self._nobody.wait()
         for connection in list(self.connections):
             connection.finish(at_once=True)
+        self.crowd.stop()
 
-    def entered(self, connection: _Connection) -> None:
-        """Note a connection."""
+    def entered(self, connection: Connection) -> None:
+        """Note a connection; who has asked for nothing for longest makes room for it."""
         self.connections.add(connection)
         self._nobody.clear()
+        if len(self.connections) + len(self._server.connections) > self._most:
+            self.crowd.make_room()
 
-    def left(self, connection: _Connection) -> None:
+    def left(self, connection: Connection) -> None:
         """Forget a connection: it is closed, or somebody else's."""
         self.connections.discard(connection)
         if not self.connections:
             self._nobody.set()
 
-    def event(self, message: RawRequestMessage, data: bytes) -> NewEvent | None:
+    def has_room(self, data: bytes | bytearray) -> bool:
+        """Tell whether a request that has begun so would be taken now."""
+        if is_below(data, _HOOKS):
+            return self._services.in_flight < self._services.most_in_flight
+        return self._has_place(data)
+
+    def take(self, connection: Connection, data: bytes) -> bool:
+        """Begin to store the webhook that this is, or refuse it; False when it is not for here."""
+        if not self.has_room(data):
+            connection.refuse(self._busy(data), whole=is_whole(data))
+            return True
+        event = self._event(data) if is_below(data, _HOOKS) else None
+        if event is not None:
+            self._submit(event, _Delivery(self, connection, event))
+            return True
+        if not self._has_place(data):
+            connection.refuse(self._busy(data), whole=is_whole(data))
+            return True
+        return False
+
+    def hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Let aiohttp serve a connection from the beginning of a request on."""
+        handler = self._server()
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        handler.data_received(data)
+
+    def turn_away(self, connection: Connection, data: bytes, *, late: bool) -> bytes:
+        """Return the answer to a request that did not become whole: it came too late, or there is no room for it."""
+        if not late:
+            return self._busy(data)
+        error = TooSlowError(f"the body did not come within {self._services.settings.body_timeout.total_seconds():g} s")
+        method, path, *_ = data[: data.index(b"\r\n")].decode("latin-1").split(" ")
+        found = self._hooks.find(path.removeprefix(PREFIX).partition("?")[0]) if path.startswith(PREFIX) else None
+        if found is not None:
+            self._hooks.refusals.note(
+                found.hook.tenant_id, found.hook.template, error.status, detail=str(error), method=method,
+                client=connection.client,
+            )  # fmt: skip
+        self._count(_area(data), error.status)
+        return _written(response_for(error), close=True)
+
+    def _has_place(self, data: bytes | bytearray) -> bool:
+        """Tell whether one connection more can be served; with many of them none is kept open for a next request."""
+        served, most = len(self._server.connections), self._services.most_in_flight
+        self._services.crowded = served >= most
+        probing = any(is_below(data, path) for path in _PROBES)
+        return served < 2 * most + (_FOR_PROBES if probing else 0)
+
+    def _busy(self, data: bytes) -> bytes:
+        """Return the answer when there is no room, which costs next to nothing: it is the same to all."""
+        self._count(_area(data), 503)
+        second = int(time.time())
+        if second != self._busy_second:
+            self._busy_second = second
+            self._busy_answer = _written(busy(), close=True)
+        return self._busy_answer
+
+    def _count(self, area: str, status: int) -> None:
+        counts, key = self._services.requests, (area, status)
+        counts[key] = counts.get(key, 0) + 1
+
+    def _event(self, data: bytes) -> NewEvent | None:
+        """Return the event of one whole request, None when it is anything else."""
+        try:
+            messages, _, _ = self._parser.feed_data(data)
+        except HttpProcessingError:
+            messages = []
+        if len(messages) == 1 and messages[0][1].is_eof():
+            event = self._plain_event(messages[0][0], data)
+            if event is not None:
+                return event
+        # It is only as new after a request that was whole and lets the next one follow.
+        self._parser = self._new_parser()
+        return None
+
+    def _new_parser(self) -> HttpRequestParser:
+        """Make a parser. One is enough for all connections: it is handed whole requests only."""
+        return HttpRequestParser(BaseProtocol(self._loop), self._loop, MOST_AT_ONCE, auto_decompress=False)
+
+    def _plain_event(self, message: RawRequestMessage, data: bytes) -> NewEvent | None:
         """Return the event of a request that has nothing special about it, None for all others."""
         services, url, headers = self._services, message.url, message.headers
         if (
@@ -84,7 +191,6 @@ class Front:
             or "Content-Encoding" in headers
             or not message.path.startswith(PREFIX)
             or services.stopping
-            or services.in_flight >= services.most_in_flight
         ):
             return None
         body = data.partition(b"\r\n\r\n")[2]
@@ -100,7 +206,7 @@ class Front:
         except Exception:  # noqa: BLE001 - whatever it is, whoever answers it in the other place tells and logs it
             return None
 
-    def submit(self, event: NewEvent, delivery: _Delivery) -> None:
+    def _submit(self, event: NewEvent, delivery: _Delivery) -> None:
         """Send an event on its way into the record; the delivery is told what became of it."""
         self._services.in_flight += 1
         try:
@@ -111,8 +217,7 @@ class Front:
     def accepted(self, receipt: Receipt) -> bytes:
         """Return the answer to a webhook that is stored."""
         self._services.in_flight -= 1
-        counts = self._services.requests
-        counts[_COUNTED] = counts.get(_COUNTED, 0) + 1
+        self._count("hooks", 202)
         body = answer_of(receipt)
         return b"%b%d\r\n\r\n%b" % (self._head_now(), len(body), body)
 
@@ -124,12 +229,9 @@ class Front:
             event.tenant_id, path_of_route(event.route), response.status, detail=str(error), method="POST",
             client=client,
         )  # fmt: skip
-        counts, key = self._services.requests, ("hooks", response.status)
-        counts[key] = counts.get(key, 0) + 1
-        body = cast("bytes", response.body)
+        self._count("hooks", response.status)
         close = response.keep_alive is False
-        headers = [*response.headers.items(), ("Content-Length", str(len(body))), ("Date", formatdate(usegmt=True))]
-        return _head(response.status, [*headers, ("Connection", "close")] if close else headers) + b"\r\n" + body, close
+        return _written(response, close=close), close
 
     def _head_now(self) -> bytes:
         """Return the head of a 202 up to its length; made once a second, for the date."""
@@ -139,6 +241,16 @@ class Front:
             date = formatdate(second, usegmt=True)
             self._head = _head(202, [("Content-Type", "application/json"), ("Date", date)]) + b"Content-Length: "
         return self._head
+
+
+def _area(data: bytes) -> str:
+    return "hooks" if is_below(data, _HOOKS) else "api"
+
+
+def _written(response: web.Response, *, close: bool) -> bytes:
+    body = cast("bytes", response.body)
+    headers = [*response.headers.items(), ("Content-Length", str(len(body))), ("Date", formatdate(usegmt=True))]
+    return _head(response.status, [*headers, ("Connection", "close")] if close else headers) + b"\r\n" + body
 
 
 def _head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
@@ -151,7 +263,7 @@ class _Delivery:
 
     __slots__ = ("_connection", "_event", "_front", "_told")
 
-    def __init__(self, front: Front, connection: _Connection, event: NewEvent) -> None:
+    def __init__(self, front: Front, connection: Connection, event: NewEvent) -> None:
         self._front = front
         self._connection = connection
         self._event = event
@@ -172,103 +284,3 @@ class _Delivery:
     def cancel(self) -> None:
         if not self._told:
             self.set_exception(UnavailableError("this instance is shutting down"))
-
-
-class _Connection(BaseProtocol):
-    """One connection, one request at a time."""
-
-    __slots__ = ("_answered_at", "_busy", "_finishing", "_front", "_idle", "_next", "_request_parser")
-
-    def __init__(self, front: Front, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._request_parser = HttpRequestParser(self, loop, _MOST_AT_ONCE, auto_decompress=False)
-        self._front = front
-        self._busy = False
-        """A request is on its way into the record."""
-        self._finishing = False
-        self._next = b""
-        """What came while it was busy."""
-        self._answered_at = loop.time()
-        self._idle = loop.call_later(front.idle_s, self._hang_up_if_idle)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._front.entered(self)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        super().connection_lost(exc)
-        self._leave()
-
-    def data_received(self, data: bytes) -> None:
-        if self._busy:
-            self._next += data
-            if len(self._next) > _MOST_AT_ONCE:
-                self._pause_transport_reading()
-            return
-        event = self._event(data)
-        if event is None:
-            self._hand_over(data)
-        else:
-            self._busy = True
-            self._front.submit(event, _Delivery(self._front, self, event))
-
-    @property
-    def client(self) -> str:
-        """The address at the other end."""
-        peer = self.transport.get_extra_info("peername") if self.transport is not None else None
-        return str(peer[0]) if peer else ""
-
-    def answer(self, answer: bytes, *, close: bool) -> None:
-        """Send the answer to the request that it is busy with."""
-        self._busy = False
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            return
-        transport.write(answer)
-        self._answered_at = self._loop.time()
-        if close or self._finishing:
-            transport.close()
-        elif self._next:
-            data, self._next = self._next, b""
-            self._resume_transport_reading()
-            self.data_received(data)
-
-    def finish(self, *, at_once: bool = False) -> None:
-        """Hang up as soon as no answer is owed."""
-        self._finishing = True
-        if self.transport is not None and (at_once or not self._busy):
-            self.transport.close()
-
-    def _event(self, data: bytes) -> NewEvent | None:
-        """Return the event of one whole request, None when it is anything else."""
-        if len(data) > _MOST_AT_ONCE:
-            return None
-        try:
-            messages, _, _ = self._request_parser.feed_data(data)
-        except HttpProcessingError:
-            return None
-        if len(messages) != 1 or not messages[0][1].is_eof():
-            return None
-        return self._front.event(messages[0][0], data)
-
-    def _hand_over(self, data: bytes) -> None:
-        """Let aiohttp serve this connection from the beginning of a request on."""
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            return
-        self._leave()
-        handler = self._front.server()
-        transport.set_protocol(handler)
-        handler.connection_made(transport)
-        handler.data_received(data)
-
-    def _leave(self) -> None:
-        self._idle.cancel()
-        self._front.left(self)
-
-    def _hang_up_if_idle(self) -> None:
-        due = self._answered_at + self._front.idle_s
-        if self._busy or self._loop.time() < due:
-            self._idle = self._loop.call_at(max(due, self._loop.time() + 1), self._hang_up_if_idle)
-        elif self.transport is not None:
-            self.transport.close()

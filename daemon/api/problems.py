@@ -68,6 +68,15 @@ def problem_response(
     return web.Response(body=orjson.dumps(document), status=status, content_type=_TYPE, headers=headers)
 
 
+def busy() -> web.Response:
+    """Answer that there is no room, and hang up."""
+    answer = problem_response(
+        503, "Unavailable", "too many requests are in flight; try again", headers={"Retry-After": "1"}
+    )
+    answer.force_close()
+    return answer
+
+
 def response_for(error: Exception) -> web.Response:
     """Turn an error into its answer. What Hark does not raise on purpose is logged and told without details."""
     match error:

@@ -37,9 +37,10 @@ from hark.daemon.api import (
 from hark.daemon.api.front import Front
 from hark.daemon.api.hook_refusals import Refusals
 from hark.daemon.api.openapi import openapi_document
-from hark.daemon.api.problems import MethodNotAllowedError, problem_response, response_for
+from hark.daemon.api.problems import MethodNotAllowedError, busy, problem_response, response_for
 from hark.daemon.api.services import Services
 from hark.daemon.api.table import SERVICES, Route, answer, encode
+from hark.daemon.file_limit import room_for_connections
 from hark.workflows.errors import ConfigurationError
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -116,14 +117,13 @@ class Server:
     async def start(self) -> str:
         """Begin to serve; returns the URL. Raises ConfigurationError when the address cannot be had."""
         settings = self._services.settings
-        idle_s = settings.header_timeout.total_seconds()
         application = build_application(self._services)
         self._runner = web.AppRunner(
             application,
             access_log=None,
             handle_signals=False,
             # Also the deadline for headers: a connection that has not sent them whole by then is closed.
-            keepalive_timeout=idle_s,
+            keepalive_timeout=settings.header_timeout.total_seconds(),
             lingering_time=_LINGERING_S,
             shutdown_timeout=_SHUTDOWN_S,
             # Inflating has no bound there: a few bytes would become all of the memory.
@@ -131,7 +131,8 @@ class Server:
         )
         await self._runner.setup()
         server = cast("web.Server", self._runner.server)  # there is one from here on
-        self._front = Front(self._services, application[hooks.HOOKS], server, idle_s=idle_s)
+        most = room_for_connections(settings.max_connections)
+        self._front = Front(self._services, application[hooks.HOOKS], server, most=most)
         self._refusals = application[hooks.HOOKS].refusals
         self._refusals.start()
         try:
@@ -203,7 +204,7 @@ def _guarded(area: str, services: Services, handler: _Handler) -> _Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if services.in_flight >= services.most_in_flight:
-            response: web.StreamResponse = _busy()
+            response: web.StreamResponse = busy()
         else:
             services.in_flight += 1
             try:
@@ -214,19 +215,13 @@ def _guarded(area: str, services: Services, handler: _Handler) -> _Handler:
                 response = response_for(error)
             finally:
                 services.in_flight -= 1
+        if services.crowded and not response.prepared:
+            response.force_close()
         key = (area, response.status)
         counts[key] = counts.get(key, 0) + 1
         return response
 
     return handle
-
-
-def _busy() -> web.Response:
-    response = problem_response(
-        503, "Unavailable", "too many requests are in flight; try again", headers={"Retry-After": "1"}
-    )
-    response.force_close()
-    return response
 
 
 def _describing(routes: Sequence[Route], services: Services) -> _Handler:

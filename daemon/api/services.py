@@ -253,6 +253,8 @@ class Services:
     """How many requests were answered, by area and status."""
     in_flight: int = field(default=0, init=False)
     most_in_flight: int = field(init=False)
+    crowded: bool = field(default=False, init=False)
+    """So many connections are served that none is kept open after its answer."""
     listeners: int = field(default=0, init=False)
     """How many follow `/api/live`."""
     stopping: bool = False
@@ -261,4 +263,6 @@ class Services:
     def __post_init__(self) -> None:
         self.listing = Listing(self.database)
         self.most_in_flight = self.settings.max_requests
-        self.bodies = BodyReader(timeout_s=self.settings.body_timeout.total_seconds())
+        self.bodies = BodyReader(
+            timeout_s=self.settings.body_timeout.total_seconds(), most_at_once=max(1, self.most_in_flight // 2)
+        )

@@ -17,6 +17,8 @@ from support.daemon import daemon
 
 AT_ONCE = int(os.environ.get("HARK_TEST_WEBHOOKS", "300"))
 WAVES = 8
+GROWS_MIB = 48
+"""By how much the process may grow: a thousand executions are some 25, ten thousand connections some 15."""
 WORKFLOW = """
 id: take
 name: Take
@@ -92,5 +94,6 @@ async def test_memory_stays_flat_however_many_there_are() -> None:
     assert set(statuses) <= {"202", "429", "503"}
     assert statuses.total() == WAVES * AT_ONCE
     assert statuses["202"] == stored == started > 0
+    assert max(memory) - memory[0] <= GROWS_MIB, memory
     # The allocator takes some waves to settle; after that more of them take no more.
     assert max(memory[WAVES // 2 + 1 :]) <= max(memory[: WAVES // 2 + 1]) * 1.1, memory

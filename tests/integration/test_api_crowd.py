@@ -1,0 +1,136 @@
+"""Many connections: those who send nothing, or slowly, keep nobody out, and everybody who asks is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.api import ApiUnderTest, running_api
+
+WORKFLOW = "id: take\nname: Take\ntriggers: [{type: webhook, path: take}]\nsteps: [{id: a, set: {n: 1}}]\n"
+BODY = b'{"n": 1}'
+HEAD = b"POST /hooks/take HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n"
+WHOLE = HEAD + BODY
+PATIENCE_S = 10.0
+
+
+class Line:
+    """A connection to the daemon."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    async def ask(self, data: bytes = b"") -> tuple[int, bytes]:
+        """Send something; return the status of the next answer, and all of it."""
+        self.writer.write(data)
+        async with asyncio.timeout(PATIENCE_S):
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].split()[0])
+            return int(head.split()[1]), head + await self._reader.readexactly(length)
+
+    async def ended(self) -> bool:
+        """Tell whether the other end hangs up without another word."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._reader.read() == b""
+
+
+@asynccontextmanager
+async def serving(
+    url: str, data_dir: Path, **settings: Any
+) -> AsyncIterator[tuple[ApiUnderTest, Callable[[], Awaitable[Line]]]]:
+    """Serve with a workflow that takes webhooks; gives, too, what opens a connection, until the block ends."""
+    lines: list[Line] = []
+    async with running_api(url, data_dir, **settings) as api:
+        await api.client.apply({"take.yaml": WORKFLOW})
+
+        async def connect() -> Line:
+            lines.append(Line(*await asyncio.open_connection("127.0.0.1", int(api.url.rpartition(":")[2]))))
+            return lines[-1]
+
+        try:
+            yield api, connect
+        finally:
+            for line in lines:
+                line.writer.close()
+            await asyncio.gather(*(line.writer.wait_closed() for line in lines), return_exceptions=True)
+
+
+async def test_who_sends_nothing_makes_room_for_who_comes_later(database_url: str, tmp_path: Path) -> None:
+    async with serving(database_url, tmp_path, max_connections=20) as (_, connect):
+        asked_before = await connect()
+        assert (await asked_before.ask(WHOLE))[0] == 202
+        silent = [await connect() for _ in range(60)]
+        for line in silent[:40]:
+            assert await line.ended()
+        assert (await (await connect()).ask(WHOLE))[0] == 202
+        # Who has asked something goes after those who have not, and the latest of these are still there.
+        assert (await asked_before.ask(WHOLE))[0] == 202
+        assert (await silent[-1].ask(WHOLE))[0] == 202
+
+
+async def test_a_request_that_comes_slowly_takes_no_place_before_it_is_whole(database_url: str, tmp_path: Path) -> None:
+    async with serving(database_url, tmp_path, max_requests=1) as (api, connect):
+        slow = [(await connect(), cut) for cut in (3, 30, len(HEAD) - 1, len(HEAD), len(HEAD) + 4)]
+        for line, cut in slow:
+            line.writer.write(WHOLE[:cut])
+        assert (await (await connect()).ask(WHOLE))[0] == 202
+        for line, cut in slow:
+            assert (await line.ask(WHOLE[cut:]))[0] == 202
+        assert await api.services.database.pool.fetchval("SELECT count(*) FROM hark.events") == len(slow) + 1
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        pytest.param(HEAD + BODY[:3], id="a part of the body"),
+        pytest.param(HEAD.replace(b": 8", b": 90000"), id="a large body"),
+        pytest.param(HEAD.replace(b"Host: x", b"Expect: 100-continue"), id="a sender that asks first"),
+        pytest.param(WHOLE, id="all of it"),
+    ],
+)
+async def test_when_there_is_no_room_that_is_said_at_once(database_url: str, tmp_path: Path, begun: bytes) -> None:
+    async with serving(database_url, tmp_path) as (api, connect):
+        line = await connect()
+        api.services.most_in_flight = 0
+        status, said = await line.ask(begun)
+        assert status == 503
+        assert b"\r\nConnection: close\r\n" in said
+        assert b"\r\nRetry-After: 1\r\n" in said
+        assert await line.ended()
+        assert api.services.requests[("hooks", 503)] == 1
+
+
+async def test_with_many_connections_in_use_none_is_kept_and_probes_still_get_in(
+    database_url: str, tmp_path: Path
+) -> None:
+    def get(path: bytes) -> bytes:
+        return b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path
+
+    async with serving(database_url, tmp_path, max_requests=2) as (_, connect):
+        await api_alone(connect, get(b"/api/workflows"))
+        kept = [await connect() for _ in range(4)]
+        for line in kept[:2]:
+            assert (await line.ask(get(b"/healthz")))[0] == 200
+        line = await connect()
+        status, said = await line.ask(get(b"/api/workflows"))
+        assert (status, b"Connection: close" in said, await line.ended()) == (401, True, True)
+        for line in kept[2:]:
+            assert (await line.ask(get(b"/healthz")))[0] == 200
+        assert (await (await connect()).ask(get(b"/api/workflows")))[0] == 503
+        assert (await (await connect()).ask(get(b"/readyz")))[0] == 200
+        assert (await (await connect()).ask(WHOLE))[0] == 202
+
+
+async def api_alone(connect: Callable[[], Awaitable[Line]], request: bytes) -> None:
+    """Ask with nobody else there: the connection stays."""
+    line = await connect()
+    for _ in range(2):
+        status, said = await line.ask(request)
+        assert (status, b"Connection: close" in said) == (401, False)
+    line.writer.close()
+    await line.writer.wait_closed()

@@ -1,0 +1,156 @@
+"""Connections that wait: how much of a request is enough, for how long they may stay, and who goes first."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hark.daemon.api.crowd import Crowd, Stage
+from hark.daemon.api.framing import MOST_AT_ONCE, bytes_needed, is_below, is_whole
+
+HEAD = b"POST /hooks/x HTTP/1.1\r\nHost: x\r\ncontent-length: 5\r\n\r\n"
+SPANS = {Stage.SILENT: 15.0, Stage.HEAD: 15.0, Stage.IDLE: 15.0, Stage.LEAVING: 2.0, Stage.BODY: 30.0}
+
+
+@given(st.integers(1, len(HEAD) + 5), st.binary(max_size=20))
+def test_a_request_is_whole_at_its_last_byte(cut: int, after: bytes) -> None:
+    whole = HEAD + b"12345"
+    needed = bytes_needed(bytearray(whole[:cut]))
+    assert needed == (len(whole) if cut >= len(HEAD) else None)
+    assert is_whole(whole[:cut]) == (cut == len(whole))
+    assert bytes_needed(whole + after) == len(whole)
+    assert is_whole(whole + after) == (not after)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        HEAD.replace(b"Host: x", b"Transfer-Encoding: chunked"),
+        HEAD.replace(b"Host: x", b"expect: 100-continue"),
+        HEAD.replace(b": 5", b": %d" % MOST_AT_ONCE),
+        b"\x16\x03\x01",
+        b"GET / HTTP/1.1\nHost: x\n",
+        b"GET /" + b"x" * MOST_AT_ONCE,
+    ],
+)
+def test_what_is_not_waited_for_needs_no_more_than_there_is(data: bytes) -> None:
+    assert bytes_needed(data) == len(data)
+    assert not is_whole(data)
+
+
+def test_a_path_is_seen_whatever_the_method() -> None:
+    assert is_below(HEAD, b"/hooks/")
+    assert is_below(b"OPTIONS /hooks/x", b"/hooks/")
+    assert not is_below(b"GET /hooks-test/x", b"/hooks/")
+    assert not is_below(b"GET /api?next= /hooks/x", b"/hooks/")
+
+
+class Clock:
+    """A loop with a clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: list[tuple[float, asyncio.TimerHandle]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, callback: object) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, (), self)  # type: ignore[arg-type]
+        self.timers.append((when, timer))
+        return timer
+
+    def _timer_handle_cancelled(self, _timer: asyncio.TimerHandle) -> None:
+        """Needed by TimerHandle."""
+
+    def get_debug(self) -> bool:
+        return False
+
+    def move_to(self, moment: float) -> None:
+        """Let time pass; what is due happens."""
+        while due := [entry for entry in self.timers if entry[0] <= moment and not entry[1].cancelled()]:
+            first = min(due, key=lambda entry: entry[0])
+            self.timers.remove(first)
+            self.now = first[0]
+            first[1]._run()
+        self.now = moment
+
+
+class Member:
+    """A connection that notes how it went."""
+
+    def __init__(self, crowd: Crowd, stage: Stage, held: int = 0) -> None:
+        self.crowd = crowd
+        self.stage = stage
+        self.held = held
+        self.went = ""
+        crowd.held_bytes += held
+        crowd.enter(self, stage)
+
+    def overdue(self) -> None:
+        self.go("late")
+
+    def give_way(self) -> None:
+        self.go("made room")
+
+    def go(self, how: str) -> None:
+        self.went = how
+        self.crowd.held_bytes -= self.held
+        self.crowd.leave(self, self.stage)
+
+
+def crowd(clock: Clock, **options: int) -> Crowd:
+    return Crowd(clock, SPANS, **options)  # type: ignore[arg-type]
+
+
+def test_each_may_stay_as_long_as_its_stage_lets() -> None:
+    clock = Clock()
+    watched = crowd(clock)
+    body = Member(watched, Stage.BODY)
+    silent = Member(watched, Stage.SILENT)
+    busy = Member(watched, Stage.BUSY)
+    clock.move_to(14.0)
+    leaving = Member(watched, Stage.LEAVING)
+    clock.move_to(14.9)
+    assert (silent.went, leaving.went) == ("", "")
+    clock.move_to(15.1)
+    assert (silent.went, leaving.went) == ("late", "")
+    clock.move_to(16.1)
+    assert (leaving.went, body.went) == ("late", "")
+    clock.move_to(1000.0)
+    assert (body.went, busy.went) == ("late", "")
+
+
+def test_who_asks_again_begins_to_wait_anew() -> None:
+    clock = Clock()
+    watched = crowd(clock)
+    member = Member(watched, Stage.IDLE)
+    clock.move_to(10.0)
+    watched.leave(member, Stage.IDLE)
+    watched.enter(member, Stage.IDLE)
+    clock.move_to(24.0)
+    assert member.went == ""
+    clock.move_to(25.0)
+    assert member.went == "late"
+
+
+def test_room_is_made_by_those_who_have_waited_longest_for_what_matters_least() -> None:
+    watched = crowd(Clock())
+    stages = [Stage.BUSY, Stage.BODY, Stage.IDLE, Stage.HEAD, Stage.SILENT, Stage.SILENT, Stage.LEAVING]
+    members = [Member(watched, stage) for stage in stages]
+    order = []
+    for _ in members:
+        watched.make_room()
+        order += [member for member in members if member.went and member not in order]
+    assert [members.index(member) for member in order] == [4, 5, 3, 2, 6, 1]
+
+
+def test_what_is_held_of_requests_is_bounded() -> None:
+    watched = crowd(Clock(), most_held=100)
+    members = [Member(watched, stage, held) for stage, held in ((Stage.HEAD, 40), (Stage.BODY, 50), (Stage.BODY, 60))]
+    watched.lighten()
+    assert [member.went for member in members] == ["", "made room", ""]
+    assert watched.held_bytes == 100
