@@ -64,7 +64,7 @@ class RowListener:
 
     def health(self) -> Health:
         trouble = self._drainer.trouble or self._keeper.trouble
-        return Health(attached=not trouble, detail=trouble)
+        return Health(attached=not trouble, detail=trouble, unannounced=self._drainer.unannounced)
 
 
 class Keeper:
@@ -218,6 +218,9 @@ class Drainer:
 
     def __init__(self, port: RowPort, notify: NotifyPort) -> None:
         self.trouble = ""
+        self.unannounced = 0
+        """How many looks found what no wake-up had told of, although there should have been one."""
+        self._polled = False
         self._port = port
         self._notify = notify
         self._pace = Pace()
@@ -279,7 +282,9 @@ class Drainer:
         try:
             async with asyncio.timeout(pause_s):
                 await self._wake.wait()
+            self._polled = False
         except TimeoutError:
+            self._polled = pause_s >= POLL_S and not self._failures
             if pause_s >= POLL_S:
                 self._asked = False  # another instance may have asked for something else, and be gone
 
@@ -297,6 +302,9 @@ class Drainer:
         while more and not self._stopping:
             records, more = await self._port.drain(events_of)
             self._pace.drained(records, time.monotonic())
+            if records and self._polled:
+                self._polled = False
+                self.unannounced += 1
         if self._pace.decide(time.monotonic()):
             self._asked = False
         if not self._asked:

@@ -239,6 +239,8 @@ class Health:
 
     attached: bool
     detail: str = ""
+    unannounced: int = 0
+    """How often a look found what no wake-up had told of."""
 
 
 class Listener(Protocol):

@@ -114,9 +114,17 @@ class Figures(Collector):
         for name, part in self._services.engine.health().items():
             health.add_metric([name], int(part.attached))
         for name, value in self._services.engine.stats().items():
-            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            families.append(kind(f"hark_{name}", name.replace("_", " "), value))
+            families.append(_kind(name)(f"hark_{name}", name.replace("_", " "), value))
+        for figure in self._services.engine.figures():
+            family = _kind(figure.name)(f"hark_{figure.name}", figure.meaning, labels=[figure.label])
+            for label, value in figure.values.items():
+                family.add_metric([label], value)
+            families.append(family)
         return [*families, info, requests, health]
+
+
+def _kind(name: str) -> type[CounterMetricFamily | GaugeMetricFamily]:
+    return CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
 
 
 def metrics_registry(services: Services) -> CollectorRegistry:

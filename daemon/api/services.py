@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from hark.daemon.api.bodies import BodyReader
 from hark.daemon.engine.approvals import Approvals
 from hark.daemon.engine.backfill import Backfill
 from hark.daemon.engine.erasure import Eraser
+from hark.daemon.engine.figures import Figure
 from hark.daemon.engine.group_commit import Waiter
 from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.matcher import Match
@@ -181,6 +182,10 @@ class EnginePort(Protocol):
 
     def health(self) -> Mapping[str, Health]:
         """Tell of every part whether it works."""
+        ...
+
+    def figures(self) -> Iterator[Figure]:
+        """Return the figures for /metrics that have a label."""
         ...
 
     def stats(self) -> Mapping[str, float]:

@@ -7,6 +7,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 
+async def woken(event: asyncio.Event, patience_s: float) -> bool:
+    """Wait for an event for a while; tell whether it came."""
+    try:
+        async with asyncio.timeout(patience_s):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
 class Background:
     """Runs one coroutine until it is stopped. Safe to stop before start, and twice."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -13,7 +12,7 @@ from uuid import UUID
 import orjson
 import structlog
 
-from hark.daemon.engine.background import Background
+from hark.daemon.engine.background import Background, woken
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.records import StepRecord, step_view
 from hark.daemon.engine.strandings import Takings
@@ -77,6 +76,9 @@ class Claimer:
         """When the next execution that was put off by a limit may start, as far as is known."""
         self._last_tenant = UUID(int=0)
         self._queued = True
+        self.unannounced = 0
+        """How many looks found what no wake-up had told of."""
+        self._polled = False
         self._task = Background("claimer", self._run)
 
     def start(self) -> None:
@@ -128,9 +130,8 @@ class Claimer:
             except Exception:
                 log.exception("claim.broken")
                 await asyncio.sleep(1)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._pause()):
-                    await self._wake.wait()
+            pause_s = self._pause()
+            self._polled = not await woken(self._wake, pause_s) and pause_s >= POLL_S
 
     def _pause(self) -> float:
         if self._due_at is None or self._places.free <= 0:
@@ -148,6 +149,8 @@ class Claimer:
             with self._takings.under_way():
                 rows = await self._lane.fetch("claim_executions", self._instance.id, wanted, self._last_tenant)
                 if rows:
+                    self.unannounced += self._polled
+                    self._polled = False
                     self._last_tenant = rows[-1]["tenant_id"]
                     await self._hand_over(rows)
             # Of several tenants one may have used less than its share, and another one have more.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import orjson
 import structlog
 
-from hark.daemon.engine.background import Background
+from hark.daemon.engine.background import Background, woken
 from hark.daemon.engine.ingest import Ingest, taking
 from hark.daemon.engine.matcher import event_view
 from hark.daemon.engine.registry import Registry, Subscription
@@ -69,6 +68,8 @@ class Ends:
         self._wanted = asyncio.Event()
         self._task = Background("ends", self._run)
         self._singly = 0
+        self.unannounced = 0
+        """How many looks found what no wake-up had told of."""
 
     def start(self) -> None:
         """Start to look."""
@@ -89,18 +90,18 @@ class Ends:
         self._wanted.set()
 
     async def _run(self) -> None:
+        polled = False
         while True:
             self._wanted.clear()
             try:
                 while await self.drain():
-                    pass
+                    self.unannounced += polled
+                    polled = False
             except (UnavailableError, FencedError) as error:
                 log.warning("ends.postponed", error=str(error))
             except Exception:
                 log.exception("ends.broken")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):
-                    await self._wanted.wait()
+            polled = not await woken(self._wanted, POLL_S)
 
     async def drain(self) -> int:
         """Make the oldest ends into events; returns how many notes were done with."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,11 +25,13 @@ from hark.daemon.engine.clock import DatabaseClock
 from hark.daemon.engine.ends import Ends
 from hark.daemon.engine.erasure import Eraser
 from hark.daemon.engine.executor import Executor, Signals
+from hark.daemon.engine.figures import Figure
 from hark.daemon.engine.group_commit import Waiter
 from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.hook_conflicts import HookConflicts
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
+from hark.daemon.engine.lag import Lag
 from hark.daemon.engine.listeners import Listeners
 from hark.daemon.engine.maintenance import Maintenance
 from hark.daemon.engine.matcher import Match, Matcher
@@ -168,6 +170,7 @@ class Engine:
         )
         self.row_backfill = RowBackfill(database, self.registry, self.ingest, handed=open_to_all, now=self.clock.now)
         self.rows = RowCapture(database, self.ingest, takings, lambda: self.registry.generation)
+        self.lag = Lag(database, lambda: self.rows.floor)
         self.listeners = Listeners(
             catalogue,
             ListenerContext(
@@ -197,8 +200,7 @@ class Engine:
         self.maintenance = Maintenance(database, self.retention, self.eraser)
         self._waiting: dict[UUID, list[asyncio.Future[str]]] = {}
         self._refresh_wanted = asyncio.Event()
-        self._attaching = asyncio.Lock()
-        self._unattached = False
+        self._attaching, self._unattached = asyncio.Lock(), False
         self._work_to_share = asyncio.Event()
         self._strandings = Strandings(database, takings, self.executor.runs)
         self._tasks = [
@@ -442,9 +444,32 @@ class Engine:
             "listening_rebuilt_total": self.listening.rebuilt,
             "active_workflows": len(self.registry),
             "clock_skew_seconds": self.clock.skew_s,
+            **self.lag.stats(),
             **self.retention.figures.stats(),
             **self.retention.archive.figures.stats(),
         }
+
+    def figures(self) -> Iterator[Figure]:
+        """Give the figures for /metrics that have a label."""
+        yield from self.lag.figures()
+        health = self.listeners.health()
+        polls = {"ends": self.ends.unannounced, "claims": self.claimer.unannounced}
+        yield Figure(
+            "polls_unannounced_total",
+            "Looks that found what no wake-up had told of.",
+            "part",
+            polls | {kind: one.unannounced for kind, one in health.items() if kind == "row"},
+        )
+        heard = self.listening.heard
+        yield Figure(
+            "wakeups_total", "Notifications heard.", "channel", {name: one.number for name, one in heard.items()}
+        )
+        yield Figure(
+            "last_wakeup_timestamp_seconds",
+            "When the last notification was heard.",
+            "channel",
+            {name: one.last_at for name, one in heard.items()},
+        )
 
     # ------------------------------------------------------------------ wiring
 
@@ -539,6 +564,7 @@ class Engine:
                     self.executor.wake(row["id"])
                 for row in await self.database.fetch("count_held_back"):
                     self._held_back = dict(row)
+                await self.lag.look()
                 if await self._strandings.release(self.instance.id):
                     self.claimer.work_arrived()
             except UnavailableError:

@@ -67,6 +67,11 @@ class RowCapture:
         return self._lane.backend_pid
 
     @property
+    def floor(self) -> int:
+        """The id below which the outbox is known to be empty."""
+        return self._floor
+
+    @property
     def can_wake(self) -> bool:
         """Whether writers may NOTIFY."""
         return not self._two_phase

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import asyncpg
@@ -19,6 +21,21 @@ HEARTBEAT_S = 4.0
 DEAF_AFTER_S = 4.0
 """A heartbeat that is not answered in this time is a black hole: with the interval that makes 8 s, then a rebuild."""
 REBUILD_S = 1.0
+_OURS = "hark_"
+
+
+@dataclass(slots=True)
+class Heard:
+    """Notifications of one channel."""
+
+    number: int = 0
+    last_at: float = 0.0
+    """By the wall clock of this machine, in seconds since 1970."""
+
+    def count(self) -> None:
+        """Note one."""
+        self.number += 1
+        self.last_at = time.time()
 
 
 class Ears(Protocol):
@@ -68,6 +85,8 @@ class Listening:
         self._task: asyncio.Task[None] | None = None
         self._epoch = 0
         self.rebuilt = 0
+        self.heard: dict[str, Heard] = {}
+        """What came, by channel; those of Hark's own alone, for the others are named by users."""
 
     @property
     def hears(self) -> bool:
@@ -167,6 +186,7 @@ class Listening:
         return self._connection
 
     def _heard(self, _connection: Any, _pid: int, channel: str, payload: object) -> None:
+        self.heard.setdefault(channel if channel.startswith(_OURS) else "others", Heard()).count()
         for channels, ears in list(self._wanted.values()):
             if channel in channels:
                 ears.hear(channel, str(payload))

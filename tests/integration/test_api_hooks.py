@@ -313,6 +313,8 @@ async def test_health_readiness_and_metrics_are_open(api: ApiUnderTest) -> None:
     assert 'hark_http_requests_total{area="hooks",status="404"} 1.0' in text
     assert 'hark_part_up{part="engine"} 1.0' in text
     assert "hark_executions_in_flight" in text
+    assert 'hark_unmatched_oldest_age_seconds{source="row_changes"}' in text
+    assert 'hark_polls_unannounced_total{part="row"} 0.0' in text
     assert "<title>Hark</title>" in (await get("/"))[1]
 
 

@@ -164,6 +164,7 @@ GUARDED: dict[str, Guard] = {
     "list_workflows": pool("@tenant", *[None] * 6, "false", "50", "0", pages=3_000),
     "list_instances": pool(pages=600),
     "count_held_back": pool(pages=600),
+    "get_lag": pool("0", pages=1_200),
     "get_stats": pool("@tenant", pages=12_000),
     "doctor_count_waiting": pool("00:05:00", pages=12_000),
     "doctor_list_sealed": pool(pages=100),

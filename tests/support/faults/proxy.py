@@ -81,6 +81,7 @@ class Proxy:
         self._traps: list[Trap] = []
         self.opened = 0
         """How many connections there have been."""
+        self._talking: set[_Talk] = set()
         self.dark = asyncio.Event()
         """While it is set nothing passes, on any connection, and new ones are accepted and never answered."""
 
@@ -113,6 +114,13 @@ class Proxy:
         trap = Trap(point, action, most)
         self._traps.append(trap)
         return trap
+
+    def swallow(self, lane: str) -> int:
+        """Let nothing pass any more on the connections that a lane has now, which stay open; returns how many."""
+        silenced = [talk for talk in self._talking if talk.lane == lane and not talk.silent]
+        for talk in silenced:
+            talk.silent = True
+        return len(silenced)
 
     def clear(self) -> None:
         """Take all traps away."""
@@ -147,10 +155,13 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._talks.add(task)
+        talk = _Talk(self, reader, writer)
+        self._talking.add(talk)
         try:
             with suppress(asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
-                await _Talk(self, reader, writer).run()
+                await talk.run()
         finally:
+            self._talking.discard(talk)
             self._talks.discard(task)
             # Not closed in good order: whoever still writes is to find out.
             writer.transport.abort()
@@ -163,7 +174,8 @@ class _Talk:
         self._proxy = proxy
         self._reader = reader
         self._writer = writer
-        self._lane = ""
+        self.lane = ""
+        self.silent = False
         self._awaited: Trap | None = None
         """A trap that lies at the end of the answer that is under way."""
 
@@ -179,7 +191,7 @@ class _Talk:
             if wire.code_of(first) == wire.CANCEL_REQUEST:
                 await up_writer.drain()
                 return
-            self._lane = wire.startup_parameters(first).get("application_name", "").removeprefix("hark ")
+            self.lane = wire.startup_parameters(first).get("application_name", "").removeprefix("hark ")
             await self._both(self._up(up_writer), self._down(up_reader))
         finally:
             up_writer.transport.abort()
@@ -201,7 +213,7 @@ class _Talk:
         while True:
             unit = await statements.read_unit(self._reader)
             await self._light()
-            trap = self._proxy.find(self._lane, unit) if unit.query and unit.ends_in_ready else None
+            trap = self._proxy.find(self.lane, unit) if unit.query and unit.ends_in_ready else None
             if trap is not None and trap.point.after:
                 self._awaited = trap
             elif trap is not None and not await self._obey(await trap.spring()):
@@ -233,5 +245,5 @@ class _Talk:
 
     async def _light(self) -> None:
         """Wait as long as it is dark."""
-        if self._proxy.dark.is_set():
+        if self._proxy.dark.is_set() or self.silent:
             await asyncio.Event().wait()
