@@ -893,6 +893,45 @@ class WatchRow(Answer):
     """Changes that are not events yet; counted up to 10,000."""
     parked: int = 0
     """Changes that could not be made into events."""
+    key: list[str] = []
+    """The columns of its primary key."""
+    filtered: list[str] = []
+    """Operations of which the database captures only what may start a workflow."""
+
+
+class StartedByChange(Answer):
+    """An execution that a row change has started."""
+
+    workflow: str
+    trigger_id: str | None
+    execution_id: UUID
+
+
+class RefusedChange(Answer):
+    """Why a workflow did not start."""
+
+    workflow: str
+    trigger_id: str
+    reason: str
+    detail: str | None
+
+
+class CapturedChange(Answer):
+    """A captured row change, and what became of it, as the live tail tells it."""
+
+    event_id: UUID
+    at: datetime
+    """When it was stored."""
+    occurred_at: datetime
+    data: dict[str, Any]
+    """As workflows see it in `event.data`."""
+    cut: bool
+    """Whether `data` is without its rows, being too large for a line: the event itself has them."""
+    matched: bool
+    passed_over: int | None
+    """How many triggers did not start their workflows, and are not in `refused`."""
+    started: list[StartedByChange]
+    refused: list[RefusedChange]
 
 
 class InstanceRow(Answer):

@@ -7,10 +7,13 @@ from typing import Any
 
 from hark.daemon.api.models import Page, WatchRow
 from hark.daemon.api.paging import Query
+from hark.daemon.api.services import Services
 from hark.daemon.api.table import Call, NoBody, Table
 from hark.daemon.store.listing import Row, capture_fault
+from hark.triggers.capture_plan import watchers_of
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import ActiveTrigger
+from hark.workflows.ids import TenantId
 
 table = Table("watches")
 
@@ -21,14 +24,23 @@ async def list_watches(call: Call[Query, NoBody]) -> dict[str, Any]:
     states = {
         TableName(row["schema_name"], row["table_name"]): row for row in await call.services.listing.list_watches()
     }
-    triggers = [
-        trigger
-        for trigger in call.services.engine.registry.triggers
-        if trigger.kind == "row" and trigger.tenant_id == call.tenant_id
-    ]
-    names = sorted({trigger.config.table_name for trigger in triggers})
-    rows = [watch(name, (t for t in triggers if t.config.table_name == name), states.get(name)) for name in names]
+    watchers = _watchers(call.services, call.tenant_id)
+    rows = [watch(name, watchers[name], states.get(name)) for name in sorted(watchers)]
     return {"items": rows, "next_cursor": None}
+
+
+async def watch_of(services: Services, tenant_id: TenantId, name: TableName) -> Row:
+    """Describe one table, also one that no workflow watches."""
+    states = await services.listing.list_watches(name.schema, name.name)
+    return watch(name, _watchers(services, tenant_id).get(name, ()), states[0] if states else None)
+
+
+def _watchers(services: Services, tenant_id: TenantId) -> dict[TableName, list[ActiveTrigger]]:
+    return watchers_of(
+        trigger
+        for trigger in services.engine.registry.triggers
+        if trigger.kind == "row" and trigger.tenant_id == tenant_id
+    )
 
 
 def watch(name: TableName, triggers: Iterable[ActiveTrigger], state: Mapping[str, Any] | None) -> Row:
@@ -43,6 +55,8 @@ def watch(name: TableName, triggers: Iterable[ActiveTrigger], state: Mapping[str
         "detail": fault or "",
         "backlog": state["backlog"] if state else 0,
         "parked": state["parked"] if state else 0,
+        "key": state["key"] if state else [],
+        "filtered": state["filtered"] if state else [],
     }
 
 

@@ -1,69 +1,15 @@
-"""Commands about what there is: watched tables, actions, trigger kinds."""
+"""Commands about what there is: actions, trigger kinds."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from hark.daemon.cli.connection import Json, Url, ask
+from hark.daemon.cli.connection import Json
 from hark.daemon.cli.local import local_catalogue
-from hark.daemon.cli.output import fail, fields, hint, print_json, say, state, table
-
-if TYPE_CHECKING:
-    from hark.client import HarkClient
-    from hark.daemon.api.models import Page, WatchRow
-    from hark.triggers.table_name import TableName
-
-
-def watch(
-    name: Annotated[str | None, typer.Argument(metavar="TABLE", help="One table only.")] = None,
-    url: Url = None,
-    as_json: Json = False,
-) -> None:
-    """Show the tables whose row changes are captured, and whether their triggers are in place. Exit status 1 if not."""
-    wanted = None if name is None else _table_name(name)
-
-    async def get(client: HarkClient) -> Page[WatchRow]:
-        return await client.watches()
-
-    page = ask(url, get)
-    if wanted is not None:
-        page.items = [one for one in page.items if one.table == str(wanted)]
-        if not page.items:
-            raise fail(f"no active workflow watches {wanted}")
-    if as_json:
-        print_json(page)
-    else:
-        table(
-            ["table", "capture", "operations", "workflows", ">backlog", "detail"],
-            [
-                [
-                    one.table, state("attached" if one.attached else "missing"), ", ".join(one.operations),
-                    ", ".join(one.workflows), str(one.backlog), _detail(one),
-                ]
-                for one in page.items
-            ],
-            empty="no active workflow watches a table",
-        )  # fmt: skip
-    if not all(one.attached for one in page.items):
-        hint("the daemon puts missing triggers back by itself; `hark doctor` says what keeps it from it")
-        raise typer.Exit(1)
-
-
-def _table_name(text: str) -> TableName:
-    from hark.triggers.table_name import TableName
-
-    try:
-        return TableName.parse(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="TABLE") from None
-
-
-def _detail(one: WatchRow) -> str:
-    parked = f"{one.parked} changes could not be made into events" if one.parked else ""
-    return "; ".join(part for part in (one.detail, parked) if part)
+from hark.daemon.cli.output import fail, fields, hint, print_json, say, table
 
 
 def actions(

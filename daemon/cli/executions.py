@@ -27,6 +27,7 @@ from hark.daemon.cli.output import (
     table,
     utc,
     visible,
+    while_read,
 )
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def logs(
             await _follow(client, filters, {line.id for line in page.items}, as_json=as_json)
 
     with suppress(KeyboardInterrupt):
-        ask(url, get)
+        ask(url, lambda client: while_read(get(client)))
 
 
 async def _follow(client: HarkClient, filters: dict[str, Any], shown: set[Any], *, as_json: bool) -> None:

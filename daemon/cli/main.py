@@ -25,6 +25,7 @@ from hark.daemon.cli import (
     schedules,
     starting,
     testing,
+    watching,
     why,
 )
 from hark.daemon.cli.output import complain, fail
@@ -84,7 +85,7 @@ for _panel, _commands in (
             erasing.erasures,
             schedules.schedules,
             why.why,
-            catalogue.watch,
+            watching.watch,
             catalogue.actions,
             catalogue.triggers,
         ),

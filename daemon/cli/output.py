@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import select
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TextIO
@@ -148,6 +151,26 @@ def fields(pairs: Mapping[str, RenderableType | None]) -> None:
 def utc(moment: datetime) -> str:
     """Write a moment as programs read it."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+async def while_read(telling: Coroutine[Any, Any, None]) -> None:
+    """Tell what comes while somebody reads stdout; who has closed a pipe is noticed even if nothing comes."""
+    teller = asyncio.ensure_future(telling)
+    try:
+        while not (await asyncio.wait({teller}, timeout=1.0))[0]:
+            if _is_closed(sys.stdout):
+                return
+        await teller
+    finally:
+        teller.cancel()
+        with suppress(asyncio.CancelledError, BrokenPipeError):
+            await teller
+
+
+def _is_closed(stream: TextIO) -> bool:
+    poller = select.poll()
+    poller.register(stream, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poller.poll(0))
 
 
 def ago(moment: datetime | None) -> str | None:

@@ -39,7 +39,7 @@ async def look_at_capture(case: Case) -> AsyncIterator[Finding]:
     for table, finding in _differences(plans, found):
         troubled.add(table)
         yield finding
-    for row in await case.connection.fetch(sql("list_watches")):
+    for row in await case.connection.fetch(sql("list_watches"), None, None):
         table = f"{row['schema_name']}.{row['table_name']}"
         if row["problem"] and row["found"] and table not in troubled:
             yield warning(f"{table}: the daemon has noted that {row['problem']}", "the daemon tries again by itself")

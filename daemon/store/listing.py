@@ -255,9 +255,9 @@ class Listing:
         """Return the daemon processes on this database."""
         return rows_of(await self._database.fetch("list_instances"))
 
-    async def list_watches(self) -> list[Row]:
-        """Return the tables whose changes are captured, with the state of their triggers."""
-        return rows_of(await self._database.fetch("list_watches"))
+    async def list_watches(self, schema: str | None = None, name: str | None = None) -> list[Row]:
+        """Return the tables whose changes are captured, or one of them, with the state of their triggers."""
+        return rows_of(await self._database.fetch("list_watches", schema, name))
 
     async def list_tenants(self) -> dict[str, TenantId]:
         """Return all tenants by slug."""

@@ -14,7 +14,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
@@ -48,6 +48,10 @@ class ApiError(HarkError):
 
 
 _LONG_S = 3600.0
+_MOST_KNOWN = 100_000
+"""So many changes are remembered in order not to yield them twice after a break: what comes in ten seconds and more."""
+_PASSING = frozenset({502, 503, 504})
+"""What a daemon, or a proxy before it, answers while it starts or stops."""
 
 
 class HarkClient:
@@ -381,17 +385,45 @@ class HarkClient:
         self, types: Sequence[str] = ("logs", "executions"), **filters: Any
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Yield what happens as (`log` or `execution`, row) until the caller stops; reconnects when the line breaks."""
-        parameters = _parameters({"types": ",".join(types), **filters})
+        async for told in self._follow({"types": types, **filters}):
+            yield told.name, told.row
+
+    async def follow_changes(
+        self, table: str, since: str | None = None
+    ) -> AsyncIterator[models.WatchRow | models.CapturedChange]:
+        """Yield a table's changes, each once, and the state of its capture when it changes, until the caller stops.
+
+        When the line breaks, or the daemon starts anew, it goes on where it was.
+        """
+        known: dict[str, None] = {}
+        async for told in self._follow({"types": ["changes"], "table": table, "since": since}):
+            if told.name == "watch":
+                yield models.WatchRow.model_validate(told.row)
+            elif told.row["event_id"] not in known:
+                # After a break the daemon goes back for what was committed late, and tells the rest of it again.
+                known[told.row["event_id"]] = None
+                while len(known) > _MOST_KNOWN:
+                    del known[next(iter(known))]
+                yield models.CapturedChange.model_validate(told.row)
+
+    async def _follow(self, filters: Mapping[str, Any]) -> AsyncIterator[_Told]:
+        """Yield server-sent events; after a break say which place was reached."""
+        parameters = _parameters(filters)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=60)
-        reached = False
+        reached, place = False, ""
         while True:
+            headers = {"Last-Event-ID": place} if place else None
             try:
-                async with self._open().get(f"{self.url}/api/live", params=parameters, timeout=timeout) as response:
-                    if response.status != 200:
+                async with self._open().get(
+                    f"{self.url}/api/live", params=parameters, headers=headers, timeout=timeout
+                ) as response:
+                    if response.status == 200:
+                        reached = True
+                        async for told in _events(response):
+                            place = told.place or place
+                            yield told
+                    elif not reached or response.status not in _PASSING:
                         raise _refusal(response.status, await response.read())
-                    reached = True
-                    async for event in _events(response):
-                        yield event
             except (aiohttp.ClientError, TimeoutError) as error:
                 if not reached:
                     raise self._unreachable(error) from error
@@ -467,17 +499,27 @@ def _refusal(status: int, raw: bytes) -> ApiError:
     return ApiError(problem)
 
 
-async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """Read server-sent events as the daemon writes them: one `event` and one `data` line each."""
-    name = ""
+class _Told(NamedTuple):
+    """A server-sent event."""
+
+    name: str
+    row: dict[str, Any]
+    place: str
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[_Told]:
+    """Read server-sent events as the daemon writes them: `event`, perhaps `id`, and one `data` line each."""
+    name = place = ""
     pending = b""
     async for chunk in response.content.iter_any():
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
             if line.startswith(b"event: "):
                 name = line[7:].decode()
+            elif line.startswith(b"id: "):
+                place = line[4:].decode()
             elif line.startswith(b"data: "):
-                yield name, orjson.loads(line[6:])
+                yield _Told(name, orjson.loads(line[6:]), place)
 
 
 def _parameters(values: Mapping[str, Any]) -> dict[str, str]:
