@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.parts.capture import BY_HAND, FILTERED, LARGE, ONE, UNWATCHED, WATCHED
-from benchmarks.parts.latency import BARE
+from benchmarks.parts.latency import BARE, ROWS
+from benchmarks.parts.webhooks import BARE as BARE_SERVER
+from benchmarks.parts.webhooks import ROW_EACH
 from benchmarks.results import Capture, Instances, Latency, Soak, Stored, Throughput, Webhooks, Workflows
 
 FLAT_MIB = 15.0
@@ -97,13 +99,18 @@ def _webhooks(figures: Figures) -> Iterable[Goal]:
 
     yield _ratio("webhook → 3 steps: ≥ 30 × n8n", rate("hark", "3 steps"), rate("n8n", "3 steps"), 30)
     wanted = "acknowledging alone: ≥ 0.75 × a bare aiohttp server without a database"
-    yield _ratio(wanted, rate("hark", "acknowledge"), rate("bare aiohttp", "acknowledge"), 0.75)
+    yield _ratio(wanted, rate("hark", "acknowledge"), rate(BARE_SERVER, "acknowledge"), 0.75)
+    wanted = "acknowledging after the commit: ≥ 2.5 × a bare aiohttp server that inserts one row per request"
+    yield _ratio(wanted, rate("hark", "acknowledge"), rate(ROW_EACH, "acknowledge"), 2.5)
 
 
 def _latency(figures: Figures) -> Iterable[Goal]:
     part = figures.latency
     ours = part.delay("hark", "steady") if part else None
     bare = part.delay(BARE, "steady") if part else None
+    rows = part.delay("hark", ROWS) if part else None
+    wanted = "committed row → first step at 20/s, p50: ≤ 3 × bare INSERT+NOTIFY→LISTEN"
+    yield _at_most(wanted, rows.first_p50 if rows else None, bare.first_p50 if bare else None, 3.0)
     for wanted, name, to, most in (
         ("event → first step at 20/s, p50: ≤ 3 × bare INSERT+NOTIFY→LISTEN", "first_p50", "first_p50", 3.0),
         ("event → first step at 20/s, p99: ≤ 6 × the bare p99", "first_p99", "first_p99", 6.0),

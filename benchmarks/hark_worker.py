@@ -31,6 +31,13 @@ from hark.workflows.loading import load_all
 
 PLACES = 1000
 SENDERS = 50
+WATCHED = "CREATE TABLE public.watched (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n bigint NOT NULL)"
+ROWS = """
+id: rows
+name: Rows
+triggers: [{type: row, table: public.watched, operations: [insert]}]
+steps: [{id: s0, action: touch, with: {say: "${{ event.data.new.n }}"}}]
+"""
 HOLD = "id: hold\nname: Hold\ntriggers: [{type: event, event: hold}]\nsteps:\n  - {id: s0, action: hold}\n"
 
 
@@ -39,11 +46,14 @@ class NotingTouch(Touch):
 
     def __init__(self) -> None:
         self.first: dict[UUID, float] | None = None
+        self.rows: dict[int, float] | None = None
 
     async def run(self, config: TouchConfig, context: ActionContext) -> Any:
         """Do nothing, and note the moment while latency is measured."""
         if self.first is not None and context.step == "s0":
             self.first[context.execution_id] = time.perf_counter()
+        if self.rows is not None:
+            self.rows[config.say] = time.perf_counter()
         return config.say
 
 
@@ -148,6 +158,24 @@ class HarkWorker:
         self.touch.first = self.engine.done = None
         return moments.answer()
 
+    async def paced_rows(self, rate: float, seconds: float) -> Answer:
+        """Commit rows into a watched table at a steady rate, and note when the first step for each began."""
+        writer, moments, turn = await asyncpg.connect(database_url()), Moments(), asyncio.Lock()
+        if not await writer.fetchval("SELECT to_regclass('public.watched') IS NOT NULL"):
+            await writer.execute(WATCHED)
+            await self.engine.publisher.apply(DEFAULT_TENANT, load_all(ROWS, self.engine.catalogue))
+        self.touch.rows = moments.first
+
+        async def send(number: int) -> None:
+            async with turn:
+                await writer.execute("INSERT INTO public.watched (n) VALUES ($1)", number)
+
+        await pace(moments, rate, seconds, send)
+        await until(lambda: len(moments.first) >= len(moments.sent), 15)
+        self.touch.rows = None
+        await writer.close()
+        return moments.answer()
+
     async def activate(self, count: int) -> Answer:
         """Make so many workflows of one trigger type active in all; returns when the engine knows them."""
         if not self.active:
@@ -206,7 +234,7 @@ def _held(event: Any) -> Any:
 
 async def _hark() -> None:
     worker = HarkWorker()
-    names = ("open", "flow", "store", "drain", "paced", "activate", "match", "hold_many", "release")
+    names = ("open", "flow", "store", "drain", "paced", "paced_rows", "activate", "match", "hold_many", "release")
     try:
         await serve({name: getattr(worker, name) for name in names})
     finally:

@@ -34,6 +34,10 @@ Everybody warms up before, and the order turns round from run to run.
 - Hark's *drain* counts from the commit that shows the stored executions; *events in, executions done* also takes the
   events in, stores and matches them. The peers' drain counts from the start of their worker, or from the commit, with
   the jobs stored before; enqueuing is not counted.
+- The bare server that inserts takes one connection of a pool, of as many as a daemon may open, for each request, and
+  answers after the commit. Hark's events there start nothing: what is measured is how they are taken in.
+- A row is followed from its INSERT by another connection to the first step; the bare row to who listens, with the
+  NOTIFY in the same statement. Hark's capture sends one too while it is quiet.
 - The floor writes the rows of Hark's executions, with their events, in as many transactions, and runs nothing.
 - pgqueuer and procrastinate have no workflows: three jobs, of which each enqueues the next. pgqueuer records ends of
   jobs in batches, so that a step may start before the record of the one before is committed, and it deletes the job.

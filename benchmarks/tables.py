@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.goals import Figures, goals
 from benchmarks.parts.capture import LARGE, ONE, TABLES, UNWATCHED
-from benchmarks.parts.latency import BARE
+from benchmarks.parts.latency import BARE, ROWS
 from benchmarks.results import Delay, Latency, Speed, Throughput
 
 NAMES = {
@@ -18,6 +18,9 @@ NAMES = {
     "n8n": "n8n",
 }
 KINDS = {"flow": "events in, executions done", "drain": "drain of stored ones"}
+
+
+_LOADS = {"half": " (half of its speed)", ROWS: ", rows inserted by an application"}
 
 
 def goals_section(figures: Figures) -> str:
@@ -114,7 +117,7 @@ def _delay(delay: Delay, bare: Delay | None) -> list[str]:
     lost = "" if delay.complete == delay.sent else f" ({delay.sent - delay.complete} incomplete)"
     return [
         NAMES.get(delay.who, delay.who),
-        f"{delay.rate:,.0f}/s" + (" (half of its speed)" if delay.load == "half" else ""),
+        f"{delay.rate:,.0f}/s" + _LOADS.get(delay.load, ""),
         f"{delay.sent:,}{lost}",
         *(_ms(value) for value in (delay.ack_p50, delay.ack_p99, delay.first_p50, delay.first_p99)),
         times(delay.first_p50),

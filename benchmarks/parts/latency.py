@@ -1,4 +1,7 @@
-"""From an event to its first step and to completion, at 20 a second and at half load; beside INSERT+NOTIFY→LISTEN."""
+"""From an event to its first step and to completion, at 20 a second and at half load; beside INSERT+NOTIFY→LISTEN.
+
+Hark also from a row that an application inserts to the first step.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ STEPS = 3
 STEADY = 20.0
 WARM_UP_S = 1.0
 CALIBRATION = {"hark": 2_000, "pgqueuer": 500}
+ROWS = "rows"
 BARE = "bare INSERT+NOTIFY→LISTEN"
 
 
@@ -33,6 +37,8 @@ async def measure(bench: Bench) -> Latency:
         for one in await contestants(bench, stack, NAMES):
             try:
                 delays += await _both_loads(bench, one)
+                if one.name == "hark":
+                    delays.append(await _rows(bench, one))
             except ContestantError as error:
                 bench.missing[one.name] = str(error)
                 bench.say(f"{one.name} is left out: {error}")
@@ -48,6 +54,14 @@ async def _both_loads(bench: Bench, one: Contestant) -> list[Delay]:
     await one.run(kind, 50, STEPS, 20)
     run = await one.run(kind, CALIBRATION.get(one.name, 100), STEPS, 20)
     return [steady, await paced(bench, one, "half", run.rate / 2, bench.scale.half_load_s)]
+
+
+async def _rows(bench: Bench, one: Contestant) -> Delay:
+    await one.ask("paced_rows", 60, rate=STEADY, seconds=WARM_UP_S)
+    answer = await one.ask("paced_rows", bench.scale.steady_s + 60, rate=STEADY, seconds=bench.scale.steady_s)
+    delay = delay_of(one.name, ROWS, STEADY, {**answer, "done_ms": answer["first_ms"]})
+    bench.say(f"{one.name}, a row at {STEADY:,.0f}/s: first step p50 {delay.first_p50} ms")
+    return delay.model_copy(update={"done_p50": None, "done_p99": None})
 
 
 async def paced(bench: Bench, one: Contestant, load: str, rate: float, seconds: float) -> Delay:

@@ -1,4 +1,7 @@
-"""Webhooks over HTTP: executions of three steps beside n8n, acknowledging alone beside a bare aiohttp server."""
+"""Webhooks over HTTP: executions of three steps beside n8n, acknowledging alone beside bare aiohttp servers.
+
+One of these touches no database; the other commits one row for each request before it answers.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from benchmarks.results import Delay, Entrant, Hook, Webhooks
 from hark._version import __version__
 
 CONNECTIONS = 64
+BARE, ROW_EACH = "bare aiohttp", "aiohttp, one INSERT"
 STEADY = 20.0
 WARM_UPS = {"n8n": 3.0}
 """JavaScript is compiled while it runs, and n8n is a lot of it: it gets a longer warm-up."""
@@ -68,7 +72,8 @@ async def measure(bench: Bench) -> Webhooks:
         except (NotInstalledError, ContestantError) as error:
             bench.missing["n8n"] = str(error)
             bench.say(f"n8n is left out: {error}")
-        lanes.append(await _bare(stack))
+        lanes.append(await _bare(stack, BARE))
+        lanes.append(await _bare(stack, ROW_EACH, await bench.database("bench_received")))
         for lane in lanes:
             await _load(lane, bench.scale.hooks_s * WARM_UPS.get(lane.who, 1.0))
         for number in range(bench.scale.rounds):
@@ -112,16 +117,17 @@ async def _n8n(bench: Bench, stack: AsyncExitStack) -> _Lane:
     return _Lane("n8n", "3 steps", found.process, found.port, peer.PATH)
 
 
-async def _bare(stack: AsyncExitStack) -> _Lane:
-    found = await stack.enter_async_context(_bare_server())
-    return _Lane("bare aiohttp", "acknowledge", found.process, found.port, "/hooks/bench")
+async def _bare(stack: AsyncExitStack, name: str, database: str | None = None) -> _Lane:
+    found = await stack.enter_async_context(_bare_server(name, database))
+    return _Lane(name, "acknowledge", found.process, found.port, "/hooks/bench")
 
 
 @asynccontextmanager
-async def _bare_server() -> AsyncIterator[Daemon]:
+async def _bare_server(name: str, database: str | None) -> AsyncIterator[Daemon]:
     port = free_port()
     command = [str(this_python()), "-m", "benchmarks.bare_server", str(port)]
-    process = await Process.start("bare aiohttp", command, dict(os.environ), LOGS / "bare.log")
+    environment = {**os.environ, **({} if database is None else {"BENCH_DATABASE_URL": database})}
+    process = await Process.start(name, command, environment, LOGS / "bare.log")
     try:
         await _until_open(process, port)
         yield Daemon(process, port)
