@@ -433,6 +433,8 @@ async def _run_emit(run: Run, node: Node, known: StepRecord | None, path: str, f
         raise
     except HarkError as error:
         return end_step(run, node, path, frame, failure(error, path), begun=begun)
+    if run.mode != "production":
+        run.note("event.not_stored", path, {"mode": run.mode, "type": kind})
     output = {"event_id": str(receipt.event_id)}
     return end_step(run, node, path, frame, output=output, begun=begun)
 

@@ -220,7 +220,12 @@ class EngineServices:
                 await asyncio.sleep(PATIENCE_S)
 
     async def emit(self, run: Run, event: NewEvent) -> Receipt:
-        """Store an event of an execution; waits while the database is away or too much is waiting."""
+        """Store an event of an execution; waits while the database is away or too much is waiting.
+
+        Of a trial nobody gets to know: its event is looked at as if it were stored, and is not.
+        """
+        if run.mode != "production":
+            return Receipt(self.ingest.arrival(event).id, ())
         while True:
             try:
                 return await self.ingest.take(event, licence=run.licence)

@@ -97,3 +97,18 @@ async def test_another_attempt_is_not_waited_for(hark: EngineUnderTest, mode: st
     assert done["error"]["class"] == "config_invalid"
     assert done["steps"]["called"]["attempt"] == done["steps"]["late"]["attempt"] == 3
     assert not_waited(done) == [("called", mode)] * 2 + [("late", mode)] * 2
+
+
+@pytest.mark.parametrize("mode", ["test", "dry_run"])
+async def test_a_published_event_is_looked_at_and_not_stored(hark: EngineUnderTest, mode: str) -> None:
+    """It would start other workflows for real: `follower` has the same mode only if it is called."""
+    await hark.apply("{id: follower, name: F, triggers: [{type: event, event: TOLD}], steps: [{id: s, set: {n: 1}}]}")
+    done = await run(hark, "  - {id: told, emit: {type: TOLD, data: {n: 1}, key: once}}", mode)
+    assert done["status"] == "completed", done["error"]
+    notes = [(note["path"], note["detail"]) for note in done["timeline"] if note["type"] == "event.not_stored"]
+    assert notes == [("told", {"mode": mode, "type": "TOLD"})]
+    assert await hark.database.pool.fetchval("SELECT count(*) FROM hark.events WHERE type = 'TOLD'") == 0
+    # Nor is its key taken.
+    done = await run(hark, "  - {id: told, emit: {type: TOLD, data: {n: 2}, key: once}}", "production")
+    stored = await hark.database.pool.fetchval("SELECT id FROM hark.events WHERE type = 'TOLD'")
+    assert done["steps"]["told"]["output"] == {"event_id": str(stored)}
