@@ -263,7 +263,8 @@ CREATE TABLE workflow_activations (
     FOREIGN KEY (tenant_id, workflow_id) REFERENCES workflows (tenant_id, id) ON DELETE CASCADE
 );
 COMMENT ON TABLE workflow_activations IS
-    'From when on each workflow was in which state, and with which published version: what a stored event was offered to.';
+    'From when on each workflow was in which state, and with which published version: what a stored event was offered to. '
+    'What is older than every event goes with retention (prune_activations.sql).';
 CREATE INDEX workflow_activations_by_time ON workflow_activations (tenant_id, since);
 COMMENT ON INDEX workflow_activations_by_time IS 'list_activations.sql: what has changed since an event';
 
@@ -2313,6 +2314,11 @@ REVOKE ALL ON FUNCTION capture_note, keep_row_change, fits, careful_row_json, ca
 
 -- ---------------------------------------------------------------------------------------------- partitions
 
+CREATE FUNCTION history_tables() RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
+    RETURN ARRAY['events', 'event_decisions', 'workflow_executions', 'workflow_steps', 'workflow_timeline',
+                 'workflow_logs', 'workflow_context', 'waits', 'execution_events'];
+COMMENT ON FUNCTION history_tables IS 'The tables that are partitioned by week.';
+
 CREATE FUNCTION create_history_partitions(parent text, until timestamptz DEFAULT now() + interval '3 weeks')
     RETURNS integer LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
 DECLARE
@@ -2353,9 +2359,7 @@ COMMENT ON FUNCTION attach_partition IS 'Makes one partition of a history table,
 
 DO $$
 BEGIN
-    PERFORM hark.create_history_partitions(parent)
-    FROM unnest(ARRAY['events', 'event_decisions', 'workflow_executions', 'workflow_steps', 'workflow_timeline',
-                      'workflow_logs', 'workflow_context', 'waits', 'execution_events']) AS parent;
+    PERFORM hark.create_history_partitions(parent) FROM unnest(hark.history_tables()) AS parent;
 END $$;
 
 -- ---------------------------------------------------------------------------------------------- deletion
@@ -2536,11 +2540,6 @@ CREATE FUNCTION retention_lag(usual interval) RETURNS double precision
     RETURN (SELECT coalesce(greatest(extract(epoch FROM min(r.kept_since) - week_start(oldest_week()) - interval '7 days'), 0), 0)
             FROM retention_of(usual, usual) AS r);
 COMMENT ON FUNCTION retention_lag IS 'For how many seconds the oldest week could have been dropped; 0 while none is past.';
-
-CREATE FUNCTION history_tables() RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
-    RETURN ARRAY['events', 'event_decisions', 'workflow_executions', 'workflow_steps', 'workflow_timeline',
-                 'workflow_logs', 'workflow_context', 'waits', 'execution_events'];
-COMMENT ON FUNCTION history_tables IS 'The tables that are partitioned by week.';
 
 -- A week goes in three stages. prepare_week marks it; from then on what is stored in it late notes itself. Slice by slice,
 -- note_staying finds what has to stay, while everybody works. retire_week then has to lock everybody out only for as long as

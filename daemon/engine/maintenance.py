@@ -9,7 +9,7 @@ import structlog
 from hark.daemon.archive.place import ArchiveError
 from hark.daemon.engine.background import Background
 from hark.daemon.engine.erasure import Eraser
-from hark.daemon.engine.retention import HISTORY, Retention
+from hark.daemon.engine.retention import Retention
 from hark.daemon.store.database import Database
 from hark.daemon.store.hooks import HookRecords
 from hark.workflows.errors import UnavailableError
@@ -43,7 +43,8 @@ class Maintenance:
 
     async def once(self) -> None:
         """Do all of it once."""
-        made = sum([await self._database.fetchval("create_partitions", table) for table in HISTORY])
+        tables = await self._database.fetch("list_history_tables")
+        made = sum([await self._database.fetchval("create_partitions", table["name"]) for table in tables])
         keys = await self._in_batches("prune_event_keys", BATCH)
         keys += await self._in_batches("prune_limits", BATCH)
         swept = await self._database.fetchval("sweep_lanes")

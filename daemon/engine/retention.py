@@ -31,17 +31,6 @@ MOST_TOGETHER = 10 * BATCH
 MOST_MOVED = 50_000
 """More executions than these are not moved under the lock on all of the history (some 40 µs each)."""
 OPEN = ("pending", "running", "waiting")
-HISTORY = (
-    "events",
-    "event_decisions",
-    "workflow_executions",
-    "workflow_steps",
-    "workflow_timeline",
-    "workflow_logs",
-    "workflow_context",
-    "waits",
-    "execution_events",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +100,7 @@ class Retention:
                 while await self._database.fetchval("prune_decisions", self.policy.decisions, BATCH):
                     pass
                 await self._prune_open_apart()
+                await self._prune_activations()
             self.figures.lag_s = await self._database.fetchval("get_retention_lag", self.policy.usual)
         self.figures.passes += 1
         return self.figures.since(before)
@@ -125,6 +115,12 @@ class Retention:
     async def _prune_unmatched(self) -> None:
         while count := await self._database.fetchval("prune_unmatched_events", self.policy.unmatched, BATCH):
             self.figures.unmatched_events += count
+
+    async def _prune_activations(self) -> None:
+        """Forget what workflows were before the oldest event there may be."""
+        policy = self.policy
+        while await self._database.fetchval("prune_activations", policy.usual, policy.failed, policy.unmatched, BATCH):
+            pass
 
     async def _prune_open_apart(self) -> None:
         """Prune what is open; that it does not get through is no reason to call the rest of the pass a failure."""
@@ -149,8 +145,8 @@ class Retention:
     async def _retire_weeks(self) -> bool:
         """Drop the weeks that are past; False when so much of one has to stay that it goes row by row."""
         while week := await self._with_lock("prepare_week", self.policy.usual):
-            for table in HISTORY:
-                await self._database.execute("validate_oldest", table)
+            for table in await self._database.fetch("list_history_tables"):
+                await self._database.execute("validate_oldest", table["name"])
             seen = await self._note_staying(week)
             staying = await self._database.fetchval("count_staying")
             if staying > MOST_MOVED:

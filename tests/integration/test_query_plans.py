@@ -20,9 +20,9 @@ import asyncpg
 import pytest
 from support import history
 from support.database import connected, fresh_database
+from support.history_tables import HISTORY
 from support.plans import Prepared, Touched
 
-from hark.daemon.engine.maintenance import HISTORY
 from hark.daemon.store.database import ENGINE_PLANNER, JOINING_PLANNER, POOL_PLANNER, sql
 
 MILLION = 1_000_000
@@ -191,6 +191,7 @@ GUARDED: dict[str, Guard] = {
     "doctor_look_up_steps": pool(*ONE, pages=50),
     # clearing up
     "prune_open": pool("00:00:00", "00:00:00", "@tenant", "waiting", ANY_ID[1], "100", pages=4_000),
+    "prune_activations": pool("28 days", "28 days", "7 days", "500", pages=1_000),
     "prune_decisions": pool("28 days", "500", pages=8_000),
     "prune_unmatched_events": pool("28 days", "500", pages=20_000),
     "list_ended": pool("@tenant", *reversed(ANY_ID), "500", pages=2_000),
@@ -219,6 +220,7 @@ NOT_GUARDED = {
     "erase_ended": "deletes the ids that it is given",
     "count_unmatched": "counts what a dry run is asked for",
     "foresee_week": "goes through a partition, for a dry run",
+    "list_history_tables": "names tables; reads none of them",
     "list_weeks": "asks for the sizes of partitions; reads no rows",
     "get_retention_lag": "reads no history",
     "doctor_get_retention": "reads no history",

@@ -14,11 +14,12 @@ from support.aged_history import ADD, History, aged_history, days
 from support.api import running_api
 from support.database import connected
 from support.engine import running_engine
+from support.history_tables import HISTORY
 
 from hark.client import ApiError
 from hark.daemon.engine import retention
 from hark.daemon.engine.foresight import foresee, summary
-from hark.daemon.engine.retention import HISTORY, Policy, Retention
+from hark.daemon.engine.retention import Policy, Retention
 from hark.daemon.store.database import Database, sql
 from hark.workflows.errors import UnavailableError
 from hark.workflows.ids import DEFAULT_TENANT
@@ -513,3 +514,35 @@ async def test_who_prunes_holds_up_nobody_else(history: History) -> None:
         await history.connection.execute("SET lock_timeout = '300ms'")
         for taken in (sql("begin_capture_change").replace("$1", "'300ms'"), sql("lock_api_keys")):
             await history.connection.execute(taken)
+
+
+async def test_what_workflows_were_before_the_oldest_event_goes(history: History) -> None:
+    """What one was when the oldest event came is older than that event, and stays."""
+    connection = history.connection
+    await history.add("completed", days(3))
+    workflow = uuid4()
+    await connection.execute(
+        "INSERT INTO hark.workflows (tenant_id, id, slug, name) VALUES ($1, $2, 'w', 'W')", DEFAULT_TENANT, workflow
+    )
+    await connection.execute("DELETE FROM hark.workflow_activations")
+    note = (
+        "INSERT INTO hark.workflow_activations (tenant_id, workflow_id, since, state)"
+        " SELECT $1, $2, now() - make_interval(days => d), 'active' FROM unnest($3::int[]) AS d"
+    )
+    await connection.execute(note, DEFAULT_TENANT, workflow, [900, 400, 300, 80, 40, 5])
+    left = (
+        "SELECT array_agg((extract(epoch FROM now() - since) / 86400)::int ORDER BY since)"
+        " FROM hark.workflow_activations"
+    )
+    oldest = await history.add("waiting", days(350))
+    await history.retention.run()
+    assert await connection.fetchval(left) == [400, 300, 80, 40, 5]
+
+    await connection.execute("DELETE FROM hark.workflow_executions WHERE id = $1", oldest)
+    await connection.execute("DELETE FROM hark.events WHERE id < hark.id_floor(now() - interval '300 days')")
+    await history.retention.run()
+    assert await connection.fetchval(left) == [80, 40, 5]  # the failed are kept for 60 days here
+
+    await connection.execute("DELETE FROM hark.workflow_activations WHERE since > now() - interval '50 days'")
+    await history.retention.run()
+    assert await connection.fetchval(left) == [80]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hark.daemon.engine.retention import HISTORY
+from support.history_tables import HISTORY
 
 
 def aged_by(weeks: int) -> str:

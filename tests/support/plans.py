@@ -11,8 +11,8 @@ from typing import Any
 
 import asyncpg
 
-from hark.daemon.engine.maintenance import HISTORY
 from hark.daemon.store.database import Database, sql
+from support.history_tables import HISTORY
 
 _EXPLAIN = re.compile(r"^EXPLAIN \(.*\)$", re.MULTILINE)
 _PARTITION = re.compile(rf"({'|'.join(HISTORY)})_(oldest|\d{{4}}w\d\d)")

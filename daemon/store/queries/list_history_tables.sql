@@ -1,0 +1,2 @@
+-- The tables that are partitioned by week.
+SELECT unnest(hark.history_tables()) AS name
