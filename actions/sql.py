@@ -11,6 +11,8 @@ from typing import Any
 
 import asyncpg
 
+from hark.actions.pooled_connection import make_pool
+from hark.actions.pooler import find_way
 from hark.actions.sql_codecs import register_codecs, to_argument, to_json
 from hark.workflows.catalogue import Sql, suggestion
 from hark.workflows.errors import ActionError
@@ -191,13 +193,16 @@ class NamedConnections:
         return self._pools[name]
 
     async def _open(self, url: str) -> asyncpg.Pool[Any]:
-        return await asyncpg.create_pool(
+        way = await find_way(url, self._connect_timeout_s)
+        return await make_pool(
             url,
+            way,
+            {"application_name": "hark", "datestyle": "ISO"},
+            tables_change=True,
             min_size=0,
             max_size=self._max_size,
             timeout=self._connect_timeout_s,
             init=prepare_connection,
-            server_settings={"application_name": "hark", "datestyle": "ISO"},
         )
 
     async def aclose(self) -> None:

@@ -16,6 +16,7 @@ import uvloop
 
 from hark._version import __version__
 from hark.actions.builtin import builtin_actions
+from hark.actions.pooled_connection import Way, open_connection
 from hark.daemon.api.auth import KeyRing
 from hark.daemon.api.server import Server
 from hark.daemon.api.services import Services
@@ -134,8 +135,8 @@ async def _start_patiently(stack: AsyncExitStack, settings: Settings, notifier: 
 async def _start(stack: AsyncExitStack, settings: Settings, notifier: Notifier, room: WaitingRoom) -> Engine:
     data_dir = make_data_dir(settings.data_dir)
     url = await stack.enter_async_context(_database_url(settings, notifier))
-    await ensure_schema(url)
-    database = Database(url, pool_size=settings.database_connections)
+    database = Database(url, pool_size=settings.database_connections, way=Way.said(settings.database_pooler))
+    await ensure_schema(url, await database.way())
     stack.push_async_callback(database.stop)
     await database.start()
     catalogue = builtin_catalogue()
@@ -143,7 +144,7 @@ async def _start(stack: AsyncExitStack, settings: Settings, notifier: Notifier, 
     stack.push_async_callback(engine.stop)
     await engine.start()
     if settings.setup is not None:
-        await _set_up(url, settings.setup)
+        await _set_up(url, await database.way(), settings.setup)
     if settings.workflows is not None:
         await _apply(engine, catalogue, settings.workflows)
     key_file = await ensure_admin_key(database, data_dir)
@@ -190,14 +191,14 @@ async def _database_url(settings: Settings, notifier: Notifier) -> AsyncIterator
         await server.stop()
 
 
-async def _set_up(url: str, file: Path) -> None:
+async def _set_up(url: str, way: Way, file: Path) -> None:
     """Run a file of SQL, such as the tables that examples work on; it has to be repeatable."""
     try:
         text = await asyncio.to_thread(file.read_text, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"setup: {error}") from error
     with translated():
-        connection = await connect(url, server_settings={"application_name": "hark setup"})
+        connection = await open_connection(url, way, {"application_name": "hark setup"}, opener=connect)
         try:
             await connection.execute(text)
         except asyncpg.PostgresError as error:

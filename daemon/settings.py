@@ -91,6 +91,9 @@ class Settings(BaseSettings):
         None, repr=False, description="a PostgreSQL from version 15 on; without it the embedded one under data_dir"
     )
     database_connections: int = Field(10, ge=3, le=500, description="how many connections one instance may open")
+    database_pooler: Annotated[Literal["auto", "none", "session", "transaction"], Word] = Field(
+        "auto", description="the pooler before the database: none, one that works per session or per transaction"
+    )
 
     host: str = Field("127.0.0.1", description="the address to serve HTTP on")
     port: int = Field(8470, ge=0, le=65535, description="the port to serve HTTP on; 0 takes a free one")

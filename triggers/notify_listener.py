@@ -72,6 +72,7 @@ class NotifyListener:
             self._stopping = False
             self._marks = asyncio.create_task(self._send_marks(), name="hark.notify.marks")
             self._storing = asyncio.create_task(self._store_messages(), name="hark.notify.store")
+            self._tell_if_deaf()
             await self._listen()
 
     async def stop(self) -> None:
@@ -99,11 +100,15 @@ class NotifyListener:
         before = self._tenants.keys()
         self._tenants = {channel: frozenset(ids) for channel, ids in tenants.items()}
         if self._marks is not None and self._tenants.keys() != before:
+            self._tell_if_deaf()
             await self._listen()
 
     def health(self) -> Health:
         if self._marks is None:
             return Health(attached=False, detail="not started")
+        if self._tenants and self._port.deaf:
+            # What else this instance does it does well: it is not to be taken for one that is down.
+            return Health(attached=True, detail=f"{len(self._tenants)} channels are not heard: {self._port.deaf}")
         deaf = self._tenants.keys() - self._ledger.counted
         if deaf:
             return Health(attached=False, detail=f"{len(deaf)} channels are not heard yet")
@@ -125,6 +130,10 @@ class NotifyListener:
         """Stop counting until the connection is back."""
         self._ledger.tune(frozenset())
 
+    def _tell_if_deaf(self) -> None:
+        if self._tenants and self._port.deaf:
+            log.error("notify.cannot_hear", channels=sorted(self._tenants), reason=self._port.deaf)
+
     async def _listen(self) -> None:
         channels = frozenset(self._tenants)
         self._ledger.tune(self._ledger.counted & channels)  # what is left must not count on when it comes back
@@ -142,7 +151,7 @@ class NotifyListener:
     async def _send_marks(self) -> None:
         while True:
             try:
-                if self._tenants:
+                if self._tenants and not self._port.deaf:
                     await self._port.send(MARKS, self._ledger.mark())
             except UnavailableError as error:
                 log.warning("notify.mark_unsent", error=str(error))

@@ -70,6 +70,11 @@ class Ears(Protocol):
 class NotifyPort(Protocol):
     """The daemon's listening connection: one for the process, watched and rebuilt by the daemon."""
 
+    @property
+    def deaf(self) -> str:
+        """Why nothing will ever be heard here, and what to do, for people; empty when all is well."""
+        ...
+
     async def listen(self, channels: frozenset[str], ears: Ears) -> None:
         """Listen on exactly these channels from now on, also after every rebuild; an empty set ends it.
 

@@ -98,6 +98,7 @@ def migrate(data_dir: DataDir = None, database_url: DatabaseUrl = None, config: 
 
     import structlog
 
+    from hark.actions.pooled_connection import Way
     from hark.daemon.store.schema import ensure_schema
     from hark.workflows.errors import HarkError
 
@@ -108,10 +109,10 @@ def migrate(data_dir: DataDir = None, database_url: DatabaseUrl = None, config: 
         from hark.daemon.postgres.server import EmbeddedPostgres
 
         if loaded.database_url is not None:
-            return str(await ensure_schema(loaded.database_url))
+            return str(await ensure_schema(loaded.database_url, Way.said(loaded.database_pooler)))
         server = EmbeddedPostgres(loaded.data_dir)
         try:
-            return str(await ensure_schema(await server.start()))
+            return str(await ensure_schema(await server.start(), Way.DIRECT))
         finally:
             await server.stop()
 

@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
+from hark.actions.pooled_connection import Way, explain, open_connection
+from hark.actions.pooler import find_way
 from hark.daemon.configuration import mask_url
 from hark.daemon.doctor.report import Finding, error, ok
 from hark.daemon.postgres.home import existing_url
@@ -95,6 +97,7 @@ class Access:
 
     connection: Connection | None
     finding: Finding
+    way: Way = Way.DIRECT
 
 
 async def reach(settings: Settings) -> Access:
@@ -108,11 +111,13 @@ async def reach(settings: Settings) -> Access:
         return _without(_nothing_yet(settings))
     began = time.perf_counter()
     try:
-        reason = await _no_writes(url)
-        connection = await asyncpg.connect(
+        way = Way.said(settings.database_pooler) or await find_way(url, CONNECT_S)
+        reason = await _no_writes(url, way)
+        connection = await open_connection(
             url,
+            way,
+            _SESSION,
             timeout=CONNECT_S,
-            server_settings=_SESSION,
             target_session_attrs=SessionAttribute.any if reason else SessionAttribute.primary,
         )
     except (*_FAILURES, ValueError) as failure:
@@ -121,13 +126,15 @@ async def reach(settings: Settings) -> Access:
     found = ok(f"connected to {mask_url(url)} in {took_ms:g} ms", connect_ms=took_ms)
     if reason:
         found = error(reason, "let HARK_DATABASE_URL name the primary, or all hosts", connect_ms=took_ms)
-    return Access(connection, replace(found, check="database"))
+    return Access(connection, replace(found, check="database"), way)
 
 
-async def _no_writes(url: str) -> str:
+async def _no_writes(url: str, way: Way) -> str:
     """Return why the database takes no writes, empty when it does: the session of the checks takes none anyway."""
     try:
-        connection = await connect(url, timeout=CONNECT_S, server_settings={"application_name": "hark doctor"})
+        connection = await open_connection(
+            url, way, {"application_name": "hark doctor"}, opener=connect, timeout=CONNECT_S
+        )
     except ReadOnlyError as refusal:
         return str(refusal)
     await connection.close(timeout=2)
@@ -158,7 +165,7 @@ def _explain(settings: Settings, url: str, failure: Exception) -> Finding:
     for kind, message, advice in _EXPLANATIONS:
         if isinstance(failure, kind):
             return error(message.format(**words), advice.format(**words))
-    return error(f"the database cannot be used ({failure})", _CORRECT)
+    return error(f"the database cannot be used ({explain(failure)})", _CORRECT)
 
 
 def _words(url: str, failure: Exception) -> dict[str, str]:
@@ -169,5 +176,5 @@ def _words(url: str, failure: Exception) -> dict[str, str]:
         "host": host,
         "user": unquote(parts.username or "") or "of this process",
         "database": unquote(parts.path.lstrip("/")) or "of that name",
-        "error": str(failure) or type(failure).__name__,
+        "error": explain(failure),
     }

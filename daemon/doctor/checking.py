@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import asyncpg
 
+from hark.actions.pooled_connection import Way
 from hark.daemon.doctor.report import Finding, error, ok, warning
 from hark.daemon.settings import Settings
 from hark.daemon.store.database import Connection
@@ -20,6 +21,8 @@ class Case:
 
     settings: Settings
     connection: Connection
+    way: Way = Way.DIRECT
+    """How the database is reached."""
     wall: Callable[[], float] = time.time
     """This machine's clock: the very thing that is to be compared with the database's."""
 

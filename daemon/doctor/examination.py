@@ -13,6 +13,7 @@ from hark.daemon.doctor.checking import Case, Check, LocalCheck, run, run_local
 from hark.daemon.doctor.clock import look_at_clock, look_at_tzdata, look_at_zones
 from hark.daemon.doctor.installation import look_at_data_dir, look_at_disk, look_at_variables
 from hark.daemon.doctor.objects import look_at_objects
+from hark.daemon.doctor.pooler import look_at_hearing, look_at_pooler
 from hark.daemon.doctor.process import look_at_daemon, look_at_port
 from hark.daemon.doctor.report import Finding, Level, healthy
 from hark.daemon.doctor.retention import look_at_retention
@@ -46,6 +47,7 @@ LOCAL = (
     LocalCheck("port", look_at_port, "the address to serve on is free, or the daemon's own"),
 )
 SERVER = (
+    Check("pooler", look_at_pooler),
     Check("version", look_at_version),
     Check("recovery", look_at_recovery, "the server takes writes"),
     Check("durability", look_at_durability, "what is committed survives a crash"),
@@ -57,6 +59,7 @@ SCHEMA = Check("schema", look_at_schema)
 CONTENT = (
     Check("privileges", look_at_privileges, "the database user may do all that it needs in the schema"),
     Check("capture", look_at_capture, "what `row` triggers watch is captured"),
+    Check("hearing", look_at_hearing, "what others notify is heard, where somebody waits for it"),
     Check("zones", look_at_zones, "PostgreSQL and Python agree about the time zones of schedules"),
     Check("secrets", look_at_secrets, "the secrets that triggers name are set"),
     Check("sealing", look_at_sealing, "secrets of executions can be sealed and opened here"),
@@ -90,7 +93,7 @@ async def examine(settings: Settings, *, schema: bool = False) -> list[Finding]:
         level: Level = "ok" if access.finding.level == "ok" else "warning"
         return [*findings, _skipped((*SERVER, SCHEMA, *content), "there is no database to look at", level)]
     try:
-        return findings + await _examine_database(Case(settings, access.connection), content)
+        return findings + await _examine_database(Case(settings, access.connection, access.way), content)
     finally:
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await access.connection.close(timeout=2)

@@ -28,6 +28,7 @@ from hark.daemon.engine.executor import Executor, Signals
 from hark.daemon.engine.figures import Figure
 from hark.daemon.engine.group_commit import Waiter
 from hark.daemon.engine.handed_over import HandedOver
+from hark.daemon.engine.hearing import Hearing
 from hark.daemon.engine.hook_conflicts import HookConflicts
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.instance import Instance
@@ -87,7 +88,7 @@ class Engine:
         self.clock = DatabaseClock()
         open_to_all: dict[str, Any] = {"config": {}}
         handed = {"secrets": dict(secrets), **open_to_all}
-        self.listening = Listening(database)
+        self.hearing = Hearing(Listening(database), self._look)
         self.registry = Registry(database, catalogue, handed=handed, on_change=self._triggers_changed)
         self.instance = Instance(
             database,
@@ -193,7 +194,7 @@ class Engine:
         self.publisher = Publisher(
             self,
             handed=handed,
-            checks=(check_tables, HookConflicts(catalogue, handed)),
+            checks=(check_tables, HookConflicts(catalogue, handed), self.hearing.check),
             refresh=self._follow,
             forget=self.eraser.forget_workflow,
         )
@@ -230,7 +231,7 @@ class Engine:
         await self.listening.listen(frozenset({"hark_cancel"}), WakeUps(self._cancel_heard))
         await self.listening.listen(frozenset({"hark_wake"}), WakeUps(self._wake_heard))
         await self.listening.listen(frozenset({"hark_ends"}), WakeUps(lambda _: self.ends.wake()))
-        await self.listening.start()
+        await self.hearing.start()
         await self.listeners.start()
         self.ends.start()
         self.maintenance.start()
@@ -256,7 +257,7 @@ class Engine:
             self.recorder.stop,
             self.services.looks.stop,
             self.services.parts.stop,
-            self.listening.stop,
+            self.hearing.stop,
             self.instance.stop,
             self.services.home.stop,
             self._connections.aclose,
@@ -417,9 +418,7 @@ class Engine:
         return {
             "engine": Health(self._started, "" if self._started else "not started, or stopping"),
             "database": self._database_health(),
-            "listening": Health(
-                self.listening.hears, "" if self.listening.hears else "the connection is being rebuilt"
-            ),
+            "listening": self.hearing.health(),
             "triggers": Health(not broken, detail),
             **self.listeners.health(),
         }
@@ -473,6 +472,11 @@ class Engine:
 
     # ------------------------------------------------------------------ wiring
 
+    @property
+    def listening(self) -> Listening:
+        """Where notifications are heard, and sent."""
+        return self.hearing.listening
+
     def _triggers_changed(self) -> None:
         self._unattached = True
         self._refresh_wanted.set()
@@ -522,6 +526,8 @@ class Engine:
             self._waiting.pop(execution_id, None)
 
     def _ended(self, execution_id: UUID, status: str) -> None:
+        if self.listening.deaf:
+            self.ends.wake()
         for future in self._waiting.pop(execution_id, ()):
             if not future.done():
                 future.set_result(status)
@@ -558,10 +564,7 @@ class Engine:
         while True:
             await asyncio.sleep(SOON_S if self._strandings.suspects else TEND_S)
             try:
-                for row in await self.database.fetch("find_cancelled", self.instance.id):
-                    self.executor.interrupt(row["id"], "cancelled")
-                for row in await self.database.fetch("find_woken", self.instance.id):
-                    self.executor.wake(row["id"])
+                await self._tell_runs()
                 for row in await self.database.fetch("count_held_back"):
                     self._held_back = dict(row)
                 await self.lag.look()
@@ -571,6 +574,20 @@ class Engine:
                 continue  # the heartbeat tells about it
             except Exception:
                 log.exception("engine.tending_broken")
+
+    async def _tell_runs(self) -> None:
+        """Tell what runs here that it is to end, or that there is news for it."""
+        for row in await self.database.fetch("find_cancelled", self.instance.id):
+            self.executor.interrupt(row["id"], "cancelled")
+        for row in await self.database.fetch("find_woken", self.instance.id):
+            self.executor.wake(row["id"])
+
+    async def _look(self) -> None:
+        """Look for what messages would tell: triggers, work, ends, cancelling, news."""
+        self._refresh_wanted.set()
+        self.claimer.work_arrived()
+        self.ends.wake()
+        await self._tell_runs()
 
 
 def action_settings(settings: Settings) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -69,6 +69,8 @@ class _Draft:
     id: WorkflowId
     hash: str
     triggers: list[ActiveTrigger] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    """What the database or other workflows advise against."""
 
     @property
     def workflow(self) -> Workflow:
@@ -186,7 +188,11 @@ class Publisher:
         triggers = [trigger for draft in drafts if draft.publishes for trigger in draft.triggers]
         for check in self._checks:
             for problem in await check(connection, triggers):
-                problems.append(_placed(problem, by_slug))
+                placed = _placed(problem, by_slug)
+                if problem.severity == "warning":
+                    by_slug[str(problem.path[0])].warnings.append(placed)
+                else:
+                    problems.append(placed)
         if problems:
             raise DefinitionError(problems)
 
@@ -226,7 +232,7 @@ class Publisher:
     ) -> Applied:
         workflow, row = draft.workflow, draft.existing
         status = draft.status
-        warnings = tuple(draft.loaded.warnings)
+        warnings = (*draft.loaded.warnings, *draft.warnings)
         if row is not None and draft.unchanged:
             return Applied(workflow.id, draft.id, "unchanged", row["latest_version"], status, warnings)
         same = row is not None and row["content_hash"] == draft.hash
@@ -397,4 +403,5 @@ def _placed(problem: Problem, drafts: Mapping[str, _Draft]) -> Problem:
     if draft is None:
         return problem
     index = next((i for i, trigger in enumerate(draft.workflow.triggers) if trigger.id == trigger_id), 0)
-    return draft.loaded.problem(("triggers", index, *rest), problem.message, problem.hint)
+    placed = draft.loaded.problem(("triggers", index, *rest), problem.message, problem.hint)
+    return replace(placed, severity=problem.severity)

@@ -11,7 +11,7 @@ import structlog
 from hark.daemon.engine.ingest import Ingest, taking
 from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.capture_triggers import describe_tables, install
-from hark.daemon.store.database import Connection, Database, Lane, sql
+from hark.daemon.store.database import Connection, Database, Lane, Session, sql
 from hark.daemon.store.row_outbox import take_row_changes
 from hark.triggers.capture_plan import CapturePlan
 from hark.triggers.row_changes import RowChange
@@ -54,7 +54,7 @@ class RowCapture:
         self._takings = takings
         self._generation = generation
         self._lane = Lane(database, "row capture", _PLANNER)
-        self._session: int | None = None
+        self._session: Session | None = None
         self._two_phase = True
         self._floor = 0
         self._mark: _Mark | None = None
@@ -127,23 +127,23 @@ class RowCapture:
 
     async def _adopt(self, connection: Connection) -> None:
         """On a new session, whose server may be another one than before, nothing is known."""
-        if connection.get_server_pid() != self._session:
+        session = await self._database.session_of(connection)
+        if session != self._session:
             self._two_phase = await connection.fetchval(sql("get_two_phase"))
             self._floor, self._mark = 0, None
-            self._session = connection.get_server_pid()
+            self._session = session
 
     async def _drain(self, events_of: EventsOf, limit: int) -> Drained:
         with self._takings.under_way():
             return await self._take_in(events_of, limit)
 
     async def _take_in(self, events_of: EventsOf, limit: int) -> Drained:
-        async with self._lane.connection() as connection:
+        async with self._lane.connection() as connection, taking(connection) as taken:
             await self._adopt(connection)
-            async with taking(connection) as taken:
-                changes, more = await take_row_changes(connection, self._floor, limit)
-                events = [event for change in changes for event in events_of(change)]
-                if events:
-                    taken.append(await self._ingest.take_within(connection, events))
+            changes, more = await take_row_changes(connection, self._floor, limit)
+            events = [event for change in changes for event in events_of(change)]
+            if events:
+                taken.append(await self._ingest.take_within(connection, events))
         return Drained(len(changes), more)
 
     async def _drain_one(self, events_of: EventsOf) -> Drained:

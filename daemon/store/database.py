@@ -12,8 +12,11 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import structlog
 from asyncpg import exceptions as pg
 
+from hark.actions.pooled_connection import POOLER_ERRORS, Way, explain, make_pool, open_connection
+from hark.actions.pooler import find_way
 from hark.daemon.store.connecting import connect
 from hark.workflows.errors import ReadOnlyError, UnavailableError
 
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 else:  # asyncpg's classes are generic for the type checker only
     Connection = asyncpg.Connection
 Record = asyncpg.Record
+Session = int | datetime
+
+log = structlog.get_logger(__name__)
 
 _AWAY: tuple[type[BaseException], ...] = (
     OSError,
@@ -36,6 +42,7 @@ _AWAY: tuple[type[BaseException], ...] = (
     pg.PostgresSystemError,
     pg.InterfaceError,
     pg.InternalClientError,
+    *POOLER_ERRORS,
 )
 """What asyncpg raises when the server is away, shutting down, a standby, out of room, or when the connection broke."""
 IN_THE_WAY: tuple[type[BaseException], ...] = (
@@ -50,10 +57,11 @@ _LOCK_PAUSE_S = 0.2
 _OUR_FAULT = (ValueError, pg.UnsupportedClientFeatureError)
 """What looks like those and is a defect of the caller: an argument that does not fit, a feature that is not there."""
 
+_IDLE = "idle_in_transaction_session_timeout"
 _SERVER_SETTINGS = {
     "search_path": "hark, pg_catalog",
     "timezone": "UTC",
-    "idle_in_transaction_session_timeout": "5s",
+    _IDLE: "5s",
     "tcp_user_timeout": "10s",
     "lock_timeout": "10s",
     "jit": "off",
@@ -68,6 +76,10 @@ ENGINE_PLANNER = {
 }
 JOINING_PLANNER = {**ENGINE_PLANNER, "enable_hashjoin": "on"}
 """For statements that join two sets of rows which came with them: as nested loops that would be quadratic."""
+PER_TRANSACTION = (
+    "a pooler that works per transaction stands before the database: Hark looks every half second for what it would "
+    "else be told at once, `notify` triggers hear nothing, and each statement takes three round trips"
+)
 POOL_PLANNER = {
     # A plan that was made while a table was empty would be kept: a list then took half a minute.
     "plan_cache_mode": "force_custom_plan",
@@ -90,7 +102,7 @@ def translated(*also: type[BaseException]) -> Iterator[None]:
             raise
         if isinstance(error, pg.ReadOnlySQLTransactionError):
             raise ReadOnlyError(f"the database takes no writes: {error}") from error
-        raise UnavailableError(f"the database is not available: {str(error) or type(error).__name__}") from error
+        raise UnavailableError(f"the database is not available: {explain(error)}") from error
 
 
 def lock_was_refused(error: UnavailableError) -> bool:
@@ -101,8 +113,12 @@ def lock_was_refused(error: UnavailableError) -> bool:
 class Database:
     """Connections to the home database. Owned by the application, which starts and stops it."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, connect_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = 10, connect_timeout_s: float = 10.0, way: Way | None = None
+    ) -> None:
         self.url = url
+        self._way = way
+        self._finding_way = asyncio.Lock()
         self._pool_size = pool_size
         self._connect_timeout_s = connect_timeout_s
         self._pool: asyncpg.Pool | None = None
@@ -116,17 +132,37 @@ class Database:
             raise UnavailableError("the database is not connected")
         return self._pool
 
+    @property
+    def keeps_sessions(self) -> bool:
+        """Whether a connection stays on one server, so that it can listen; as far as is known."""
+        return self._way is not Way.TRANSACTION
+
+    async def way(self) -> Way:
+        """Find out, once, what stands before the database. Raises UnavailableError."""
+        if self._way is None:
+            async with self._finding_way:
+                if self._way is None:
+                    with translated():
+                        self._way = await find_way(self.url, self._connect_timeout_s, opener=connect)
+        return self._way
+
     async def start(self) -> None:
-        """Open the pool; raises UnavailableError when the server cannot be reached."""
+        """Open the pool, and say so if a pooler stands before the server. Raises UnavailableError without one."""
+        way = await self.way()
+        if way is Way.SESSION:
+            log.info("database.pooled", pooler=way.value)
+        elif way is Way.TRANSACTION:
+            log.warning("database.pooled", pooler=way.value, means=PER_TRANSACTION)
         with translated():
-            self._pool = await asyncpg.create_pool(
+            self._pool = await make_pool(
                 self.url,
+                way,
+                {**_SERVER_SETTINGS, **POOL_PLANNER, "application_name": "hark"},
                 min_size=1,
                 max_size=self._pool_size,
-                connect=connect,
+                opener=connect,
                 timeout=self._connect_timeout_s,
                 command_timeout=15,
-                server_settings={**_SERVER_SETTINGS, **POOL_PLANNER, "application_name": "hark"},
             )
 
     async def stop(self) -> None:
@@ -149,11 +185,13 @@ class Database:
     async def open(self, name: str, settings: Mapping[str, str] | None = None) -> asyncpg.Connection[asyncpg.Record]:
         """Open a connection of its own, named in pg_stat_activity; the caller closes it."""
         with translated():
-            return await connect(
+            return await open_connection(
                 self.url,
+                await self.way(),
+                {**_SERVER_SETTINGS, "application_name": f"hark {name}", **(settings or {})},
+                opener=connect,
                 timeout=self._connect_timeout_s,
                 command_timeout=30,
-                server_settings={**_SERVER_SETTINGS, "application_name": f"hark {name}", **(settings or {})},
             )
 
     @asynccontextmanager
@@ -181,15 +219,23 @@ class Database:
         Who dies in it, or loses its connection, is out of it: `Hold.confirm` tells. The connection is one of its own,
         for a block may last minutes, and many that wait would leave nothing of the pool to others.
         """
-        connection = await self.open("lock")
+        within_one = await self.way() is Way.TRANSACTION  # which then has to be idle for as long as it takes
+        connection = await self.open("lock", {_IDLE: "0"} if within_one else None)
         try:
             with translated():
-                hold = Hold(connection, locks, shared=shared)
+                hold = (TransactionHold if within_one else Hold)(connection, locks, shared=shared)
                 yield hold if await hold.take(patience_s) else None
                 # Closed alone, the server would let go of them a moment later.
                 await hold.let_go()
         finally:
             await closed(connection)
+
+    async def session_of(self, connection: Connection) -> Session:
+        """Return what is another one whenever the server may be another, or may have been started anew."""
+        if self.keeps_sessions:
+            return connection.get_server_pid()
+        started: datetime = await connection.fetchval("SELECT pg_postmaster_start_time()")
+        return started
 
     async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
         """Run a named query; return all its rows."""
@@ -247,6 +293,24 @@ class Hold:
         return True
 
 
+class TransactionHold(Hold):
+    """The same in a transaction, through a pooler that gives no session: they are let go of with its end."""
+
+    async def let_go(self) -> None:
+        """End the transaction."""
+        if self._connection.is_in_transaction():
+            with suppress(*_AWAY):
+                await self._connection.execute("ROLLBACK")
+
+    async def _take_all(self) -> bool:
+        await self._connection.execute("BEGIN")
+        for lock in self._locks:
+            if not await self._connection.fetchval(f"SELECT pg_try_advisory_xact_lock{self._way}($1)", lock):
+                await self.let_go()
+                return False
+        return True
+
+
 async def closed(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Close a connection, also one that does not answer any more."""
     try:
@@ -271,8 +335,10 @@ class Lane:
 
     @property
     def backend_pid(self) -> int | None:
-        """The server process behind the lane, while it is open."""
+        """The server process behind the lane, while it is open; None where each transaction has another one."""
         connection = self._connection
+        if not self._database.keeps_sessions:
+            return None
         return None if connection is None or connection.is_closed() else connection.get_server_pid()
 
     @asynccontextmanager

@@ -7,9 +7,19 @@ import asyncio
 import asyncpg
 from asyncpg.pool import PoolAcquireContext
 
+from hark.actions.pooled_connection import make_pool
 from hark.actions.sql import prepare_connection
 from hark.daemon.store.connecting import connect
 from hark.daemon.store.database import Database
+
+_SETTINGS = {
+    "application_name": "hark sql",
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "idle_in_transaction_session_timeout": "5s",
+    "tcp_user_timeout": "10s",
+    "jit": "off",
+}
 
 
 class HomeConnections:
@@ -26,21 +36,16 @@ class HomeConnections:
         """Return a pool connection; the pool opens at first use."""
         async with self._opening:
             if self._pool is None:
-                self._pool = await asyncpg.create_pool(
+                self._pool = await make_pool(
                     self._database.url,
+                    await self._database.way(),
+                    _SETTINGS,
+                    tables_change=True,
                     min_size=0,
                     max_size=self._size,
-                    connect=connect,
+                    opener=connect,
                     timeout=10,
                     init=prepare_connection,
-                    server_settings={
-                        "application_name": "hark sql",
-                        "timezone": "UTC",
-                        "datestyle": "ISO",
-                        "idle_in_transaction_session_timeout": "5s",
-                        "tcp_user_timeout": "10s",
-                        "jit": "off",
-                    },
                 )
             if self._epoch != self._database.epoch:
                 self._epoch = self._database.epoch

@@ -1,4 +1,7 @@
-"""The listening connection: one LISTEN session for the process, watched by a heartbeat and rebuilt when it is deaf."""
+"""The listening connection: one LISTEN session for the process, watched by a heartbeat and rebuilt when it is deaf.
+
+Through a pooler that works per transaction nobody can listen. Then there is none, and who wants to hear has to look.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,12 @@ class Heard:
         """Note one."""
         self.number += 1
         self.last_at = time.time()
+
+
+CANNOT_HEAR = (
+    "a pooler that works per transaction stands before the database, through which nothing is heard: "
+    "let HARK_DATABASE_URL name the server itself, or a pooler with pool_mode = session"
+)
 
 
 class Ears(Protocol):
@@ -94,12 +103,19 @@ class Listening:
         return self._connection is not None and not self._connection.is_closed()
 
     @property
+    def deaf(self) -> str:
+        """Why nothing can ever be heard; empty when it can."""
+        return "" if self._database.keeps_sessions else CANNOT_HEAR
+
+    @property
     def _is_behind(self) -> bool:
         """Whether somebody wants to hear what is not listened to yet."""
         return any(self._tuned.get(key) != channels for key, (channels, _) in self._wanted.items())
 
     async def start(self) -> None:
         """Open the connection and keep it."""
+        if self.deaf:
+            return
         await self._tune()
         self._task = asyncio.create_task(self._keep(), name="listening connection")
 

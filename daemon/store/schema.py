@@ -7,15 +7,17 @@ from importlib import resources
 
 import asyncpg
 
+from hark.actions.pooled_connection import Way, open_connection
 from hark.daemon.store.connecting import connect
-from hark.daemon.store.database import Connection, translated
-from hark.workflows.errors import ConfigurationError
+from hark.daemon.store.database import Connection, Database, closed
+from hark.workflows.errors import ConfigurationError, UnavailableError
 
 SCHEMA_VERSION = 1
 """The version that schema.sql has; raised together with a file in migrations/."""
 
 _LOCK = 7020850
 """Advisory lock of whoever creates or upgrades the schema."""
+_PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +56,34 @@ async def schema_state(connection: Connection) -> SchemaState:
     return SchemaState(found=await connection.fetchval("SELECT max(version) FROM hark.schema_migrations") or 0)
 
 
-async def ensure_schema(url: str) -> SchemaState:
-    """Create the schema where there is none and bring an older one up to date.
+async def ensure_schema(url: str, way: Way | None = None) -> SchemaState:
+    """Create the schema where there is none and bring an older one up to date; `way` is how the database is reached.
 
     Safe when several processes do it at once: one does the work, the others wait and find it done. Raises
     ConfigurationError when the schema is newer than this program, UnavailableError when the database is away.
     """
-    with translated():
-        connection = await connect(url, server_settings={"application_name": "hark schema"})
+    database = Database(url, way=way)
+    async with database.only_one(_LOCK, patience_s=_PATIENCE_S) as hold:
+        if hold is None:
+            raise UnavailableError(f"another process has been at the schema for {_PATIENCE_S:g} s")
+        connection = await open_connection(
+            url, await database.way(), {"application_name": "hark schema"}, opener=connect, timeout=10
+        )
         try:
-            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-            state = await schema_state(connection)
-            if state.found == 0:
-                await _create(connection)
-                state = await schema_state(connection)
-            else:
-                state = await _upgrade(connection, state)
+            state = await _bring(connection)
         finally:
-            await connection.close()
+            await closed(connection)
     if not state.current:
         raise ConfigurationError(str(state))
     return state
+
+
+async def _bring(connection: asyncpg.Connection) -> SchemaState:
+    state = await schema_state(connection)
+    if state.found:
+        return await _upgrade(connection, state)
+    await _create(connection)
+    return await schema_state(connection)
 
 
 async def _create(connection: asyncpg.Connection) -> None:

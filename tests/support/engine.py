@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from hark.workflows.catalogue import Action, ActionContext, ActionSpec, Catalogu
 from hark.workflows.errors import ActionError
 from hark.workflows.ids import DEFAULT_TENANT
 from hark.workflows.loading import load_all
+from support.pgbouncer import pgbouncer
 
 
 class ProbeConfig(Config):
@@ -137,15 +139,24 @@ def event(kind: str, data: Any = None, **fields: Any) -> NewEvent:
 async def running_engine(
     url: str, *, secrets: Mapping[str, str] | None = None, probe: Probe | None = None, **settings: Any
 ) -> AsyncIterator[EngineUnderTest]:
-    """Run an engine until the block ends."""
-    probe = probe or Probe()
+    """Run an engine until the block ends; with HARK_TEST_POOL_MODE in the environment through a pgbouncer."""
+    async with AsyncExitStack() as stack:
+        if mode := os.environ.get("HARK_TEST_POOL_MODE"):
+            url = await stack.enter_async_context(pgbouncer(url, mode, 20 if mode == "transaction" else 60))
+        yield await stack.enter_async_context(_running(url, secrets or {}, probe or Probe(), settings))
+
+
+@asynccontextmanager
+async def _running(
+    url: str, secrets: Mapping[str, str], probe: Probe, settings: dict[str, Any]
+) -> AsyncIterator[EngineUnderTest]:
     catalogue = Catalogue([*builtin_actions(), probe], builtin_triggers())
     database = Database(url)
     await database.start()
     # Without a data directory of the test's own nothing may be written to one.
     kept_out = {"data_dir": "/proc/no-data-directory"}
     settings = {"drain_timeout": "1s", "http_allow_networks": "127.0.0.0/8", **kept_out, **settings}
-    engine = Engine(Settings(**settings), database, catalogue, secrets=secrets or {})
+    engine = Engine(Settings(**settings), database, catalogue, secrets=secrets)
     try:
         await engine.start()
         yield EngineUnderTest(engine, probe)

@@ -119,6 +119,7 @@ class Line:
     def __init__(self) -> None:
         self.ears: dict[Ears, frozenset[str]] = {}
         self.away = False
+        self.deaf = ""
 
     async def listen(self, channels: frozenset[str], ears: Ears) -> None:
         self.ears[ears] = channels

@@ -1,0 +1,64 @@
+"""Whether this instance hears what others say, and what it does where it cannot: it looks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from hark.daemon.engine.background import Background
+from hark.daemon.store.database import Connection
+from hark.daemon.store.listening import Listening
+from hark.workflows.catalogue import ActiveTrigger, Health
+from hark.workflows.errors import Problem, UnavailableError
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 0.5
+"""How often to look for what a message would have told, where none can be heard."""
+
+
+class Hearing:
+    """Listens, or where a pooler makes that impossible has a `look` taken every half second."""
+
+    def __init__(self, listening: Listening, look: Callable[[], Awaitable[None]]) -> None:
+        self.listening = listening
+        self._look = look
+        self._polling = Background("poll", self._poll)
+
+    async def start(self) -> None:
+        """Begin."""
+        await self.listening.start()
+        if self.listening.deaf:
+            self._polling.start()
+
+    async def stop(self) -> None:
+        """Neither listen nor look any more; idempotent."""
+        await self._polling.stop()
+        await self.listening.stop()
+
+    def health(self) -> Health:
+        """Tell whether what others say gets here in time."""
+        if self.listening.deaf:
+            return Health(attached=True, detail=f"looks every {POLL_S:g} s: {self.listening.deaf}")
+        return Health(self.listening.hears, "" if self.listening.hears else "the connection is being rebuilt")
+
+    async def check(self, _connection: Connection, triggers: Sequence[ActiveTrigger]) -> list[Problem]:
+        """Warn, before publication, of triggers for which nothing is heard here."""
+        reason = self.listening.deaf
+        deaf = [trigger for trigger in triggers if trigger.kind == "notify" and reason]
+        return [
+            Problem(f"nothing is heard of it: {reason}", (one.workflow, one.id, "channel"), severity="warning")
+            for one in deaf
+        ]
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                await self._look()
+            except UnavailableError:
+                continue  # the heartbeat tells about it
+            except Exception:
+                log.exception("polling.broken")
