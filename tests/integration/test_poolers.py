@@ -21,6 +21,8 @@ from support.pgbouncer import PROGRAM, pgbouncer
 from hark.actions.pooled_connection import Way, open_connection
 from hark.actions.pooler import find_way
 from hark.actions.sql import NamedConnections
+from hark.daemon.doctor.examination import examine
+from hark.daemon.settings import Settings
 from hark.daemon.store.database import Database, translated
 from hark.workflows.errors import UnavailableError
 
@@ -114,8 +116,7 @@ async def two_daemons(url: str, call: str) -> AsyncIterator[tuple[Daemon, Daemon
             arguments = ("--workflows", str(home), "--setup", str(home / "setup.sql"))
             pair.append(Daemon(home / name, given, *arguments))
         try:
-            for one in pair:
-                await one.start()
+            await asyncio.gather(*(one.start() for one in pair))
             yield pair[0], pair[1]
         finally:
             for one in pair:
@@ -172,9 +173,9 @@ async def test_all_of_it_works_through_a_pooler_per_transaction(database_url: st
 
         applied = await send(two, "/api/apply", one, {"files": [{"name": "deaf.yaml", "content": DEAF}]})
         assert ["pool_mode = session" in warning["message"] for warning in applied["warnings"]] == [True], applied
-        examined = await two.hark("doctor", check=False)
-        assert "works per transaction" in examined
-        assert "deaf/notify: nothing is heard" in examined, examined
+        examined = {one.check: one.message for one in await examine(Settings(database_url=url, data_dir=two.data_dir))}
+        assert "works per transaction" in examined["pooler"]
+        assert examined["hearing"] == "deaf/notify: nothing is heard"
         async with aiohttp.ClientSession() as session, session.get(f"{two.url}/readyz") as answer:
             parts = (await answer.json())["parts"]
         assert answer.status == 200
@@ -238,10 +239,11 @@ async def holding(url: str, count: int) -> AsyncIterator[None]:
 
 async def test_settings_hold_in_every_transaction_and_nowhere_else(database_url: str) -> None:
     """With one server for all, whatever is left behind would be seen by the next one."""
-    settings = {"search_path": "hark, pg_catalog", "lock_timeout": "7s", "default_transaction_read_only": "on"}
+    settings = {"search_path": "hark, pg_catalog", "lock_timeout": "7s", "jit": "off"}
+    settings["default_transaction_read_only"] = "on"
     shown = "SELECT current_setting('lock_timeout') || current_setting('transaction_read_only')"
     direct = await asyncpg.connect(database_url)
-    # The driver switches it off to ask about types, and would do so for whoever comes next.
+    # The driver switches it off to ask about types, and then for whoever comes next.
     await direct.execute(f"ALTER DATABASE {await direct.fetchval('SELECT current_database()')} SET jit = on")
     await direct.close()
     async with pgbouncer(database_url, "transaction", 1) as url:
