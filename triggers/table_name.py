@@ -5,21 +5,41 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from hark.workflows.pushdown import quote_identifier
+
 _PART = re.compile(r'\s*(?:"((?:[^"\x00]|"")+)"|([^\W\d][\w$]*))\s*')
 _PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
+_RESERVED = frozenset({
+    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "binary",
+    "both", "case", "cast", "check", "collate", "collation", "column", "concurrently", "constraint", "create",
+    "cross", "current_catalog", "current_date", "current_role", "current_schema", "current_time",
+    "current_timestamp", "current_user", "default", "deferrable", "desc", "distinct", "do", "else", "end", "except",
+    "false", "fetch", "for", "foreign", "freeze", "from", "full", "grant", "group", "having", "ilike", "in",
+    "initially", "inner", "intersect", "into", "is", "isnull", "join", "lateral", "leading", "left", "like",
+    "limit", "localtime", "localtimestamp", "natural", "not", "notnull", "null", "offset", "on", "only", "or",
+    "order", "outer", "overlaps", "placing", "primary", "references", "returning", "right", "select",
+    "session_user", "similar", "some", "symmetric", "system_user", "table", "tablesample", "then", "to", "trailing",
+    "true", "union", "unique", "user", "using", "variadic", "verbose", "when", "where", "window", "with",
+})  # fmt: skip
+"""What PostgreSQL 18 does not take for a schema's or a table's name without quotes."""
 _LONGEST = 63
 EXPECTED = 'write a table as table, schema.table or schema."Table"; without quotes a name is in lower case'
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class TableName:
-    """A table of the home database; `str()` writes it the way PostgreSQL does."""
+    """A table of the home database; `str()` writes it as people do, in SQL too."""
 
     schema: str
     name: str
 
     def __str__(self) -> str:
         return f"{quoted(self.schema)}.{quoted(self.name)}"
+
+    @property
+    def sql(self) -> str:
+        """Write it for a statement: always in quotes, for the next version of PostgreSQL may reserve more words."""
+        return f"{quote_identifier(self.schema)}.{quote_identifier(self.name)}"
 
     @classmethod
     def parse(cls, text: str) -> TableName:
@@ -45,8 +65,8 @@ class TableName:
 
 
 def quoted(name: str) -> str:
-    """Quote a name where it would be read as another one without."""
-    return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'
+    """Quote a name where it would be read as another one without, or not at all."""
+    return name if _PLAIN.fullmatch(name) and name not in _RESERVED else quote_identifier(name)
 
 
 def _folded(name: str) -> str:

@@ -11,6 +11,7 @@ from hashlib import blake2b
 import asyncpg
 import orjson
 
+from hark.daemon.store.as_captured import AS_CAPTURED
 from hark.daemon.store.database import Connection, Database, Record, sql
 from hark.daemon.store.row_outbox import rows_of
 from hark.triggers.row_changes import Interest, RowChange
@@ -23,14 +24,8 @@ _AT_A_TIME = 10
 """A row has up to 4 MiB of JSON: no more of them than this are in memory beyond MOST_BYTES."""
 _LARGEST = 1024 * 1024
 """Bytes of a row that is taken as a whole, as in hark.capture_change; of a larger one only columns that are small."""
-_SETTINGS = """
-SET LOCAL statement_timeout = '15s'; SET LOCAL lock_timeout = '1s'; SET LOCAL row_security = off;
-SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO';
-SET LOCAL intervalstyle = 'iso_8601'; SET LOCAL bytea_output = 'hex'; SET LOCAL extra_float_digits = 1;
-SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off
-"""
-"""How hark.capture_change has values written; rows that a policy would hide fail the statement; and the order comes
-from the key's index."""
+_SETTINGS = f"{AS_CAPTURED} SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off"
+"""The order comes from the key's index."""
 
 Position = Sequence[str]
 """The key of a row as text, column by column."""
@@ -137,7 +132,7 @@ def _text(table: KeyedTable, after: Position | None) -> str:
     selected = ", ".join(f"{name} AS {key}" for name, key in zip(names, keys, strict=True))
     values = ", ".join(f"${4 + number}::text::{type_name}" for number, type_name in enumerate(table.types))
     beyond = "" if after is None else f"WHERE ROW({', '.join(names)}) > ROW({values})"
-    relation = f"{quote_identifier(table.name.schema)}.{quote_identifier(table.name.name)}"
+    relation = table.name.sql
     texts = ", ".join(f"part.{key}::text" for key in keys)
     return f"""
         SELECT ARRAY[{texts}] AS position, coalesce(slow.content, quick.content) AS row, slow.left_out, slow.error

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
 
+from hark.daemon.store.as_captured import AS_CAPTURED
 from hark.daemon.store.capture_checks import check_tables
 from hark.daemon.store.database import Connection, Database
 from hark.daemon.store.row_outbox import rows_of
@@ -17,7 +18,6 @@ from hark.workflows.errors import UnprocessableError
 _AT_A_TIME = 100
 _LARGEST = 1024 * 1024
 """Bytes of a row as JSON; larger ones are passed over."""
-_PATIENCE = "SET LOCAL statement_timeout = '15s'; SET LOCAL lock_timeout = '1s'"
 
 
 async def read_rows(
@@ -29,14 +29,14 @@ async def read_rows(
     tables, the catalogues, views), nobody gets to read either. A cursor in a read-only transaction: nothing is locked
     but against DROP, and no more than a batch is in memory.
     """
-    # The name is a parsed one, written back with its quotes; a table's name cannot be a parameter.
+    # A table's name cannot be a parameter.
     text = (
         f"SELECT CASE WHEN octet_length(j.row) <= {_LARGEST} THEN j.row END AS row "  # noqa: S608
-        f"FROM {table} AS t CROSS JOIN LATERAL (SELECT row_to_json(t.*)::text) AS j (row) LIMIT $1"
+        f"FROM {table.sql} AS t CROSS JOIN LATERAL (SELECT row_to_json(t.*)::text) AS j (row) LIMIT $1"
     )
     try:
         async with database.reading() as connection:
-            await connection.execute(_PATIENCE)
+            await connection.execute(AS_CAPTURED)
             await _refuse_bad(connection, triggers)
             cursor = await connection.cursor(text, most)
             while records := await cursor.fetch(_AT_A_TIME):

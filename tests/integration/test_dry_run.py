@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import orjson
 import pytest
 from support.api import ApiUnderTest, running_api
 from support.program import Program
@@ -114,6 +115,50 @@ async def test_a_row_trigger_is_tried_on_the_rows_that_are_there(api: ApiUnderTe
     assert (few.rows[0].scanned, few.rows[0].complete) == (50, False)
     (none,) = (await api.client.dry_run(files={"c.yaml": CLIENTS}, most_rows=0)).items
     assert none.rows == []
+
+
+ODD = """
+id: odd
+name: Odd
+inputs: {row: {}}
+triggers:
+  - {id: new, type: row, table: order.user, inputs: {row: "${{ new }}"},
+     when: 'new.span == "P1M2DT3H" && new.day == "2026-01-02" && new.raw == "\\\\x00ff"'}
+steps: [{id: a, action: probe}]
+"""
+
+
+async def test_names_that_are_reserved_and_values_that_depend_on_the_session(api: ApiUnderTest) -> None:
+    """The rows of a dry run, of a backfill and of capture are the same, however the database writes its values."""
+    pool = api.hark.database.pool
+    await pool.execute('CREATE SCHEMA "order"')
+    await pool.execute(
+        'CREATE TABLE "order"."user" (id int PRIMARY KEY, span interval, day date, raw bytea, "Select" real)'
+    )
+    row = "'1 month 2 days 3 hours', '2026-01-02', '\\x00ff', 0.1)"
+    await pool.execute(f'INSERT INTO "order"."user" VALUES (1, {row}')
+    name = await pool.fetchval("SELECT current_database()")
+    for setting in ("intervalstyle = 'postgres_verbose'", "datestyle = 'German'", "bytea_output = 'escape'"):
+        await pool.execute(f'ALTER DATABASE "{name}" SET {setting}')
+    await api.hark.database.renew()
+    (found,) = (await api.client.dry_run(files={"odd.yaml": ODD})).items
+    (rows,) = found.rows
+    assert (rows.table, rows.problem, rows.scanned, rows.would_start) == ('"order"."user"', None, 1, 1)
+    await api.client.apply({"odd.yaml": ODD})
+    assert (await api.client.backfill_rows("odd", limit=10)).done == 1
+    await pool.execute(f'INSERT INTO "order"."user" VALUES (2, {row}')
+
+    async def captured() -> bool:
+        return await pool.fetchval("SELECT count(*) FROM hark.workflow_executions WHERE inputs::jsonb ? 'row'") == 2
+
+    await api.hark.until(captured, "both have started it")
+    inputs = [
+        orjson.loads(one["inputs"])["row"]
+        for one in await pool.fetch("SELECT inputs FROM hark.workflow_executions ORDER BY id")
+    ]
+    assert [found.samples[0].inputs["row"], {**inputs[1], "id": 1}] == [inputs[0]] * 2
+    (watched,) = (await api.client.watches()).items
+    assert watched.table == '"order"."user"'
 
 
 async def test_what_no_trigger_may_watch_no_dry_run_shows(api: ApiUnderTest) -> None:

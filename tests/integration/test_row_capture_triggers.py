@@ -279,3 +279,11 @@ async def test_a_missing_right_is_told_with_what_would_give_it(capture: Capture)
         assert "GRANT TRIGGER" in problem.hint
     finally:
         await capture.connection.execute(f"RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+async def test_reserved_words_are_quoted_as_names_of_tables(connection: asyncpg.Connection) -> None:
+    words = await connection.fetch("SELECT word FROM pg_get_keywords() WHERE catcode IN ('R', 'T')")
+    for name in (TableName(row["word"], row["word"]) for row in words):
+        assert str(name) == name.sql == f'"{name.schema}"."{name.name}"'
+        assert TableName.parse(str(name)) == name
+    assert str(TableName("public", "events")) == "public.events"
