@@ -138,7 +138,7 @@ class _Batch:
     """Whether some executions found no place here."""
 
     def arguments(self, generation: int) -> list[Any]:
-        """Return the parameters of ingest_events.sql."""
+        """Return the parameters of ingest_events.sql but the last."""
         keys = sorted(self.keys)  # in one order everywhere, or two instances with the same keys deadlock
         parents = zip(*sorted(self.parents), strict=True) if self.parents else ((), ())
         locks = zip(*sorted(self.locks), strict=True) if self.locks else ((), ())
@@ -236,6 +236,20 @@ class Ingest:
         batch, _, _ = await self._store(connection, [self.arrival(event) for event in events])
         return self._taken(batch)
 
+    async def take_from_outbox(
+        self, connection: Connection, events: Sequence[NewEvent], changes: Sequence[int]
+    ) -> bool:
+        """Store events and take the changes that they were made from out of the outbox, in one statement of its own.
+
+        Returns False, and nothing is done, when somebody else has taken one of them, or is about to.
+        """
+        try:
+            batch, _, _ = await self._store(connection, [self.arrival(event) for event in events], changes)
+        except _TakenElsewhereError:
+            return False
+        self._launch(batch, batch.claimed)
+        return True
+
     async def take_all(self, events: Sequence[NewEvent]) -> list[Receipt]:
         """Store events in one transaction of their own, all of them or none; return after the commit.
 
@@ -331,7 +345,7 @@ class Ingest:
         return {one: await self._receipt_of(stored[one], one) if one in stored else lost for one in ids}
 
     async def _store(
-        self, connection: Connection, arrivals: Sequence[Arrival]
+        self, connection: Connection, arrivals: Sequence[Arrival], changes: Sequence[int] = ()
     ) -> tuple[_Batch, list[Match], set[UUID]]:
         """Match and write; again with a fresh registry when the active workflows have changed meanwhile."""
         while True:
@@ -343,7 +357,7 @@ class Ingest:
             reserved = len(batch.launches)
             generation = self._registry.generation
             try:
-                row = await connection.fetchrow(sql("ingest_events"), *batch.arguments(generation))
+                row = await connection.fetchrow(sql("ingest_events"), *batch.arguments(generation), changes)
             except BaseException:
                 self._capacity.give_back(reserved)
                 raise
@@ -354,6 +368,8 @@ class Ingest:
                 await self._follow_limited(connection, batch, set(row["stored"]))
                 return batch, matches, set(row["keyed"])
             self._capacity.give_back(reserved)
+            if row is not None and not row["complete"]:
+                raise _TakenElsewhereError
             await self._registry.refresh()
             if self._registry.generation == generation:
                 # What came from outside is nobody's yet: it is taken under the next licence, and no sender hears of it.
@@ -475,6 +491,10 @@ class Ingest:
     async def _receipt_of(self, tenant_id: TenantId, event_id: EventId) -> Receipt:
         rows = await self._lane.fetch("find_executions_of_event", tenant_id, event_id, *same_millisecond(event_id))
         return Receipt(event_id, tuple(ExecutionId(row["id"]) for row in rows), duplicate=True)
+
+
+class _TakenElsewhereError(Exception):
+    """A change in the outbox is not there any more, or somebody is at it."""
 
 
 def _receipts(batch: _Batch, matches: Sequence[Match], keyed: set[UUID]) -> dict[EventId, Receipt | Exception]:

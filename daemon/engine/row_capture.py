@@ -12,7 +12,7 @@ from hark.daemon.engine.ingest import Ingest, taking
 from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.capture_triggers import describe_tables, install
 from hark.daemon.store.database import Connection, Database, Lane, Session, sql
-from hark.daemon.store.row_outbox import take_row_changes
+from hark.daemon.store.row_outbox import peek_row_changes, take_row_changes
 from hark.triggers.capture_plan import CapturePlan
 from hark.triggers.row_changes import RowChange
 from hark.triggers.row_port import Drained, Installed, Part, Picture
@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 EventsOf = Callable[[RowChange], Iterable[NewEvent]]
 
 MOST_RECORDS = 200
+FEW_RECORDS = 8
+"""So few are read first, and taken by the statement that stores their events: a transaction is two trips more."""
 FLOOR_S = 1.0
 _PLANNER = {
     # The outbox is empty whenever it is analysed: without this, a plan for an empty table reads all of a full one.
@@ -60,6 +62,8 @@ class RowCapture:
         self._mark: _Mark | None = None
         self._looked_at = 0.0
         self._singly = 0
+        self._quiet = True
+        """The outbox had few changes the last time."""
 
     @property
     def backend_pid(self) -> int | None:
@@ -138,13 +142,31 @@ class RowCapture:
             return await self._take_in(events_of, limit)
 
     async def _take_in(self, events_of: EventsOf, limit: int) -> Drained:
-        async with self._lane.connection() as connection, taking(connection) as taken:
-            await self._adopt(connection)
-            changes, more = await take_row_changes(connection, self._floor, limit)
-            events = [event for change in changes for event in events_of(change)]
-            if events:
-                taken.append(await self._ingest.take_within(connection, events))
+        async with self._lane.connection() as connection:
+            # Where each statement has a transaction of its own anyway, one for all is less.
+            if self._quiet and limit == MOST_RECORDS and self._database.keeps_sessions:
+                drained = await self._take_few(connection, events_of)
+                if drained is not None:
+                    return drained
+            async with taking(connection) as taken:
+                await self._adopt(connection)
+                changes, more = await take_row_changes(connection, self._floor, limit)
+                events = [event for change in changes for event in events_of(change)]
+                if events:
+                    taken.append(await self._ingest.take_within(connection, events))
+        self._quiet = len(changes) <= FEW_RECORDS
         return Drained(len(changes), more)
+
+    async def _take_few(self, connection: Connection, events_of: EventsOf) -> Drained | None:
+        """Take what is there, if that is little and nobody else is at it; otherwise nothing is done."""
+        await self._adopt(connection)
+        changes = await peek_row_changes(connection, self._floor, FEW_RECORDS)
+        if not changes:
+            return None if changes is None else Drained(0, more=False)
+        events = [event for change in changes for event in events_of(change)]
+        if not events or not await self._ingest.take_from_outbox(connection, events, [one.id for one in changes]):
+            return None
+        return Drained(len(changes), more=False)
 
     async def _drain_one(self, events_of: EventsOf) -> Drained:
         """Take the oldest change alone: if need be without its rows, and if even that fails put it aside."""

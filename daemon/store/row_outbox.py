@@ -18,6 +18,7 @@ from hark.workflows.ids import TenantId
 
 MOST_BYTES = 4 * 1024 * 1024
 MOST_ROWS = 500
+MOST_PEEKED_BYTES = 64 * 1024
 _SURROGATES = re.compile("[\ud800-\udfff\x00]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _LONGEST_INTEGER = 19
@@ -28,6 +29,14 @@ async def take_row_changes(connection: Connection, after: int, limit: int) -> tu
     rows = await connection.fetch(sql("take_row_changes"), after, limit, MOST_BYTES, MOST_ROWS)
     found = rows[0]["found"] if rows else 0
     return [change_of(row) for row in rows], found == limit or found > len(rows)
+
+
+async def peek_row_changes(connection: Connection, after: int, limit: int) -> list[RowChange] | None:
+    """Read the oldest changes after an id and leave them there; None when they are more than `limit`, or large."""
+    rows = await connection.fetch(sql("peek_row_changes"), after, limit, MOST_PEEKED_BYTES)
+    if rows[0]["id"] is None:
+        return [] if rows[0]["found"] == 0 else None
+    return [change_of(row) for row in rows]
 
 
 def change_of(row: asyncpg.Record) -> RowChange:

@@ -68,7 +68,7 @@ GUARDED: dict[str, Guard] = {
     # flushes and claims
     "ingest_events": record(
         "@instance", "@generation", "@keys", "@events", "@tenants_1", "@workflows_1", "@starts", "@refusals",
-        "{}", "{}", pages=20_000,
+        "{}", "{}", "{}", pages=20_000,
     ),
     "record_progress": record(
         "@instance", "@steps", "@changes", "@logs", "@notes", "@memories", "@waits_begun", "@waits_over",

@@ -289,6 +289,30 @@ class _Writer:
         self._kept += ids
 
 
+KEEP = """
+INSERT INTO hark.row_changes (watch_id, operation, row_count, new_rows, transaction_id, occurred_at)
+SELECT 0, 'insert', 1, '[{"id": 1}]', pg_current_xact_id(), now() FROM generate_series(1, 2) RETURNING id
+"""
+
+
+async def test_changes_are_taken_with_the_statement_that_stores_their_events_all_or_none(
+    hark: EngineUnderTest, clients: asyncpg.Connection
+) -> None:
+    event = NewEvent(DEFAULT_TENANT, "row", "insert", "test", "row:public.clients", {"new": {"id": 1}})
+    take = hark.engine.ingest.take_from_outbox
+    left = "SELECT array_agg(id) FROM hark.row_changes"
+    transaction = clients.transaction()  # nobody else sees what is in there
+    await transaction.start()
+    ids = [row["id"] for row in await clients.fetch(KEEP)]
+    assert not await take(clients, [event], [*ids, ids[-1] + 1])
+    assert await clients.fetchval(left) == ids
+    assert await clients.fetchval("SELECT count(*) FROM hark.events") == 0
+    assert await take(clients, [event], ids)
+    assert await clients.fetchval(left) is None
+    assert await clients.fetchval("SELECT count(*) FROM hark.events") == 1
+    await transaction.rollback()
+
+
 # ------------------------------------------------------------------ the drain by itself
 
 
@@ -307,6 +331,15 @@ class Ingest:
             raise UnprocessableError("not with me")
 
         return Taken(committed=lambda: self.stored.extend(events), abandoned=lambda: None)
+
+    async def take_from_outbox(self, connection: Any, events: list[NewEvent], changes: list[int]) -> bool:
+        if self.away:
+            raise UnavailableError("too much is waiting")
+        if any(map(self.refuses, events)):
+            raise UnprocessableError("not with me")
+        await connection.execute("DELETE FROM hark.row_changes WHERE id = ANY($1::bigint[])", changes)
+        self.stored.extend(events)
+        return True
 
     @property
     def names(self) -> list[str | None]:
@@ -436,3 +469,35 @@ async def test_wake_ups_are_asked_for_once_and_older_writers_waited_for(
             while not await outbox.is_past(horizon):  # others on the server are waited for too
                 await asyncio.sleep(0.01)
     assert await clients.fetchval("SELECT last_value FROM hark.capture_wakeups") == 1
+
+
+async def test_what_somebody_else_is_at_is_left_to_him(
+    outbox: RowCapture, clients: asyncpg.Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The changes are read before they are locked: by then another instance may have taken them."""
+    ingest: Ingest = outbox._ingest  # type: ignore[assignment]
+    peeked: list[int] = []
+
+    async def too_late(_connection: Any, _events: list[NewEvent], changes: list[int]) -> bool:
+        peeked.extend(changes)
+        return False
+
+    monkeypatch.setattr(ingest, "take_from_outbox", too_late)
+    await insert(clients, "a")
+    async with connected(database_url) as other:
+        await other.execute("BEGIN; SELECT FROM hark.row_changes FOR UPDATE")
+        assert await outbox.drain(events_of) == (0, False)
+        await other.execute("ROLLBACK")
+    assert (await drain_all(outbox)).names == ["a"]
+    assert len(peeked) == 2
+
+
+@pytest.mark.parametrize("names", [list("abcdefghi"), ["x" * 100_000]], ids=["many", "large"])
+async def test_many_changes_or_large_ones_are_taken_in_a_transaction(
+    outbox: RowCapture, clients: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    ingest: Ingest = outbox._ingest  # type: ignore[assignment]
+    monkeypatch.setattr(ingest, "take_from_outbox", None)
+    await insert(clients, *names)
+    await drain_all(outbox)
+    assert len(ingest.stored) == len(names)

@@ -1,10 +1,17 @@
 -- Stores events, what they started, and why others did not start; one transaction, for all arrivals of a flush.
 -- $1 instance, $2 generation of the registry that they were matched against: both must still hold, or nothing is stored.
-WITH licence AS MATERIALIZED (
+-- $11 the changes in the outbox that the events were made from, which go: all must be there, or nothing is stored.
+WITH outbox AS MATERIALIZED (
+    SELECT c.id FROM hark.row_changes AS c
+    WHERE c.id = ANY ($11::bigint[]) AND c.parked_at IS NULL
+    FOR UPDATE SKIP LOCKED
+), licence AS MATERIALIZED (
     SELECT r.generation, hark.lock_lanes($9::uuid[], $10::uuid[])
     FROM hark.instances AS i CROSS JOIN hark.registry AS r
-    WHERE i.id = $1 AND r.generation = $2
+    WHERE i.id = $1 AND r.generation = $2 AND (SELECT count(*) FROM outbox) = cardinality($11::bigint[])
     FOR KEY SHARE OF i
+), taken AS (
+    DELETE FROM hark.row_changes AS c USING licence WHERE c.id = ANY ($11::bigint[])
 ), keys AS (
     INSERT INTO hark.event_keys AS k (tenant_id, source, key, event_id, digest, expires_at)
     SELECT u.tenant_id, u.source, u.key, u.event_id, u.digest, u.expires_at
@@ -49,6 +56,7 @@ WITH licence AS MATERIALIZED (
     ON CONFLICT (tenant_id, event_id, workflow_id, trigger_id) DO NOTHING
 )
 SELECT (SELECT generation FROM licence) AS generation,
+       (SELECT count(*) FROM outbox) = cardinality($11::bigint[]) AS complete,
        ARRAY(SELECT event_id FROM keys) AS keyed,
        ARRAY(SELECT id FROM started WHERE status = 'running') AS started,
        ARRAY(SELECT id FROM started) AS stored, (SELECT min(due_at) FROM started) AS due_at,
