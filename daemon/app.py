@@ -135,7 +135,12 @@ async def _start_patiently(stack: AsyncExitStack, settings: Settings, notifier: 
 async def _start(stack: AsyncExitStack, settings: Settings, notifier: Notifier, room: WaitingRoom) -> Engine:
     data_dir = make_data_dir(settings.data_dir)
     url = await stack.enter_async_context(_database_url(settings, notifier))
-    database = Database(url, pool_size=settings.database_connections, way=Way.said(settings.database_pooler))
+    database = Database(
+        url,
+        pool_size=settings.database_connections,
+        way=Way.said(settings.database_pooler),
+        listen_url=settings.listen_url,
+    )
     await ensure_schema(url, await database.way())
     stack.push_async_callback(database.stop)
     await database.start()

@@ -19,7 +19,7 @@ from hark.daemon.postgres.home import existing_url
 from hark.daemon.settings import PREFIX, Settings
 from hark.workflows.errors import ConfigurationError
 
-_SECRETS = frozenset({"api_key", "database_url", "link_key", "secret_key", "smtp_password"})
+_SECRETS = frozenset({"api_key", "database_url", "link_key", "listen_url", "secret_key", "smtp_password"})
 _PATHS = frozenset({"archive", "data_dir", "mail_dir", "setup", "workflows"})
 # Names under the prefix that are no settings: the secrets of workflows, the file itself, what the tests use.
 _OTHERS = ("HARK_SECRET_", "HARK_CONNECTION_", "HARK_CONFIG", "HARK_TEST_")

@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     database_pooler: Annotated[Literal["auto", "none", "session", "transaction"], Word] = Field(
         "auto", description="the pooler before the database: none, one that works per session or per transaction"
     )
+    listen_url: Annotated[str, AfterValidator(_database)] | None = Field(
+        None, repr=False, description="the same database past a pooler that works per transaction, to listen on alone"
+    )
 
     host: str = Field("127.0.0.1", description="the address to serve HTTP on")
     port: int = Field(8470, ge=0, le=65535, description="the port to serve HTTP on; 0 takes a free one")

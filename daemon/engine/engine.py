@@ -526,8 +526,7 @@ class Engine:
             self._waiting.pop(execution_id, None)
 
     def _ended(self, execution_id: UUID, status: str) -> None:
-        if self.listening.deaf:
-            self.ends.wake()
+        self.hearing.expect()
         for future in self._waiting.pop(execution_id, ()):
             if not future.done():
                 future.set_result(status)
@@ -582,10 +581,11 @@ class Engine:
         for row in await self.database.fetch("find_woken", self.instance.id):
             self.executor.wake(row["id"])
 
-    async def _look(self) -> None:
-        """Look for what messages would tell: triggers, work, ends, cancelling, news."""
-        self._refresh_wanted.set()
-        self.claimer.work_arrived()
+    async def _look(self, everything: bool) -> None:  # noqa: FBT001 - what Hearing calls
+        """Look for what messages would tell: ends, cancelling, news; and for work and triggers."""
+        if everything:
+            self._refresh_wanted.set()
+            self.claimer.work_arrived()
         self.ends.wake()
         await self._tell_runs()
 

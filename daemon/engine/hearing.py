@@ -17,15 +17,21 @@ log = structlog.get_logger(__name__)
 
 POLL_S = 0.5
 """How often to look for what a message would have told, where none can be heard."""
+REST_S = 0.1
+"""What this instance itself has brought about is looked for at once, but not more often than this."""
 
 
 class Hearing:
-    """Listens, or where a pooler makes that impossible has a `look` taken every half second."""
+    """Listens, or where a pooler makes that impossible has a `look` taken every half second.
 
-    def __init__(self, listening: Listening, look: Callable[[], Awaitable[None]]) -> None:
+    It is told whether to look for everything, or only for what comes of this instance's own work.
+    """
+
+    def __init__(self, listening: Listening, look: Callable[[bool], Awaitable[None]]) -> None:
         self.listening = listening
         self._look = look
         self._polling = Background("poll", self._poll)
+        self._soon = asyncio.Event()
 
     async def start(self) -> None:
         """Begin."""
@@ -37,6 +43,10 @@ class Hearing:
         """Neither listen nor look any more; idempotent."""
         await self._polling.stop()
         await self.listening.stop()
+
+    def expect(self) -> None:
+        """Note that this instance may just have sent a message to itself."""
+        self._soon.set()
 
     def health(self) -> Health:
         """Tell whether what others say gets here in time."""
@@ -53,12 +63,26 @@ class Hearing:
             for one in deaf
         ]
 
+    async def _is_expected(self, within_s: float) -> bool:
+        try:
+            async with asyncio.timeout(within_s):
+                await self._soon.wait()
+        except TimeoutError:
+            return False
+        self._soon.clear()
+        return True
+
     async def _poll(self) -> None:
+        loop = asyncio.get_running_loop()
+        all_by = loop.time() + POLL_S
         while True:
-            await asyncio.sleep(POLL_S)
+            everything = not await self._is_expected(all_by - loop.time())
+            if everything:
+                all_by = loop.time() + POLL_S
             try:
-                await self._look()
+                await self._look(everything)
             except UnavailableError:
-                continue  # the heartbeat tells about it
+                await asyncio.sleep(POLL_S)  # the heartbeat tells about it
             except Exception:
                 log.exception("polling.broken")
+            await asyncio.sleep(REST_S)

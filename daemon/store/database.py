@@ -80,6 +80,10 @@ PER_TRANSACTION = (
     "a pooler that works per transaction stands before the database: Hark looks every half second for what it would "
     "else be told at once, `notify` triggers hear nothing, and each statement takes three round trips"
 )
+PER_TRANSACTION_BUT_HEARD = (
+    "a pooler that works per transaction stands before the database, past which a connection listens: each statement "
+    "takes three round trips"
+)
 POOL_PLANNER = {
     # A plan that was made while a table was empty would be kept: a list then took half a minute.
     "plan_cache_mode": "force_custom_plan",
@@ -114,9 +118,16 @@ class Database:
     """Connections to the home database. Owned by the application, which starts and stops it."""
 
     def __init__(
-        self, url: str, *, pool_size: int = 10, connect_timeout_s: float = 10.0, way: Way | None = None
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        connect_timeout_s: float = 10.0,
+        way: Way | None = None,
+        listen_url: str | None = None,
     ) -> None:
         self.url = url
+        self._listen_url = listen_url
         self._way = way
         self._finding_way = asyncio.Lock()
         self._pool_size = pool_size
@@ -137,6 +148,36 @@ class Database:
         """Whether a connection stays on one server, so that it can listen; as far as is known."""
         return self._way is not Way.TRANSACTION
 
+    @property
+    def can_listen(self) -> bool:
+        """Whether notifications can be heard; as far as is known."""
+        return self.keeps_sessions or self._listen_url is not None
+
+    async def open_listening(self) -> asyncpg.Connection[asyncpg.Record]:
+        """Open a connection to listen on, past the pooler where there is a way; the caller closes it.
+
+        Raises UnavailableError, also when that way leads elsewhere, or through such a pooler as well.
+        """
+        if self.keeps_sessions or self._listen_url is None:
+            return await self.open("listen")
+        past = Database(self._listen_url, connect_timeout_s=self._connect_timeout_s)
+        if await past.way() is Way.TRANSACTION:
+            raise UnavailableError("HARK_LISTEN_URL leads through a pooler that works per transaction as well")
+        connection = await past.open("listen")
+        try:
+            with translated():
+                await self._check_same(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _check_same(self, connection: Connection) -> None:
+        there = await connection.fetchrow(sql("identify_database"))
+        here = await self.fetchrow("identify_database")
+        if there != here:
+            raise UnavailableError("HARK_LISTEN_URL does not lead to the database of HARK_DATABASE_URL")
+
     async def way(self) -> Way:
         """Find out, once, what stands before the database. Raises UnavailableError."""
         if self._way is None:
@@ -152,7 +193,8 @@ class Database:
         if way is Way.SESSION:
             log.info("database.pooled", pooler=way.value)
         elif way is Way.TRANSACTION:
-            log.warning("database.pooled", pooler=way.value, means=PER_TRANSACTION)
+            means = PER_TRANSACTION_BUT_HEARD if self.can_listen else PER_TRANSACTION
+            log.warning("database.pooled", pooler=way.value, means=means)
         with translated():
             self._pool = await make_pool(
                 self.url,

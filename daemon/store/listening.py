@@ -43,7 +43,7 @@ class Heard:
 
 CANNOT_HEAR = (
     "a pooler that works per transaction stands before the database, through which nothing is heard: "
-    "let HARK_DATABASE_URL name the server itself, or a pooler with pool_mode = session"
+    "let HARK_LISTEN_URL name the server itself, or a pooler with pool_mode = session"
 )
 
 
@@ -105,7 +105,7 @@ class Listening:
     @property
     def deaf(self) -> str:
         """Why nothing can ever be heard; empty when it can."""
-        return "" if self._database.keeps_sessions else CANNOT_HEAR
+        return "" if self._database.can_listen else CANNOT_HEAR
 
     @property
     def _is_behind(self) -> bool:
@@ -197,7 +197,7 @@ class Listening:
         if self._connection is None or self._connection.is_closed():
             self._drop()
             self._epoch = self._database.epoch
-            self._connection = await self._database.open("listen")
+            self._connection = await self._database.open_listening()
             self._connection.add_termination_listener(self._terminated)
         return self._connection
 

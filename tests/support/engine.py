@@ -151,7 +151,7 @@ async def _running(
     url: str, secrets: Mapping[str, str], probe: Probe, settings: dict[str, Any]
 ) -> AsyncIterator[EngineUnderTest]:
     catalogue = Catalogue([*builtin_actions(), probe], builtin_triggers())
-    database = Database(url)
+    database = Database(url, listen_url=settings.get("listen_url"))
     await database.start()
     # Without a data directory of the test's own nothing may be written to one.
     kept_out = {"data_dir": "/proc/no-data-directory"}
