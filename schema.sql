@@ -1758,6 +1758,29 @@ COMMENT ON FUNCTION sweep_lanes IS
 
 -- ---------------------------------------------------------------------------------------------- row capture
 
+-- All of this section, and nothing else of this file, is also put into the databases of named connections, into a schema of
+-- its own there: daemon/store/remote_schema.py takes it from here. So it stands for itself: it uses nothing from outside of
+-- it, whatever follows its first function is functions alone, and names of `hark.` are qualified.
+
+CREATE TABLE outbox (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    identity    uuid NOT NULL DEFAULT gen_random_uuid(),
+    home        uuid,
+    place       text,
+    connection  text,
+    layout      text,
+    functions   text
+);
+COMMENT ON TABLE outbox IS
+    'One row: what tells this outbox from all others, and whose it is. Of the home database the identity is that of the whole '
+    'Hark, and names its schema in other databases: hark_ and the first eight digits.';
+COMMENT ON COLUMN outbox.home IS 'The identity of the home database to which the changes are moved; NULL: it is this one.';
+COMMENT ON COLUMN outbox.place IS
+    'The server and database on which the home lies: a copy of the home has its identity, and must not take its changes.';
+COMMENT ON COLUMN outbox.connection IS 'The name of the connection by which the home knows this database.';
+COMMENT ON COLUMN outbox.layout IS 'A digest of the tables here as they were made; functions: of the functions.';
+INSERT INTO outbox DEFAULT VALUES;
+
 CREATE TABLE watches (
     id             integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     schema_name    text NOT NULL,
@@ -2311,6 +2334,28 @@ COMMENT ON FUNCTION remove_capture IS 'Takes one trigger off a table, or makes i
 -- A trigger's function runs with the rights of its owner: nobody else may put it on a table and write into the outbox.
 REVOKE ALL ON FUNCTION capture_note, keep_row_change, fits, careful_row_json, capture_change,
     drop_key_sets, sweep_key_sets, place_capture, remove_capture FROM PUBLIC;
+
+-- ---------------------------------------------------------------------------------------------- other databases
+
+CREATE TABLE remotes (
+    connection  text PRIMARY KEY,
+    outbox      uuid NOT NULL,
+    since       timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE remotes IS
+    'Named connections on whose databases triggers of ours may be; one goes when they have been taken off and the outbox there '
+    'is empty. So an instance that starts later knows where something is left to do.';
+
+CREATE TABLE moved_changes (
+    outbox       uuid NOT NULL,
+    change_id    bigint NOT NULL,
+    occurred_at  timestamptz NOT NULL,
+    PRIMARY KEY (outbox, change_id, occurred_at)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_insert_threshold = -1);
+COMMENT ON TABLE moved_changes IS
+    'Row changes of other databases whose events are stored here, and which may still be in the outbox there: the two commits '
+    'are not one. A record goes when the outbox is known to have let go of its change. occurred_at is part of what names a '
+    'change: a database that is restored from a backup gives out the same ids again.';
 
 -- ---------------------------------------------------------------------------------------------- partitions
 

@@ -46,6 +46,7 @@ _DETAILS = {
     "position": "position",
 }
 _CLOSE_S = 10.0
+_MARK = "SELECT set_config(m.name, m.value, true) FROM unnest($1::text[], $2::text[]) AS m (name, value)"
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 25_000}
 """Seconds, but for the last: milliseconds from when data was sent that nobody has acknowledged."""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -164,14 +165,19 @@ class NamedConnections:
         self._pools: dict[str, asyncpg.Pool[Any]] = {}
         self._opening = asyncio.Lock()
 
-    def __call__(self, name: str) -> AbstractAsyncContextManager[Sql]:
-        """Give a transaction on a connection: committed at the end of the block, rolled back by an exception."""
-        return self._transaction(name)
+    def __call__(self, name: str, marks: Mapping[str, str] | None = None) -> AbstractAsyncContextManager[Sql]:
+        """Give a transaction on a connection: committed at the end of the block, rolled back by an exception.
+
+        `marks` are settings of the transaction by name, which tell those who capture its changes where these come from.
+        """
+        return self._transaction(name, marks or {})
 
     @asynccontextmanager
-    async def _transaction(self, name: str) -> AsyncIterator[Sql]:
+    async def _transaction(self, name: str, marks: Mapping[str, str]) -> AsyncIterator[Sql]:
         try:
             async with (await self._pool(name)).acquire() as connection, connection.transaction():
+                if marks:
+                    await connection.execute(_MARK, [*marks], [*marks.values()])
                 yield AsyncpgSql(connection)
         except _FAILURES as error:
             raise sql_error(error) from error

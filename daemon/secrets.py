@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from hark.workflows.errors import ConfigurationError
 
 PREFIX = "HARK_SECRET_"
 _SETTING = "key"
@@ -36,7 +39,14 @@ def _from_directory(directory: str | None) -> dict[str, str]:
 
 
 def load_connections(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the URLs of named databases: `HARK_CONNECTION_CRM` is the connection `crm` of `update_database`."""
+    """Return the URLs of named databases: `HARK_CONNECTION_CRM` is the connection `crm` of steps and triggers.
+
+    Raises ConfigurationError for what is no URL of a PostgreSQL.
+    """
     environment = os.environ if environment is None else environment
     prefix = "HARK_CONNECTION_"
-    return {name.removeprefix(prefix).lower(): url for name, url in environment.items() if name.startswith(prefix)}
+    found = {name: url for name, url in environment.items() if name.startswith(prefix) and name != prefix}
+    for name, url in found.items():
+        if urlsplit(url).scheme not in {"postgresql", "postgres"}:
+            raise ConfigurationError(f"{name}: write postgresql://user:password@host:5432/database")
+    return {name.removeprefix(prefix).lower(): url for name, url in found.items()}

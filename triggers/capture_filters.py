@@ -53,7 +53,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """A set of texts, and the function in schema `hark` that tells whether it holds one."""
+    """A set of texts, and the function in the schema of row capture that tells whether it holds one."""
 
     function: str
     content: str
@@ -93,10 +93,10 @@ def filter_of(config: RowConfig, when: str | None, operation: str, table: Table)
     return Filter(" AND ".join(known), keys)
 
 
-def joined(filters: Iterable[Filter], prefix: str) -> Guard | None:
+def joined(filters: Iterable[Filter], prefix: str, schema: str = "hark") -> Guard | None:
     """Return a condition that is true wherever one of the filters is; None when checking it would cost too much.
 
-    `prefix` begins the names of the functions of its sets.
+    `prefix` begins the names of the functions of its sets, which lie in `schema`.
     """
     different = {each.sql: each for each in filters}
     if len(different) <= MOST_JOINED:
@@ -106,7 +106,7 @@ def joined(filters: Iterable[Filter], prefix: str) -> Guard | None:
     if len(rest) > MOST_JOINED or len(texts) > MOST_SETS or size > MOST_BYTES:
         return None
     sets = {column: KeySet.of(f"{prefix}{number}", texts[column]) for number, column in enumerate(sorted(texts))}
-    looks = [f"hark.{quote_identifier(one.function)}({column})" for column, one in sets.items()]
+    looks = [f"{schema}.{quote_identifier(one.function)}({column})" for column, one in sets.items()]
     return Guard(_or([*looks, *sorted(rest)]), tuple(sets.values()))
 
 

@@ -71,14 +71,17 @@ class Table:
     parent: str | None = None
     persistence: str = "p"
     may_trigger: bool = True
+    capture_schema: str = "hark"
+    """Where the functions of row capture are in its database."""
 
     @property
     def refusal(self) -> str | None:
         """Say why it cannot be watched, whoever may do what; None if it can."""
         if self.relation.kind in _NO_TABLES:
             return f"{self.name} is {_NO_TABLES[self.relation.kind]}"
-        if self.name.schema in {"hark", "information_schema"} or self.name.schema.startswith("pg_"):
-            return f"{self.name} belongs to {'Hark itself' if self.name.schema == 'hark' else 'PostgreSQL'}"
+        ours = self.name.schema in {"hark", self.capture_schema}
+        if ours or self.name.schema == "information_schema" or self.name.schema.startswith("pg_"):
+            return f"{self.name} belongs to {'Hark itself' if ours else 'PostgreSQL'}"
         if self.persistence == "t":
             return f"{self.name} is a temporary table: only one session sees it"
         if self.parent is not None:
@@ -98,7 +101,7 @@ _NO_TABLES = {
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One database trigger. `condition` is SQL for WHEN; `mode` is the second argument of hark.capture_change."""
+    """One database trigger. `condition` is SQL for WHEN; `mode` is the second argument of capture_change."""
 
     relation: Relation
     operation: str
@@ -268,7 +271,9 @@ def _placements(
     shown = _shown(table)
     if not table.descendants and table.relation.kind == "r":
         asked = _asked(table, operation, watching, filters)
-        guard = None if asked is None else joined(asked, f"wants_{table.relation.oid}_{operation}_")
+        guard = (
+            None if asked is None else joined(asked, f"wants_{table.relation.oid}_{operation}_", table.capture_schema)
+        )
         if guard is not None:
             yield Placement(table.relation, operation, "ROW", "row", guard.sql, guard.sets, shown)
             return

@@ -7,7 +7,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from hark.triggers.notify_listener import NotifyListener, route_of
+from hark.triggers.connection_name import ConnectionName
+from hark.triggers.notify_hearing import route_of
+from hark.triggers.notify_listener import NotifyListener
 from hark.workflows.catalogue import Config, Listener, ListenerContext, TriggerKind, TriggerSpec
 from hark.workflows.ids import WorkflowId
 
@@ -28,10 +30,13 @@ class NotifyConfig(Config):
 
     channel: Annotated[str, AfterValidator(_channel)]
     """The channel as NOTIFY has it; without quotes NOTIFY turns it into lower case."""
+    connection: ConnectionName = ""
+    """The name of another database, set by `HARK_CONNECTION_NAME`; without it (or `home`), the one that Hark itself
+    lives in."""
 
 
 class NotifyTrigger(TriggerKind[NotifyConfig]):
-    """Starts a workflow for each message on a channel of the home database.
+    """Starts a workflow for each message on a channel of the home database, or of that of a named connection.
 
     While instances listen, each message is one event, however many they are. What is sent while none listens is gone:
     PostgreSQL keeps no notification. Where nothing may be lost, `row` is the trigger to use.
@@ -44,11 +49,11 @@ class NotifyTrigger(TriggerKind[NotifyConfig]):
         " instance listens is gone; use a row trigger where nothing may be lost.",
         config=NotifyConfig,
         example={"type": "notify", "channel": "orders", "when": "event.data.payload.total > 100"},
-        data_fields=("channel", "payload"),
+        data_fields=("connection", "channel", "payload"),
     )
 
     def route(self, config: NotifyConfig, workflow_id: WorkflowId, trigger_id: str) -> str:
-        return route_of(config.channel)
+        return route_of(config.channel, config.connection)
 
     def warnings(self, config: NotifyConfig) -> Sequence[str]:
         if config.channel == config.channel.lower():

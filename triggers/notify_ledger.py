@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 
 MARKS = "hark_notify_marks"
-"""The channel of the marks."""
+"""The channel of the marks, on the home database."""
 _MOST_BYTES = 7000
 """A notification holds 7999 bytes; the rest is for the braces."""
 
@@ -60,11 +60,12 @@ class Ledger:
     """Gives the notifications that one instance hears their keys, and says which it has to store, and when.
 
     `boot` is unique to the process. `patience_s` is how long a message is held for its speaker: longer than two
-    intervals between the speaker's marks.
+    intervals between the speaker's marks. `marks` is their channel.
     """
 
-    def __init__(self, boot: str, patience_s: float, most_held: int = 50_000) -> None:
+    def __init__(self, boot: str, patience_s: float, most_held: int = 50_000, *, marks: str = MARKS) -> None:
         self._boot = boot
+        self._channel = marks
         self._patience_s = patience_s
         self._most_held = most_held
         self._sent = 0
@@ -97,7 +98,7 @@ class Ledger:
 
     def hear(self, channel: str, payload: str, now: float) -> list[Message]:
         """Take one notification; return what is to be stored at once, in order."""
-        if channel == MARKS:
+        if channel == self._channel:
             self._turn(payload)
             return []
         if channel not in self._counted or not self._epochs:

@@ -1,200 +1,57 @@
-"""The running part of `notify`: hears the channels, and stores each message once over all instances."""
+"""The running part of `notify`: hears the channels of the home database and of all connections that triggers name."""
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections import deque
+from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
-from itertools import islice
+from dataclasses import replace
 
-import structlog
-
-from hark.triggers.json_text import read_json
-from hark.triggers.notify_ledger import MARKS, Ledger, Message
-from hark.triggers.ports import NotifyPort
-from hark.workflows.catalogue import ActiveTrigger, Health, ListenerContext, NewEvent
-from hark.workflows.errors import RequestError, UnavailableError
-from hark.workflows.ids import TenantId
-
-log = structlog.get_logger(__name__)
-
-MARK_EVERY_S = 5.0
-PATIENCE_S = 3 * MARK_EVERY_S
-"""What a speaker stored is told by its second mark after it at the latest."""
-_RETRY_S = 1.0
-_AT_ONCE = 200
-_MOST_WAITING = 100_000
-_LAST_ATTEMPTS_S = 10.0
-
-
-def route_of(channel: str) -> str:
-    """Return the route of a channel."""
-    return f"notify:{channel}"
-
-
-def message_event(tenant_id: TenantId, message: Message) -> NewEvent:
-    """Make the event of a notification: its payload as JSON where it is, else as text."""
-    try:
-        payload = read_json(message.payload.encode())
-    except ValueError:
-        payload = message.payload
-    return NewEvent(
-        tenant_id=tenant_id,
-        kind="notify",
-        type="notify.received",
-        source=route_of(message.channel),
-        route=route_of(message.channel),
-        data={"channel": message.channel, "payload": payload},
-        dedupe_key=message.key,
-    )
+from hark.triggers.notify_hearing import Hearing
+from hark.triggers.ports import RemotesPort
+from hark.workflows.catalogue import ActiveTrigger, Health, ListenerContext
 
 
 class NotifyListener:
-    """Hears the channels of all attached triggers (it is the `Ears` of the listening connection)."""
+    """Hears the channels of all attached triggers."""
 
     def __init__(self, context: ListenerContext) -> None:
         self._emit = context.emit
-        self._port: NotifyPort = context.ports["notify"]
-        self._ledger = Ledger(uuid.uuid4().hex, PATIENCE_S)
-        self._tenants: dict[str, frozenset[TenantId]] = {}
-        self._waiting: deque[Message] = deque()
-        self._arrived = asyncio.Event()
-        self._mark_wanted = asyncio.Event()
-        self._marks: asyncio.Task[None] | None = None
-        self._storing: asyncio.Task[None] | None = None
-        self._stopping = False
-        self._overflowed = 0
+        self._home = Hearing(context.emit, context.ports["notify"])
+        self._remotes: RemotesPort = context.ports["remotes"]
+        self._elsewhere: dict[str, Hearing] = {}
+        self._unknown: set[str] = set()
 
     async def start(self) -> None:
-        if self._marks is None:
-            self._stopping = False
-            self._marks = asyncio.create_task(self._send_marks(), name="hark.notify.marks")
-            self._storing = asyncio.create_task(self._store_messages(), name="hark.notify.store")
-            self._tell_if_deaf()
-            await self._listen()
+        await self._home.start()
 
     async def stop(self) -> None:
-        marks, self._marks = self._marks, None
-        storing, self._storing = self._storing, None
-        if marks is None or storing is None:
-            return
-        await self._port.listen(frozenset(), self)
-        self.lost()
-        marks.cancel()
-        await asyncio.wait([marks])
-        self._take(self._ledger.release())
-        self._stopping = True
-        self._arrived.set()
-        try:
-            async with asyncio.timeout(_LAST_ATTEMPTS_S):
-                await storing
-        except TimeoutError:
-            log.warning("notify.messages_lost", count=len(self._waiting))
+        elsewhere, self._elsewhere = self._elsewhere, {}
+        await asyncio.gather(self._home.stop(), *(hearing.stop() for hearing in elsewhere.values()))
 
     async def attach(self, triggers: Sequence[ActiveTrigger]) -> None:
-        tenants: dict[str, set[TenantId]] = {}
+        by_connection: dict[str, list[ActiveTrigger]] = defaultdict(list)
         for trigger in triggers:
-            tenants.setdefault(trigger.config.channel, set()).add(trigger.tenant_id)
-        before = self._tenants.keys()
-        self._tenants = {channel: frozenset(ids) for channel, ids in tenants.items()}
-        if self._marks is not None and self._tenants.keys() != before:
-            self._tell_if_deaf()
-            await self._listen()
+            by_connection[trigger.config.connection].append(trigger)
+        await self._home.attach(by_connection.pop("", []))
+        self._unknown = by_connection.keys() - set(self._remotes.names)
+        for name in by_connection.keys() - self._unknown:
+            await self._hearing(name).attach(by_connection[name])
+        for name in self._elsewhere.keys() - by_connection.keys():
+            await self._elsewhere.pop(name).stop()
+        for hearing in self._elsewhere.values():
+            await hearing.start()
+
+    def _hearing(self, name: str) -> Hearing:
+        if name not in self._elsewhere:
+            marks = f"{self._remotes.prefix}_marks"
+            self._elsewhere[name] = Hearing(self._emit, self._remotes.notify(name), marks, name)
+        return self._elsewhere[name]
 
     def health(self) -> Health:
-        if self._marks is None:
-            return Health(attached=False, detail="not started")
-        if self._tenants and self._port.deaf:
-            # What else this instance does it does well: it is not to be taken for one that is down.
-            return Health(attached=True, detail=f"{len(self._tenants)} channels are not heard: {self._port.deaf}")
-        deaf = self._tenants.keys() - self._ledger.counted
-        if deaf:
-            return Health(attached=False, detail=f"{len(deaf)} channels are not heard yet")
-        detail = f"{len(self._waiting)} messages wait to be stored" if self._waiting else ""
-        if self._overflowed:
-            detail = f"{self._overflowed} messages were lost: more came than could be stored"
-        return Health(attached=True, detail=detail)
-
-    def tuned(self, channels: frozenset[str]) -> None:
-        """Count on, once a mark sent from now on has come back."""
-        self._ledger.tune(channels - {MARKS})
-        self._mark_wanted.set()
-
-    def hear(self, channel: str, payload: str) -> None:
-        """Take one notification."""
-        self._take(self._ledger.hear(channel, payload, asyncio.get_running_loop().time()))
-
-    def lost(self) -> None:
-        """Stop counting until the connection is back."""
-        self._ledger.tune(frozenset())
-
-    def _tell_if_deaf(self) -> None:
-        if self._tenants and self._port.deaf:
-            log.error("notify.cannot_hear", channels=sorted(self._tenants), reason=self._port.deaf)
-
-    async def _listen(self) -> None:
-        channels = frozenset(self._tenants)
-        self._ledger.tune(self._ledger.counted & channels)  # what is left must not count on when it comes back
-        await self._port.listen(channels | {MARKS} if channels else channels, self)
-
-    def _take(self, messages: Sequence[Message]) -> None:
-        room = _MOST_WAITING - len(self._waiting)
-        if len(messages) > room:
-            self._overflowed += len(messages) - room
-            log.error("notify.overflowed", lost=self._overflowed)
-        self._waiting.extend(messages[:room])
-        if self._waiting:
-            self._arrived.set()
-
-    async def _send_marks(self) -> None:
-        while True:
-            try:
-                if self._tenants and not self._port.deaf:
-                    await self._port.send(MARKS, self._ledger.mark())
-            except UnavailableError as error:
-                log.warning("notify.mark_unsent", error=str(error))
-            except Exception:
-                log.exception("notify.mark_failed")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(MARK_EVERY_S):
-                    await self._mark_wanted.wait()
-            self._mark_wanted.clear()
-            self._take(self._ledger.overdue(asyncio.get_running_loop().time()))
-
-    async def _store_messages(self) -> None:
-        while self._waiting or not self._stopping:
-            if self._waiting:
-                await self._store_some()
-            else:
-                self._arrived.clear()
-                await self._arrived.wait()
-
-    async def _store_some(self) -> None:
-        """Store the oldest messages together; wait a moment if one could not be stored."""
-        batch = list(islice(self._waiting, _AT_ONCE))
-        stored = await asyncio.gather(*(self._store(message) for message in batch))
-        left = []
-        for done in stored:
-            message = self._waiting.popleft()
-            if not done:
-                left.append(message)
-        self._waiting.extendleft(reversed(left))
-        if left:
-            await asyncio.sleep(_RETRY_S)
-
-    async def _store(self, message: Message) -> bool:
-        """Store a message for every tenant that listens; say whether it is done with."""
-        try:
-            for tenant_id in self._tenants.get(message.channel, ()):
-                await self._emit(message_event(tenant_id, message))
-        except RequestError as error:
-            log.warning("notify.message_refused", channel=message.channel, key=message.key, error=str(error))
-        except UnavailableError:
-            return False
-        except Exception:
-            log.exception("notify.message_failed", channel=message.channel, key=message.key)
-            return False
-        self._ledger.store(message)
-        return True
+        home = self._home.health()
+        elsewhere = {name: hearing.health() for name, hearing in self._elsewhere.items()}
+        for name in self._unknown:
+            gone = f"there is no connection {name}: set HARK_CONNECTION_{name.upper()}"
+            elsewhere[name] = Health(attached=False, detail=gone, needed=False)
+        return replace(home, elsewhere=elsewhere)

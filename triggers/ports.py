@@ -1,15 +1,17 @@
 """What the daemon offers to particular trigger kinds, under these names in `ListenerContext.ports`.
 
-`schedules`: SchedulePort, for `cron`. `notify`: NotifyPort, for `notify`.
+`schedules`: SchedulePort, for `cron`. `notify`: NotifyPort, for `notify` and `row`. `row`: RowPort, see `row_port`.
+`remotes`: RemotesPort, the last two for the databases of named connections.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from hark.triggers.row_port import RowPort
 from hark.workflows.ids import TenantId, WorkflowId
 
 
@@ -85,4 +87,39 @@ class NotifyPort(Protocol):
 
     async def send(self, channel: str, payload: str) -> None:
         """Send one notification (at most 7999 bytes), on any connection. Raises UnavailableError."""
+        ...
+
+
+class RemotesPort(Protocol):
+    """The databases of named connections. None is connected to before it is asked for something."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of all that are set."""
+        ...
+
+    @property
+    def silent(self) -> Collection[str]:
+        """The names of those that have just kept somebody waiting in vain."""
+        ...
+
+    @property
+    def prefix(self) -> str:
+        """What the names of this Hark's own channels begin with there: `…_rows`, `…_marks`."""
+        ...
+
+    def rows(self, name: str) -> RowPort:
+        """Return the row capture of one."""
+        ...
+
+    def notify(self, name: str) -> NotifyPort:
+        """Return the listening connection of one. It makes nobody wait."""
+        ...
+
+    async def captured(self) -> Collection[str]:
+        """Name those where triggers of ours may be, whether or not anybody watches still. Raises UnavailableError."""
+        ...
+
+    async def released(self, name: str) -> None:
+        """Note that nothing is captured there any more. Raises UnavailableError."""
         ...

@@ -20,7 +20,8 @@ class RowTrigger(TriggerKind[RowConfig]):
         kind="row",
         name="Row change",
         description=(
-            "A committed change of a row of the home database, whoever made it and by whatever means, captured in the "
+            "A committed change of a row, in the home database or that of a named connection, whoever made it and by "
+            "whatever means, captured in the "
             "writer's own transaction, which may say who makes it and why: SET LOCAL hark.actor = 'anna', "
             "SET LOCAL hark.reason = 'moved'."
         ),
@@ -36,6 +37,7 @@ class RowTrigger(TriggerKind[RowConfig]):
             "inputs": {"email": "${{ new.email }}"},
         },
         data_fields=(
+            "connection",
             "schema",
             "table",
             "operation",
@@ -57,7 +59,7 @@ class RowTrigger(TriggerKind[RowConfig]):
     )
 
     def route(self, config: RowConfig, workflow_id: WorkflowId, trigger_id: str) -> str:
-        return route_of(config.table, config.per)
+        return route_of(config.table, config.per, config.connection)
 
     def routes(self, config: RowConfig, workflow_id: WorkflowId, trigger_id: str) -> Sequence[str]:
         route = self.route(config, workflow_id, trigger_id)

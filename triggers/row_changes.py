@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from hark.triggers.connection_name import addressed
 from hark.triggers.row_config import Granularity
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import NewEvent
@@ -57,9 +58,9 @@ class RowChange:
     error: str | None = None
 
 
-def route_of(table: str, per: Granularity) -> str:
+def route_of(table: str, per: Granularity, connection: str = "") -> str:
     """Return the key under which events of a table are offered to triggers."""
-    return f"row:{table}" if per == "row" else f"rows:{table}"
+    return addressed("row" if per == "row" else "rows", connection, table)
 
 
 def backfill_route_of(workflow_id: WorkflowId, trigger_id: str) -> str:
@@ -80,8 +81,12 @@ def backfilled(event: NewEvent, workflow_id: WorkflowId, trigger_id: str, name: 
     )
 
 
-def events_of(change: RowChange) -> Iterator[NewEvent]:
-    """Make the events of a change: for every tenant that is interested, one per row, one per statement, or both."""
+def events_of(change: RowChange, connection: str = "") -> Iterator[NewEvent]:
+    """Make the events of a change: for every tenant that is interested, one per row, one per statement, or both.
+
+    `connection` is the name of the database, where it is not the home database.
+    """
+    where = {"connection": connection} if connection else {}
     for interest in change.interests:
         if change.operation not in interest.operations:
             continue
@@ -90,17 +95,17 @@ def events_of(change: RowChange) -> Iterator[NewEvent]:
         else:
             datas = _row_datas(change)
         for data in datas:
-            yield _event(change, interest, data)
+            yield _event(change, interest, {**where, **data}, connection)
 
 
-def _event(change: RowChange, interest: Interest, data: Mapping[str, Any]) -> NewEvent:
+def _event(change: RowChange, interest: Interest, data: Mapping[str, Any], connection: str) -> NewEvent:
     table = str(change.table)
     return NewEvent(
         tenant_id=interest.tenant_id,
         kind="row",
         type=f"row.{change.operation}",
-        source=f"table:{table}",
-        route=route_of(table, interest.per),
+        source=addressed("table", connection, table),
+        route=route_of(table, interest.per, connection),
         data=data,
         occurred_at=change.occurred_at,
         depth=int(change.depth) if change.depth and _DEPTH.fullmatch(change.depth) else 0,

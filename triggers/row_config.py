@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from hark.triggers.connection_name import ConnectionName
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import Config
 from hark.workflows.requirements import ABSENT, Requirement
@@ -23,6 +24,9 @@ class RowConfig(Config):
     table: Annotated[str, AfterValidator(lambda text: str(TableName.parse(text)))]
     """The table: `clients`, `sales.clients`, or with capitals `sales."Clients"`. The schema is `public` unless named.
     Of a partitioned table, the table itself: changes of all its partitions are seen."""
+    connection: ConnectionName = ""
+    """The name of another database, set by `HARK_CONNECTION_NAME`; without it (or `home`), the one that Hark itself
+    lives in."""
     operations: Annotated[list[Operation], Field(min_length=1)] = Field(default=["insert"])
     """Which changes start the workflow: `insert`, `update`, `delete`, `truncate`; one alone needs no list.
     By default `insert`, or `update` when `columns` or `from` are given."""

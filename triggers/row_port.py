@@ -91,6 +91,10 @@ class RowPort(Protocol):
         """
         ...
 
+    async def is_empty(self) -> bool:
+        """Tell whether no change waits to become an event."""
+        ...
+
     async def close(self) -> None:
         """Give connections back; idempotent."""
         ...

@@ -28,7 +28,7 @@ EXPECTED = 'write a table as table, schema.table or schema."Table"; without quot
 
 @dataclass(frozen=True, slots=True, order=True)
 class TableName:
-    """A table of the home database; `str()` writes it as people do, in SQL too."""
+    """A table of a database; `str()` writes it as people do, in SQL too."""
 
     schema: str
     name: str
@@ -58,7 +58,7 @@ class TableName:
                 raise ValueError(f"{text!r} is no table's name: {EXPECTED}")
             position += 1
         if len(parts) > 2:
-            raise ValueError("a row trigger watches a table of the home database: write schema.table")
+            raise ValueError("write schema.table; another database than Hark's own is named by `connection`")
         if any(len(part.encode()) > _LONGEST for part in parts):
             raise ValueError(f"a name in PostgreSQL has at most {_LONGEST} bytes")
         return cls(parts[0] if len(parts) == 2 else "public", parts[-1])

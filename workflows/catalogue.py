@@ -241,6 +241,10 @@ class Health:
     detail: str = ""
     unannounced: int = 0
     """How often a look found what no wake-up had told of."""
+    needed: bool = True
+    """Whether an instance is not ready without it."""
+    elsewhere: Mapping[str, Health] = field(default_factory=dict)
+    """The same of each other database that it listens to, by the name of the connection."""
 
 
 class Listener(Protocol):

@@ -14,6 +14,7 @@ import asyncpg
 
 from benchmarks.bench import Bench
 from benchmarks.results import Capture, Watching, Writing
+from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.capture_triggers import describe_tables, install
 from hark.daemon.store.database import Database
 from hark.daemon.store.schema import ensure_schema
@@ -112,7 +113,7 @@ async def _install(database: Database, triggers: Iterable[ActiveTrigger]) -> Non
     async with database.transaction() as connection:
         tables = await describe_tables(connection, {trigger.config.table_name for trigger in watchers})
     generation = await database.fetchval("get_generation")
-    installed = await install(database, plan_captures(watchers, tables), generation, patience_s=PATIENCE_S)
+    installed = await install(CaptureSite(database), plan_captures(watchers, tables), generation, patience_s=PATIENCE_S)
     assert installed.current, installed
     assert not installed.busy, installed
     assert not installed.problems, installed

@@ -54,7 +54,7 @@ async def show_readiness(request: web.Request) -> web.Response:
     """Answer 200 only if work can be taken: database reachable, schema current, every listener attached."""
     services = request.app[SERVICES]
     parts = await readiness(services)
-    ready = all(part["ok"] for part in parts.values())
+    ready = all(part["ok"] or not part.get("needed", True) for part in parts.values())
     return web.Response(
         body=orjson.dumps({"ready": ready, "parts": parts}),
         status=200 if ready else 503,
@@ -66,7 +66,8 @@ async def show_readiness(request: web.Request) -> web.Response:
 async def readiness(services: Services) -> dict[str, dict[str, Any]]:
     """Return of every part whether it works, and what is to be known about it."""
     parts = {
-        name: {"ok": health.attached, "detail": health.detail} for name, health in services.engine.health().items()
+        name: {"ok": health.attached, "detail": health.detail, **({} if health.needed else {"needed": False})}
+        for name, health in services.engine.health().items()
     }
     parts.update(await _database(services))
     if services.stopping:

@@ -702,6 +702,8 @@ class RehearsedEvents(Answer):
 class RehearsedRows(Answer):
     """What a row trigger would make of the rows of its table, if they were inserted now."""
 
+    connection: str = ""
+    """The name of the other database in which the table is."""
     table: str
     scanned: int
     would_start: int
@@ -884,6 +886,8 @@ class ArrivalRow(Answer):
 class WatchRow(Answer):
     """A table whose changes start workflows, and whether they are captured."""
 
+    connection: str = ""
+    """The name of the other database in which the table is."""
     table: str
     operations: list[str]
     workflows: list[str]

@@ -18,6 +18,7 @@ from hark.daemon.engine.group_commit import Waiter
 from hark.daemon.engine.handed_over import HandedOver
 from hark.daemon.engine.matcher import Match
 from hark.daemon.engine.rehearsal import Rehearsal
+from hark.daemon.engine.remotes import Remotes
 from hark.daemon.engine.retention import Retention
 from hark.daemon.engine.row_backfill import RowBackfill
 from hark.daemon.engine.why import Why
@@ -68,6 +69,11 @@ class EnginePort(Protocol):
     @property
     def row_backfill(self) -> RowBackfill:
         """What runs rows that are there."""
+        ...
+
+    @property
+    def remotes(self) -> Remotes:
+        """The databases of named connections."""
         ...
 
     @property

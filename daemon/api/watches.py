@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hark.daemon.api.models import Page, WatchRow
 from hark.daemon.api.paging import Query
 from hark.daemon.api.services import Services
 from hark.daemon.api.table import Call, NoBody, Table
+from hark.daemon.engine.remotes import patiently
 from hark.daemon.store.listing import Row, capture_fault
-from hark.triggers.capture_plan import watchers_of
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import ActiveTrigger
+from hark.workflows.errors import UnavailableError, UnprocessableError
 from hark.workflows.ids import TenantId
 
 table = Table("watches")
@@ -21,33 +24,52 @@ table = Table("watches")
 @table.add("GET /api/watches", scope="read", answer=Page[WatchRow])
 async def list_watches(call: Call[Query, NoBody]) -> dict[str, Any]:
     """List the tables that active workflows watch, and whether their changes are captured."""
-    states = {
-        TableName(row["schema_name"], row["table_name"]): row for row in await call.services.listing.list_watches()
-    }
     watchers = _watchers(call.services, call.tenant_id)
-    rows = [watch(name, watchers[name], states.get(name)) for name in sorted(watchers)]
+    connections = sorted({connection for connection, _ in watchers})
+    looks = await asyncio.gather(*(_states(call.services, connection) for connection in connections))
+    states = dict(zip(connections, looks, strict=True))
+    rows = [watch(*key, watchers[key], states[key[0]]) for key in sorted(watchers)]
     return {"items": rows, "next_cursor": None}
 
 
 async def watch_of(services: Services, tenant_id: TenantId, name: TableName) -> Row:
-    """Describe one table, also one that no workflow watches."""
+    """Describe one table of the home database, also one that no workflow watches."""
     states = await services.listing.list_watches(name.schema, name.name)
-    return watch(name, _watchers(services, tenant_id).get(name, ()), states[0] if states else None)
+    return watch("", name, _watchers(services, tenant_id).get(("", name), ()), _by_name(states))
 
 
-def _watchers(services: Services, tenant_id: TenantId) -> dict[TableName, list[ActiveTrigger]]:
-    return watchers_of(
-        trigger
-        for trigger in services.engine.registry.triggers
-        if trigger.kind == "row" and trigger.tenant_id == tenant_id
-    )
+States = Mapping[TableName, Row]
 
 
-def watch(name: TableName, triggers: Iterable[ActiveTrigger], state: Mapping[str, Any] | None) -> Row:
-    """Describe one table: who watches it, and what the database says about its triggers."""
-    watchers = list(triggers)
-    fault = fault_of(state)
+def _watchers(services: Services, tenant_id: TenantId) -> dict[tuple[str, TableName], list[ActiveTrigger]]:
+    """Return who watches what, by connection and table."""
+    watchers: dict[tuple[str, TableName], list[ActiveTrigger]] = defaultdict(list)
+    for trigger in services.engine.registry.triggers:
+        if trigger.kind == "row" and trigger.tenant_id == tenant_id:
+            watchers[trigger.config.connection, trigger.config.table_name].append(trigger)
+    return watchers
+
+
+async def _states(services: Services, connection: str) -> States | str:
+    """Look what a database says about the tables that are watched in it; of another one that is away, say so."""
+    if not connection:
+        return _by_name(await services.listing.list_watches())
+    try:
+        return _by_name(await patiently(services.engine.remotes.list_watches(connection), connection))
+    except (UnavailableError, UnprocessableError) as error:
+        return str(error)
+
+
+def _by_name(rows: Sequence[Mapping[str, Any]]) -> States:
+    return {TableName(row["schema_name"], row["table_name"]): dict(row) for row in rows}
+
+
+def watch(connection: str, name: TableName, watchers: Sequence[ActiveTrigger], states: States | str) -> Row:
+    """Describe one table: who watches it, and what its database says about its triggers."""
+    state = None if isinstance(states, str) else states.get(name)
+    fault = states if isinstance(states, str) else fault_of(state)
     return {
+        "connection": connection,
         "table": str(name),
         "operations": sorted({operation for trigger in watchers for operation in trigger.config.operations}),
         "workflows": sorted({trigger.workflow for trigger in watchers}),

@@ -67,7 +67,8 @@ def _show(one: Rehearsal) -> None:
         say(f"  tried only back to {ago(events.reached)}: there are more than --most-events, or 20 s were over")
     for row in one.rows:
         more = "" if row.complete else f"; {row.problem or 'not all rows were tried: a larger --most-rows'}"
-        say(f"rows of {row.table}: {row.would_start} of {row.scanned} would start it if they were inserted{more}")
+        where = f"{row.table} in {row.connection}" if row.connection else row.table
+        say(f"rows of {where}: {row.would_start} of {row.scanned} would start it if they were inserted{more}")
     for due in one.schedules:
         more = f", the last at {ago(due.last)}" if due.last else ""
         say(f"schedule {due.trigger_id}: {due.would_start} of {due.due} due times would start it{more}")

@@ -134,7 +134,7 @@ class _Step:
                 # The intent goes on record first: what may have happened is not repeated.
                 self._record("running")
             await run.settle()
-        output = await self._call(config, run.services.connect)
+        output = await self._call(config, lambda name: run.services.connect(name, run))
         if isinstance(output, Pause):
             return output
         self._complete(checked_output(self.node.outputs, output))
@@ -232,7 +232,7 @@ class _Step:
         async with run.services.home_transaction(run) as transaction:
 
             def connect(name: str) -> AbstractAsyncContextManager[Sql]:
-                return run.services.connect(name) if name else nullcontext(transaction.sql)
+                return run.services.connect(name, run) if name else nullcontext(transaction.sql)
 
             output = checked_output(self.node.outputs, await self._call(config, connect))
             text, output = run.encoded_output(output)

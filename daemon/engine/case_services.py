@@ -109,7 +109,7 @@ class CaseServices:
         """Refuse."""
         _refuse("database")
 
-    def connect(self, name: str) -> AbstractAsyncContextManager[Sql]:
+    def connect(self, name: str, run: Run) -> AbstractAsyncContextManager[Sql]:
         """Refuse."""
         _refuse("database")
 

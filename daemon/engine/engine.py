@@ -43,6 +43,8 @@ from hark.daemon.engine.publisher import Publisher
 from hark.daemon.engine.records import Recorder
 from hark.daemon.engine.registry import Registry
 from hark.daemon.engine.rehearsal import Rehearsal
+from hark.daemon.engine.remote_checks import RemoteChecks
+from hark.daemon.engine.remotes import Remotes
 from hark.daemon.engine.repeats import Repeats, Replay
 from hark.daemon.engine.retention import Policy, Retention
 from hark.daemon.engine.row_backfill import RowBackfill
@@ -55,7 +57,7 @@ from hark.daemon.engine.why import Why
 from hark.daemon.settings import Settings
 from hark.daemon.store.approvals import ApprovalStore
 from hark.daemon.store.bulk import Batch, Which
-from hark.daemon.store.capture_checks import check_tables
+from hark.daemon.store.capture_checks import check_home_tables
 from hark.daemon.store.database import Database
 from hark.daemon.store.listening import Listening, WakeUps
 from hark.daemon.store.schedules import Schedules
@@ -158,7 +160,9 @@ class Engine:
         self.repeats = Repeats(
             database, self.programs, self.vault, now=self.clock.now, on_queued=self._work_arrived, on_due=self._due
         )
-        self.rehearsal = Rehearsal(database, self.registry, handed=open_to_all)
+        self.rows = RowCapture(database, self.ingest, takings, lambda: self.registry.generation)
+        self.remotes = Remotes(database, connections or {}, self.ingest, takings, lambda: self.registry.generation)
+        self.rehearsal = Rehearsal(database, self.registry, self.remotes, handed=open_to_all)
         self.why = Why(database, self.registry, handed=open_to_all)
         self.bulk = Bulk(database, self.repeats, self.cancel, now=self.clock.now)
         self.backfill = Backfill(
@@ -169,15 +173,21 @@ class Engine:
             unmatched=settings.unmatched_retention,
             now=self.clock.now,
         )
-        self.row_backfill = RowBackfill(database, self.registry, self.ingest, handed=open_to_all, now=self.clock.now)
-        self.rows = RowCapture(database, self.ingest, takings, lambda: self.registry.generation)
         self.lag = Lag(database, lambda: self.rows.floor)
+        self.row_backfill = RowBackfill(
+            database, self.registry, self.ingest, self.remotes, handed=open_to_all, now=self.clock.now
+        )
         self.listeners = Listeners(
             catalogue,
             ListenerContext(
                 emit=self.emit,
                 now=self.clock.now,
-                ports={"schedules": Schedules(database), "notify": self.listening, "row": self.rows},
+                ports={
+                    "schedules": Schedules(database),
+                    "notify": self.listening,
+                    "row": self.rows,
+                    "remotes": self.remotes,
+                },
             ),
         )
         self.retention = Retention(
@@ -194,14 +204,19 @@ class Engine:
         self.publisher = Publisher(
             self,
             handed=handed,
-            checks=(check_tables, HookConflicts(catalogue, handed), self.hearing.check),
+            checks=(
+                check_home_tables,
+                RemoteChecks(self.remotes),
+                HookConflicts(catalogue, handed),
+                self.hearing.check,
+            ),
             refresh=self._follow,
             forget=self.eraser.forget_workflow,
         )
         self.maintenance = Maintenance(database, self.retention, self.eraser)
         self._waiting: dict[UUID, list[asyncio.Future[str]]] = {}
         self._refresh_wanted = asyncio.Event()
-        self._attaching, self._unattached = asyncio.Lock(), False
+        self._attaching, self._unattached, self._started = asyncio.Lock(), False, False
         self._work_to_share = asyncio.Event()
         self._strandings = Strandings(database, takings, self.executor.runs)
         self._tasks = [
@@ -211,7 +226,6 @@ class Engine:
         ]
         self._held_back = {"executions_queued": 0, "executions_delayed": 0, "ends_parked": 0}
         """How many wait for a slot or for their time, and which ends were put aside; as of the last tending."""
-        self._started = False
 
     # ------------------------------------------------------------------ life
 
@@ -232,6 +246,7 @@ class Engine:
         await self.listening.listen(frozenset({"hark_wake"}), WakeUps(self._wake_heard))
         await self.listening.listen(frozenset({"hark_ends"}), WakeUps(lambda _: self.ends.wake()))
         await self.hearing.start()
+        await self.remotes.start()
         await self.listeners.start()
         self.ends.start()
         self.maintenance.start()
@@ -250,6 +265,7 @@ class Engine:
             self.ends.stop,
             self.maintenance.stop,
             self._stop_tasks,
+            self.remotes.stop,
             self.claimer.stop,
             lambda: self.executor.drain(drain_s),
             self.programs.stop,
@@ -505,7 +521,8 @@ class Engine:
 
     def _backend_pids(self) -> list[int]:
         parts = (self.ingest, self.recorder, self.claimer, self.rows, self.services.parts, self.ends)
-        return [pid for pid in (part.backend_pid for part in parts) if pid is not None]
+        pids = [*(part.backend_pid for part in parts), *self.remotes.backend_pids]
+        return [pid for pid in pids if pid is not None]
 
     def _cancel_heard(self, payload: str) -> None:
         with suppress(ValueError):

@@ -68,8 +68,10 @@ class Listeners:
                 await self._attach(kind)
 
     def health(self) -> dict[str, Health]:
-        """Tell of every kind whether it hears all that is attached."""
-        return {
-            kind: Health(attached=False, detail=self._failed[kind]) if kind in self._failed else listener.health()
-            for kind, listener in self._listeners.items()
-        }
+        """Tell of every kind whether it hears all that is attached, and of each other database that it listens to."""
+        found: dict[str, Health] = {}
+        for kind, listener in self._listeners.items():
+            health = listener.health()
+            found[kind] = Health(attached=False, detail=self._failed[kind]) if kind in self._failed else health
+            found.update({f"{kind}@{name}": one for name, one in health.elsewhere.items()})
+        return found

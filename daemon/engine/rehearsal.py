@@ -21,6 +21,7 @@ from hark.daemon.engine.due_times import latest_due
 from hark.daemon.engine.judging import Stored, Verdict, judge, staged, stored_event
 from hark.daemon.engine.matcher import Start
 from hark.daemon.engine.registry import Picture, Registry, Subscription
+from hark.daemon.engine.remotes import Remotes
 from hark.daemon.engine.slices import in_slices
 from hark.daemon.store.database import Database
 from hark.daemon.store.table_rows import read_rows
@@ -30,7 +31,7 @@ from hark.triggers.row_changes import Interest, RowChange, events_of
 from hark.triggers.row_config import RowConfig
 from hark.triggers.table_name import TableName
 from hark.workflows.definition import Workflow
-from hark.workflows.errors import RequestError
+from hark.workflows.errors import RequestError, UnavailableError
 from hark.workflows.ids import EventId, TenantId, execution_id, floor_of, new_id, time_of
 
 PAGE = 100
@@ -120,9 +121,10 @@ def picture_of(
 class Rehearsal:
     """Runs dry runs, a few at a time."""
 
-    def __init__(self, database: Database, registry: Registry, *, handed: Mapping[str, Any]) -> None:
+    def __init__(self, database: Database, registry: Registry, remotes: Remotes, *, handed: Mapping[str, Any]) -> None:
         self._database = database
         self._registry = registry
+        self._remotes = remotes
         self._handed = handed
         self._turns = asyncio.Semaphore(_AT_A_TIME)
 
@@ -231,31 +233,39 @@ class Rehearsal:
     # ------------------------------------------------------------------ rows
 
     async def _try_rows(self, report: _Report, picture: Picture) -> None:
-        by_table: dict[TableName, list[Subscription]] = {}
+        by_table: dict[tuple[str, TableName], list[Subscription]] = {}
         for one in picture.subscriptions:
             config = one.active.config
             if isinstance(config, RowConfig) and config.per == "row":
-                by_table.setdefault(config.table_name, []).append(one)
-        for table, subscriptions in sorted(by_table.items()):
-            found = {"table": str(table), "scanned": 0, "would_start": 0, "complete": True, "problem": None}
+                by_table.setdefault((config.connection, config.table_name), []).append(one)
+        for (connection, table), subscriptions in sorted(by_table.items()):
+            found = {
+                "connection": connection, "table": str(table), "scanned": 0, "would_start": 0, "complete": True,
+                "problem": None,
+            }  # fmt: skip
             report.rows.append(found)
             try:
                 await self._try_table(report, picture, found, table, subscriptions)
             except RequestError as error:
+                found.update(complete=False, problem=str(error))
+            except UnavailableError as error:
+                if not connection:
+                    raise
                 found.update(complete=False, problem=str(error))
 
     async def _try_table(
         self, report: _Report, picture: Picture, found: dict[str, Any], table: TableName,
         subscriptions: Sequence[Subscription],
     ) -> None:  # fmt: skip
-        now, most = report.bounds.until, report.bounds.most_rows
+        now, most, connection = report.bounds.until, report.bounds.most_rows, found["connection"]
+        site = self._remotes.site(connection)
         # One more than is looked at, to know whether there are more.
-        async for batch in read_rows(self._database, table, [one.active for one in subscriptions], most + 1):
+        async for batch in read_rows(site, table, [one.active for one in subscriptions], most + 1):
             if report.bounds.is_over:
                 found["complete"] = False
                 return
             change = _as_inserted(picture.workflow.tenant_id, table, batch, now)
-            async for event in in_slices(events_of(change)):
+            async for event in in_slices(events_of(change, connection)):
                 if found["scanned"] >= most:
                     found["complete"] = False
                     return

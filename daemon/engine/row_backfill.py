@@ -18,6 +18,7 @@ from hark.daemon.engine.backfill import active_head
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.judging import judge, staged
 from hark.daemon.engine.registry import Registry, Subscription
+from hark.daemon.engine.remotes import Remotes
 from hark.daemon.engine.slices import in_slices
 from hark.daemon.store.backfill import SlotRecord
 from hark.daemon.store.database import Database
@@ -95,6 +96,7 @@ class RowBackfill:
         database: Database,
         registry: Registry,
         ingest: Ingest,
+        remotes: Remotes,
         *,
         handed: Mapping[str, Any],
         now: Callable[[], datetime],
@@ -103,6 +105,7 @@ class RowBackfill:
         self._record = SlotRecord(database)
         self._registry = registry
         self._ingest = ingest
+        self._remotes = remotes
         self._handed = handed
         self._now = now
 
@@ -116,7 +119,11 @@ class RowBackfill:
         await self._registry.refresh()
         subscription = self._subscription(tenant_id, WorkflowId(head.id), slug, wanted.trigger)
         where = None if wanted.where is None else _compiled(wanted.where)
-        table = await describe(self._database, subscription.active.config.table_name)
+        connection = subscription.active.config.connection
+        if connection:
+            async with self._remotes.looking(connection, captures=True):
+                pass  # what writes rows as JSON there is part of row capture
+        table = await describe(self._remotes.site(connection), subscription.active.config.table_name)
         ran = RanRows(subscription.active.id, str(table.name), table.estimate, wanted.after)
         deadline = time.monotonic() + PATIENCE_S
         while ran.more and ran.scanned < wanted.limit and time.monotonic() < deadline:
@@ -163,7 +170,8 @@ class RowBackfill:
         began, now = time.monotonic(), self._now()
         interest = Interest(subscription.workflow.tenant_id, "row", ("insert",))
         most = min(_part_of(wanted), wanted.limit - ran.scanned)
-        rows, ran.more = await read_part(self._database, table, ran.position, most, interest, now)
+        site = self._remotes.site(subscription.active.config.connection)
+        rows, ran.more = await read_part(site, table, ran.position, most, interest, now)
         offered = [_event(subscription, wanted, row, now) for row in rows]
         known = await self._known(offered)
         fresh = [event for event in offered if event.dedupe_key not in known]
@@ -230,7 +238,7 @@ def _part_of(wanted: WantedRows) -> int:
 
 
 def _event(subscription: Subscription, wanted: WantedRows, row: ExistingRow, now: datetime) -> NewEvent:
-    (event,) = events_of(row.change)
+    (event,) = events_of(row.change, subscription.active.config.connection)
     workflow = subscription.workflow
     event = backfilled(event, workflow.id, subscription.active.id, wanted.name, row.identity)
     # As with slots: what `overlap` would skip or restart queues.

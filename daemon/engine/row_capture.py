@@ -1,15 +1,18 @@
-"""Row capture on the home database (`RowPort`): the outbox becomes events, the triggers follow the workflows."""
+"""Row capture (`RowPort`), on the home database: the outbox becomes events, the triggers follow the workflows."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import structlog
 
 from hark.daemon.engine.ingest import Ingest, taking
 from hark.daemon.engine.strandings import Takings
+from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.capture_triggers import describe_tables, install
 from hark.daemon.store.database import Connection, Database, Lane, Session, sql
 from hark.daemon.store.row_outbox import peek_row_changes, take_row_changes
@@ -19,6 +22,9 @@ from hark.triggers.row_port import Drained, Installed, Part, Picture
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import NewEvent
 from hark.workflows.errors import FencedError, UnavailableError
+
+if TYPE_CHECKING:
+    import asyncpg
 
 log = structlog.get_logger(__name__)
 
@@ -50,12 +56,21 @@ class RowCapture:
     would pass over all that was deleted since the oldest snapshot in the database was taken, a backup's for example.
     """
 
-    def __init__(self, database: Database, ingest: Ingest, takings: Takings, generation: Callable[[], int]) -> None:
-        self._database = database
+    def __init__(
+        self,
+        database: Database,
+        ingest: Ingest,
+        takings: Takings,
+        generation: Callable[[], int],
+        *,
+        site: CaptureSite | None = None,
+    ) -> None:
+        self._site = site or CaptureSite(database)
+        self._database = self._site.database
         self._ingest = ingest
         self._takings = takings
         self._generation = generation
-        self._lane = Lane(database, "row capture", _PLANNER)
+        self._lane = Lane(self._database, "row capture", _PLANNER)
         self._session: Session | None = None
         self._two_phase = True
         self._floor = 0
@@ -64,6 +79,8 @@ class RowCapture:
         self._singly = 0
         self._quiet = True
         """The outbox had few changes the last time."""
+        self._offered: list[int] = []
+        """What was last taken out of the outbox, be it for good or not."""
 
     @property
     def backend_pid(self) -> int | None:
@@ -84,13 +101,13 @@ class RowCapture:
         """Look at tables."""
         generation = self._generation()  # before anything is awaited: it is that of the caller's triggers
         async with self._database.transaction() as connection:
-            return Picture(generation, await describe_tables(connection, tables))
+            return Picture(generation, await describe_tables(connection, tables, self._site.schema))
 
     async def install(
         self, plans: Sequence[CapturePlan], generation: int, *, patience_s: float, part: Part | None = None
     ) -> Installed:
         """Make the database capture exactly what the plans say."""
-        return await install(self._database, plans, generation, patience_s=patience_s, part=part)
+        return await install(self._site, plans, generation, patience_s=patience_s, part=part)
 
     async def drain(self, events_of: EventsOf) -> Drained:
         """Turn the oldest changes into events."""
@@ -112,22 +129,31 @@ class RowCapture:
 
     async def want_wakeups(self, *, wanted: bool) -> int | None:
         """Have writers NOTIFY, or not; None when that was so, else the horizon behind which all know."""
-        async with self._lane.connection() as connection:
-            if not await connection.fetchval(sql("set_capture_wakeups"), int(wanted)):
+        async with self._connected() as connection:
+            if not await connection.fetchval(self._site.sql("set_capture_wakeups"), int(wanted)):
                 return None
             # A statement of its own: who read the old flag has had a transaction id before it was changed.
-            bounds = await connection.fetch(sql("row_change_bounds"), self._floor)
+            bounds = await connection.fetch(self._site.sql("row_change_bounds"), self._floor)
         return int(bounds[0]["next"])
 
     async def is_past(self, horizon: int) -> bool:
         """Tell whether all transactions below the horizon have ended."""
-        async with self._lane.connection() as connection:
-            bounds = await connection.fetch(sql("row_change_bounds"), self._floor)
+        async with self._connected() as connection:
+            bounds = await connection.fetch(self._site.sql("row_change_bounds"), self._floor)
         return bool(bounds[0]["oldest"] >= horizon)
+
+    async def is_empty(self) -> bool:
+        """Tell whether no change waits to become an event."""
+        async with self._connected() as connection:
+            return not await connection.fetchval(self._site.sql("has_row_changes"))
 
     async def close(self) -> None:
         """Close the connection; idempotent."""
         await self._lane.stop()
+
+    def _connected(self) -> AbstractAsyncContextManager[asyncpg.Connection[asyncpg.Record]]:
+        """Hand out the connection to where the outbox is."""
+        return self._lane.connection()
 
     async def _adopt(self, connection: Connection) -> None:
         """On a new session, whose server may be another one than before, nothing is known."""
@@ -142,7 +168,7 @@ class RowCapture:
             return await self._take_in(events_of, limit)
 
     async def _take_in(self, events_of: EventsOf, limit: int) -> Drained:
-        async with self._lane.connection() as connection:
+        async with self._connected() as connection:
             # Where each statement has a transaction of its own anyway, one for all is less.
             if self._quiet and limit == MOST_RECORDS and self._database.keeps_sessions:
                 drained = await self._take_few(connection, events_of)
@@ -151,6 +177,7 @@ class RowCapture:
             async with taking(connection) as taken:
                 await self._adopt(connection)
                 changes, more = await take_row_changes(connection, self._floor, limit)
+                self._offered = [change.id for change in changes]
                 events = [event for change in changes for event in events_of(change)]
                 if events:
                     taken.append(await self._ingest.take_within(connection, events))
@@ -182,16 +209,16 @@ class RowCapture:
             raise
         except Exception:
             log.exception("row.change_parked")
-        async with self._lane.connection() as connection:
-            await connection.fetchval(sql("park_row_change"), self._floor, reason)
+        async with self._connected() as connection:
+            await connection.execute(self._site.sql("park_row_change"), self._offered, reason)
         return Drained(1, more=True)
 
     async def _raise_floor(self) -> None:
         """Raise the floor to the last mark once all transactions from before it have ended; set a new mark."""
         self._looked_at = time.monotonic()
-        async with self._lane.connection() as connection:
-            last_id = await connection.fetchval(sql("last_row_change"))
-            bounds = (await connection.fetch(sql("row_change_bounds"), self._floor))[0]
+        async with self._connected() as connection:
+            last_id = await connection.fetchval(self._site.sql("last_row_change"))
+            bounds = (await connection.fetch(self._site.sql("row_change_bounds"), self._floor))[0]
         if last_id < self._floor:  # the ids began anew
             self._floor, self._mark = 0, None
         elif self._mark is None:

@@ -73,8 +73,8 @@ class Services(Protocol):
         """Open a transaction on the home database for a step's SQL and its record."""
         ...
 
-    def connect(self, name: str) -> AbstractAsyncContextManager[Sql]:
-        """Open a transaction on a named connection."""
+    def connect(self, name: str, run: Run) -> AbstractAsyncContextManager[Sql]:
+        """Open a transaction on a named connection for a step's SQL."""
         ...
 
     async def emit(self, run: Run, event: NewEvent) -> Receipt:

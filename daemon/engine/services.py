@@ -39,6 +39,11 @@ _LOST = ("08", "57P", "25006")
 """SQLSTATEs that say that the connection or the server went away, not that the statement was wrong."""
 
 
+def _marks(run: Run) -> dict[str, str]:
+    """Return what row capture reads: a change made by a workflow is one step further from the outside world."""
+    return {"hark.depth": str(run.depth + 1), "hark.execution_id": str(run.id)}
+
+
 class _HomeTransaction:
     def __init__(self, connection: Connection, instance: Instance) -> None:
         self.sql: Sql = AsyncpgSql(connection)
@@ -95,9 +100,9 @@ class EngineServices:
         """Send progress on its way; what goes wrong with it is met by the next commit."""
         self._recorder.submit(progress).add_done_callback(_retrieve)
 
-    def connect(self, name: str) -> AbstractAsyncContextManager[Sql]:
-        """Open a transaction on a named connection."""
-        return self._connections(name)
+    def connect(self, name: str, run: Run) -> AbstractAsyncContextManager[Sql]:
+        """Open a transaction on a named connection for a step's SQL."""
+        return self._connections(name, _marks(run))
 
     @asynccontextmanager
     async def home_transaction(self, run: Run) -> AsyncIterator[_HomeTransaction]:
@@ -105,11 +110,9 @@ class EngineServices:
         try:
             with translated(*IN_THE_WAY):
                 async with await self.home.acquire() as connection, connection.transaction():
-                    # Row capture reads these: a change made by a workflow is one step further from the outside world.
                     await connection.execute(
                         "SELECT set_config('hark.depth', $1, true), set_config('hark.execution_id', $2, true)",
-                        str(run.depth + 1),
-                        str(run.id),
+                        *_marks(run).values(),
                     )
                     yield _HomeTransaction(connection, self._instance)
         except ActionError as error:

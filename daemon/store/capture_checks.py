@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from hark.daemon.store.capture_site import HOME_SCHEMA
 from hark.daemon.store.capture_triggers import describe_tables
 from hark.daemon.store.database import Connection, sql
 from hark.triggers.capture_plan import Table
@@ -17,12 +18,23 @@ from hark.workflows.scopes import TRIGGER
 _ROWS = frozenset({"old", "new"})
 
 
-async def check_tables(connection: Connection, triggers: Sequence[ActiveTrigger]) -> list[Problem]:
-    """Find what is wrong with `row` triggers: tables, columns, rights. Paths start with (workflow, trigger id)."""
+async def check_home_tables(connection: Connection, triggers: Sequence[ActiveTrigger]) -> list[Problem]:
+    """Find what is wrong with the `row` triggers that watch the home database."""
+    here = [trigger for trigger in triggers if trigger.kind == "row" and not trigger.config.connection]
+    return await check_tables(connection, here)
+
+
+async def check_tables(
+    connection: Connection, triggers: Sequence[ActiveTrigger], schema: str = HOME_SCHEMA
+) -> list[Problem]:
+    """Find what is wrong with `row` triggers: tables, columns, rights. Paths start with (workflow, trigger id).
+
+    All of them watch the database of the connection, in which the schema of row capture is called `schema`.
+    """
     rows = [trigger for trigger in triggers if trigger.kind == "row"]
     if not rows:
         return []
-    tables = await describe_tables(connection, {trigger.config.table_name for trigger in rows})
+    tables = await describe_tables(connection, {trigger.config.table_name for trigger in rows}, schema)
     known: list[TableName] | None = None
     problems: list[Problem] = []
     for trigger in rows:

@@ -11,7 +11,8 @@ import asyncpg
 import orjson
 import structlog
 
-from hark.daemon.store.database import Connection, Database, sql
+from hark.daemon.store.capture_site import HOME_SCHEMA, CaptureSite, sql_in
+from hark.daemon.store.database import IN_THE_WAY, Connection, sql
 from hark.daemon.store.row_outbox import subscriptions_of
 from hark.triggers.capture_plan import CapturePlan, Column, Placement, Relation, Table
 from hark.triggers.row_port import Installed, Part
@@ -57,16 +58,19 @@ class _Work:
     remove: list[Found] = field(default_factory=list)
 
 
-async def describe_tables(connection: Connection, names: Collection[TableName]) -> dict[TableName, Table]:
-    """Look at tables; those that do not exist are left out."""
+async def describe_tables(
+    connection: Connection, names: Collection[TableName], schema: str = HOME_SCHEMA
+) -> dict[TableName, Table]:
+    """Look at tables; those that do not exist are left out. `schema` is that of row capture in their database."""
     ordered = sorted(names)
     rows = await connection.fetch(
         sql("describe_tables"), [name.schema for name in ordered], [name.name for name in ordered]
     )
-    return {table.name: table for table in map(_table, rows)}
+    tables = (_table(row, schema) for row in rows)
+    return {table.name: table for table in tables}
 
 
-def _table(row: asyncpg.Record) -> Table:
+def _table(row: asyncpg.Record, schema: str) -> Table:
     return Table(
         name=TableName(row["schema_name"], row["table_name"]),
         relation=Relation(row["oid"], row["label"], row["kind"]),
@@ -75,19 +79,23 @@ def _table(row: asyncpg.Record) -> Table:
         parent=row["parent"],
         persistence=row["persistence"],
         may_trigger=row["may_trigger"],
+        capture_schema=schema,
     )
 
 
-async def find_triggers(connection: Connection, relations: Collection[int] | None = None) -> list[Found]:
+async def find_triggers(
+    connection: Connection, relations: Collection[int] | None = None, schema: str = HOME_SCHEMA
+) -> list[Found]:
     """List the triggers of ours on some tables, or all of them."""
-    rows = await connection.fetch(sql("list_capture_triggers"), None if relations is None else sorted(relations))
+    text = sql_in(schema, "list_capture_triggers")
+    rows = await connection.fetch(text, None if relations is None else sorted(relations))
     return [
         Found(row["relation"], row["label"], row["name"], row["enabled"], tuple(row["arguments"] or ())) for row in rows
     ]
 
 
 async def install(
-    database: Database,
+    site: CaptureSite,
     plans: Sequence[CapturePlan],
     generation: int,
     *,
@@ -100,49 +108,49 @@ async def install(
     Does nothing when the active workflows have changed since `generation`, for then the plans are old.
     """
     try:
-        async with _turn(database, generation, patience_s) as connection:
+        async with _turn(site, generation, patience_s) as connection:
             if connection is None:
                 return Installed(current=False)
-            watches = await _save_watches(connection, plans, part)
-            found = await find_triggers(connection, None if part is None else part.relations)
+            watches = await _save_watches(site, connection, plans, part)
+            found = await find_triggers(connection, None if part is None else part.relations, site.schema)
             if part is None:
-                await connection.execute(sql("sweep_key_sets"))
+                await connection.execute(site.sql("sweep_key_sets"))
     except _LATER:
         return Installed(current=False)
-    installed = Installed(problems=_problems(plans, watches, found))
-    for work in _differences(plans, watches, found):
-        await _carry_out(database, work, generation, patience_s, installed)
+    installed = Installed(problems=_problems(site, plans, watches, found))
+    for work in _differences(site, plans, watches, found):
+        await _carry_out(site, work, generation, patience_s, installed)
         if not installed.current:
             return installed
-    await _note_problems(database, plans, watches, installed)
+    await _note_problems(site, plans, watches, installed)
     return installed
 
 
 @asynccontextmanager
-async def _turn(database: Database, generation: int, patience_s: float) -> AsyncIterator[Connection | None]:
+async def _turn(site: CaptureSite, generation: int, patience_s: float) -> AsyncIterator[Connection | None]:
     """Open a transaction in which no other instance changes triggers; None when the plans are not current."""
-    async with database.transaction() as connection:
+    async with site.database.transaction() as connection:
         await connection.execute(sql("begin_capture_change"), f"{round(patience_s * 1000)}ms")
-        current = await connection.fetchval(sql("get_generation")) == generation
+        current = await site.current_generation(connection) == generation
         yield connection if current else None
 
 
 async def _save_watches(
-    connection: Connection, plans: Sequence[CapturePlan], part: Part | None
+    site: CaptureSite, connection: Connection, plans: Sequence[CapturePlan], part: Part | None
 ) -> dict[TableName, int]:
     """Note who is interested in what, before the triggers fire; return the ids of the watches."""
     names = None if part is None else ([name.schema for name in part.tables], [name.name for name in part.tables])
-    rows = await connection.fetch(sql("load_watches"), *(names or (None, None)))
+    rows = await connection.fetch(site.sql("load_watches"), *(names or (None, None)))
     known = {TableName(row["schema_name"], row["table_name"]): row for row in rows}
     ids = {name: row["id"] for name, row in known.items()}
     changed = [wish for plan in plans if (wish := _wish(plan, known.get(plan.table))) is not None]
     if changed:
-        for row in await connection.fetch(sql("save_watches"), *zip(*changed, strict=True)):
+        for row in await connection.fetch(site.sql("save_watches"), *zip(*changed, strict=True)):
             ids[TableName(row["schema_name"], row["table_name"])] = row["id"]
     wanted = {plan.table for plan in plans}
     ended = [row["id"] for name, row in known.items() if row["active"] and name not in wanted]
     if ended:
-        await connection.execute(sql("end_watches"), ended)
+        await connection.execute(site.sql("end_watches"), ended)
     return {name: ids[name] for name in wanted}
 
 
@@ -155,17 +163,21 @@ def _wish(plan: CapturePlan, row: asyncpg.Record | None) -> tuple[str, str, str,
     return plan.table.schema, plan.table.name, orjson.dumps(subscriptions).decode(), orjson.dumps(unseen).decode()
 
 
-def _wanted(plans: Iterable[CapturePlan], watches: Mapping[TableName, int]) -> dict[TriggerKey, tuple[str, _Place]]:
+def _wanted(
+    site: CaptureSite, plans: Iterable[CapturePlan], watches: Mapping[TableName, int]
+) -> dict[TriggerKey, tuple[str, _Place]]:
     wanted = {}
     for plan in plans:
         for placement in plan.placements:
             arguments = (str(watches[plan.table]), placement.mode, placement.fingerprint(), placement.shown)
-            wanted[placement.relation.oid, placement.name] = (str(plan.table), _Place(placement, arguments))
+            wanted[placement.relation.oid, site.named(placement.name)] = (str(plan.table), _Place(placement, arguments))
     return wanted
 
 
-def _differences(plans: Sequence[CapturePlan], watches: Mapping[TableName, int], found: Iterable[Found]) -> list[_Work]:
-    wanted = _wanted(plans, watches)
+def _differences(
+    site: CaptureSite, plans: Sequence[CapturePlan], watches: Mapping[TableName, int], found: Iterable[Found]
+) -> list[_Work]:
+    wanted = _wanted(site, plans, watches)
     there = {(trigger.relation, trigger.name): trigger for trigger in found}
     owners = {placement.relation.oid: str(plan.table) for plan in plans for placement in plan.placements}
     works: dict[str, _Work] = {}
@@ -180,31 +192,33 @@ def _differences(plans: Sequence[CapturePlan], watches: Mapping[TableName, int],
     return list(works.values())
 
 
-async def _carry_out(database: Database, work: _Work, generation: int, patience_s: float, installed: Installed) -> None:
+async def _carry_out(site: CaptureSite, work: _Work, generation: int, patience_s: float, installed: Installed) -> None:
     try:
-        async with _turn(database, generation, patience_s) as connection:
+        async with _turn(site, generation, patience_s) as connection:
             if connection is None:
                 installed.current = False
                 return
             for place in work.place:
-                await _put(connection, place)
+                await _put(site, connection, place)
             for trigger in work.remove:
-                await connection.execute(sql("remove_capture_trigger"), trigger.relation, trigger.name)
+                await connection.execute(site.sql("remove_capture_trigger"), trigger.relation, trigger.name)
     except _LATER:
         installed.busy.add(work.table)
     except asyncpg.PostgresError as error:
         installed.problems[work.table] = f"{work.table} is not captured: {error}"
     else:
-        installed.placed += [f"{place.placement.name} on {place.placement.relation.label}" for place in work.place]
+        installed.placed += [
+            f"{site.named(place.placement.name)} on {place.placement.relation.label}" for place in work.place
+        ]
         installed.removed += [f"{trigger.name} on {trigger.label}" for trigger in work.remove]
 
 
-async def _put(connection: Connection, place: _Place) -> None:
+async def _put(site: CaptureSite, connection: Connection, place: _Place) -> None:
     placement = place.placement
     await connection.execute(
-        sql("place_capture_trigger"),
+        site.sql("place_capture_trigger"),
         placement.relation.oid,
-        placement.name,
+        site.named(placement.name),
         placement.operation.upper(),
         placement.level,
         placement.condition,
@@ -214,10 +228,12 @@ async def _put(connection: Connection, place: _Place) -> None:
     )
 
 
-def _problems(plans: Sequence[CapturePlan], watches: Mapping[TableName, int], found: Iterable[Found]) -> dict[str, str]:
+def _problems(
+    site: CaptureSite, plans: Sequence[CapturePlan], watches: Mapping[TableName, int], found: Iterable[Found]
+) -> dict[str, str]:
     problems = {str(plan.table): f"{plan.table} is not captured: {plan.problem}" for plan in plans if plan.problem}
     disabled: dict[str, list[str]] = defaultdict(list)
-    wanted = _wanted(plans, watches)
+    wanted = _wanted(site, plans, watches)
     for trigger in found:
         if not trigger.enabled and (trigger.relation, trigger.name) in wanted:
             disabled[wanted[trigger.relation, trigger.name][0]].append(trigger.name)
@@ -227,7 +243,7 @@ def _problems(plans: Sequence[CapturePlan], watches: Mapping[TableName, int], fo
 
 
 async def _note_problems(
-    database: Database, plans: Sequence[CapturePlan], watches: Mapping[TableName, int], installed: Installed
+    site: CaptureSite, plans: Sequence[CapturePlan], watches: Mapping[TableName, int], installed: Installed
 ) -> None:
     """Put what is wrong on record, for those who ask the database and not this process."""
     if not plans:
@@ -237,4 +253,7 @@ async def _note_problems(
         installed.problems.get(str(plan.table)) or (waiting if str(plan.table) in installed.busy else None)
         for plan in plans
     ]
-    await database.execute("note_watch_problems", [watches[plan.table] for plan in plans], noted)
+    watched = [watches[plan.table] for plan in plans]
+    with site.database.translated(*IN_THE_WAY):
+        async with site.database.transaction() as connection:
+            await connection.execute(site.sql("note_watch_problems"), watched, noted)

@@ -52,10 +52,23 @@ IN_THE_WAY: tuple[type[BaseException], ...] = (
 )
 """What another transaction was to blame for: the engine's own statements are tried again, like after an outage."""
 
+_NOT_LET_IN: tuple[type[BaseException], ...] = (
+    pg.InvalidAuthorizationSpecificationError,
+    pg.InvalidCatalogNameError,
+)
+"""What a database says of whose password or name is wrong; another one may set that right while Hark runs."""
+
 _LOCK_PAUSE_S = 0.2
 
 _OUR_FAULT = (ValueError, pg.UnsupportedClientFeatureError)
 """What looks like those and is a defect of the caller: an argument that does not fit, a feature that is not there."""
+
+_HOME_ANSWERS_S = (15.0, 30.0)
+"""How long a statement may take on the pool, and on a connection of its own."""
+_OTHER_ANSWERS_S = (10.0, 10.0)
+"""The same where the network may go dark at any time, and no statement is a long one."""
+_OTHER_CONNECT_S = 4.0
+_OTHER_IDLE_S = 30.0
 
 _IDLE = "idle_in_transaction_session_timeout"
 _SERVER_SETTINGS = {
@@ -97,16 +110,20 @@ def sql(name: str) -> str:
 
 
 @contextmanager
-def translated(*also: type[BaseException]) -> Iterator[None]:
-    """Turn what asyncpg raises when the database is away, and what is named, into UnavailableError."""
+def translated(*also: type[BaseException], name: str = "") -> Iterator[None]:
+    """Turn what asyncpg raises when the database is away, and what else is said, into UnavailableError.
+
+    `name` is that of the connection, where it is not the home database.
+    """
     try:
         yield
     except (*_AWAY, *also) as error:
         if isinstance(error, _OUR_FAULT):
             raise
+        whose = f"connection {name}: " if name else ""
         if isinstance(error, pg.ReadOnlySQLTransactionError):
-            raise ReadOnlyError(f"the database takes no writes: {error}") from error
-        raise UnavailableError(f"the database is not available: {explain(error)}") from error
+            raise ReadOnlyError(f"{whose}the database takes no writes: {error}") from error
+        raise UnavailableError(f"{whose}the database is not available: {explain(error)}") from error
 
 
 def lock_was_refused(error: UnavailableError) -> bool:
@@ -115,7 +132,11 @@ def lock_was_refused(error: UnavailableError) -> bool:
 
 
 class Database:
-    """Connections to the home database. Owned by the application, which starts and stops it."""
+    """Connections to the home database. Owned by the application, which starts and stops it.
+
+    With a `name` it is the database of a named connection: no connection is opened before it is needed, nothing is
+    waited for as long as at home, and what is raised when it is away says the name.
+    """
 
     def __init__(
         self,
@@ -125,13 +146,19 @@ class Database:
         connect_timeout_s: float = 10.0,
         way: Way | None = None,
         listen_url: str | None = None,
+        name: str = "",
     ) -> None:
         self.url = url
+        self.name = name
         self._listen_url = listen_url
         self._way = way
         self._finding_way = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._pool_size = pool_size
-        self._connect_timeout_s = connect_timeout_s
+        self._connect_timeout_s = _OTHER_CONNECT_S if name else connect_timeout_s
+        self._pool_s, self._own_s = _OTHER_ANSWERS_S if name else _HOME_ANSWERS_S
+        # Hark's statements name the schema of everything, and nobody else's schema is to be looked into.
+        self._settings = {**_SERVER_SETTINGS, "search_path": "pg_catalog, pg_temp"} if name else _SERVER_SETTINGS
         self._pool: asyncpg.Pool | None = None
         self.epoch = 0
         """Raised when connections from before it are no longer to be used."""
@@ -183,28 +210,45 @@ class Database:
         if self._way is None:
             async with self._finding_way:
                 if self._way is None:
-                    with translated():
+                    with self.translated():
                         self._way = await find_way(self.url, self._connect_timeout_s, opener=connect)
         return self._way
 
     async def start(self) -> None:
-        """Open the pool, and say so if a pooler stands before the server. Raises UnavailableError without one."""
+        """Open the pool, and say so if a pooler stands before the server. Raises UnavailableError without one.
+
+        That of a named connection opens when it is used.
+        """
+        if not self.name:
+            self._pool = await self._open_pool()
+
+    async def _opened(self) -> asyncpg.Pool:
+        """Return the pool."""
+        if self._pool is None and self.name:
+            async with self._opening:
+                if self._pool is None:
+                    self._pool = await self._open_pool()
+        return self.pool
+
+    async def _open_pool(self) -> asyncpg.Pool:
         way = await self.way()
+        about = {"connection": self.name} if self.name else {}
         if way is Way.SESSION:
-            log.info("database.pooled", pooler=way.value)
+            log.info("database.pooled", pooler=way.value, **about)
         elif way is Way.TRANSACTION:
             means = PER_TRANSACTION_BUT_HEARD if self.can_listen else PER_TRANSACTION
-            log.warning("database.pooled", pooler=way.value, means=means)
-        with translated():
-            self._pool = await make_pool(
+            log.warning("database.pooled", pooler=way.value, means=means, **about)
+        with self.translated():
+            return await make_pool(
                 self.url,
                 way,
-                {**_SERVER_SETTINGS, **POOL_PLANNER, "application_name": "hark"},
-                min_size=1,
+                {**self._settings, **POOL_PLANNER, "application_name": "hark"},
+                min_size=0 if self.name else 1,
                 max_size=self._pool_size,
                 opener=connect,
                 timeout=self._connect_timeout_s,
-                command_timeout=15,
+                command_timeout=self._pool_s,
+                max_inactive_connection_lifetime=_OTHER_IDLE_S if self.name else 300.0,
             )
 
     async def stop(self) -> None:
@@ -226,29 +270,37 @@ class Database:
 
     async def open(self, name: str, settings: Mapping[str, str] | None = None) -> asyncpg.Connection[asyncpg.Record]:
         """Open a connection of its own, named in pg_stat_activity; the caller closes it."""
-        with translated():
+        with self.translated():
             return await open_connection(
                 self.url,
                 await self.way(),
-                {**_SERVER_SETTINGS, "application_name": f"hark {name}", **(settings or {})},
+                {**self._settings, "application_name": f"hark {name}", **(settings or {})},
                 opener=connect,
                 timeout=self._connect_timeout_s,
-                command_timeout=30,
+                command_timeout=self._own_s,
             )
+
+    @contextmanager
+    def translated(self, *also: type[BaseException]) -> Iterator[None]:
+        """Turn what is raised when this database is away, and what is named, into UnavailableError."""
+        with translated(*also, *(_NOT_LET_IN if self.name else ()), name=self.name):
+            yield
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Hand out a pool connection in a transaction that commits when the block ends well."""
-        with translated():
-            async with self.pool.acquire(timeout=self._connect_timeout_s) as connection, connection.transaction():
+        with self.translated():
+            pool = await self._opened()
+            async with pool.acquire(timeout=self._connect_timeout_s) as connection, connection.transaction():
                 yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
         """Hand out a pool connection in a transaction that cannot write."""
-        with translated():
+        with self.translated():
+            pool = await self._opened()
             async with (
-                self.pool.acquire(timeout=self._connect_timeout_s) as connection,
+                pool.acquire(timeout=self._connect_timeout_s) as connection,
                 connection.transaction(readonly=True),
             ):
                 yield connection
@@ -264,7 +316,7 @@ class Database:
         within_one = await self.way() is Way.TRANSACTION  # which then has to be idle for as long as it takes
         connection = await self.open("lock", {_IDLE: "0"} if within_one else None)
         try:
-            with translated():
+            with self.translated():
                 hold = (TransactionHold if within_one else Hold)(connection, locks, shared=shared)
                 yield hold if await hold.take(patience_s) else None
                 # Closed alone, the server would let go of them a moment later.
@@ -281,23 +333,23 @@ class Database:
 
     async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
         """Run a named query; return all its rows."""
-        with translated(*IN_THE_WAY):
-            return await self.pool.fetch(sql(query), *args)
+        with self.translated(*IN_THE_WAY):
+            return await (await self._opened()).fetch(sql(query), *args)
 
     async def fetchrow(self, query: str, *args: Any) -> asyncpg.Record | None:
         """Run a named query; return its first row."""
-        with translated(*IN_THE_WAY):
-            return await self.pool.fetchrow(sql(query), *args)
+        with self.translated(*IN_THE_WAY):
+            return await (await self._opened()).fetchrow(sql(query), *args)
 
     async def fetchval(self, query: str, *args: Any) -> Any:
         """Run a named query; return the first column of its first row."""
-        with translated(*IN_THE_WAY):
-            return await self.pool.fetchval(sql(query), *args)
+        with self.translated(*IN_THE_WAY):
+            return await (await self._opened()).fetchval(sql(query), *args)
 
     async def execute(self, query: str, *args: Any) -> str:
         """Run a named query; return the command tag."""
-        with translated(*IN_THE_WAY):
-            return await self.pool.execute(sql(query), *args)
+        with self.translated(*IN_THE_WAY):
+            return await (await self._opened()).execute(sql(query), *args)
 
 
 class Hold:
@@ -387,7 +439,7 @@ class Lane:
     async def connection(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
         """Hand out the connection. Whatever leaves it unusable closes it; the next call opens another."""
         async with self._turn:
-            with translated(*IN_THE_WAY):
+            with self._database.translated(*IN_THE_WAY):
                 connection = await self._open()
                 try:
                     yield connection

@@ -12,7 +12,8 @@ import asyncpg
 import orjson
 
 from hark.daemon.store.as_captured import AS_CAPTURED
-from hark.daemon.store.database import Connection, Database, Record, sql
+from hark.daemon.store.capture_site import CaptureSite
+from hark.daemon.store.database import Connection, Record, sql
 from hark.daemon.store.row_outbox import rows_of
 from hark.triggers.row_changes import Interest, RowChange
 from hark.triggers.table_name import TableName
@@ -58,9 +59,9 @@ class ExistingRow:
         return blake2b(orjson.dumps(self.position), digest_size=16).hexdigest()
 
 
-async def describe(database: Database, name: TableName) -> KeyedTable:
+async def describe(site: CaptureSite, name: TableName) -> KeyedTable:
     """Look at a table. Raises UnprocessableError when its rows cannot be told apart or put in order."""
-    async with _reading(database, name) as connection:
+    async with _reading(site, name) as connection:
         row = await connection.fetchrow(sql("describe_keyed_table"), name.schema, name.name)
     if row is None:
         raise UnprocessableError(f"there is no table {name}")
@@ -89,7 +90,7 @@ def _problem(row: Record) -> str | None:
 
 
 async def read_part(
-    database: Database, table: KeyedTable, after: Position | None, most: int, interest: Interest, now: datetime
+    site: CaptureSite, table: KeyedTable, after: Position | None, most: int, interest: Interest, now: datetime
 ) -> tuple[list[ExistingRow], bool]:
     """Return up to `most` of the rows after a position; and whether there may be more.
 
@@ -99,9 +100,9 @@ async def read_part(
     if after is not None and len(after) != len(table.columns):
         raise UnprocessableError(f"after: the key of {table.name} has {len(table.columns)} columns")
     try:
-        return await _read(database, table, after, most, interest, now, careful=False)
+        return await _read(site, table, after, most, interest, now, careful=False)
     except _NoJsonError:
-        return await _read(database, table, after, most, interest, now, careful=True)
+        return await _read(site, table, after, most, interest, now, careful=True)
 
 
 class _NoJsonError(Exception):
@@ -109,20 +110,20 @@ class _NoJsonError(Exception):
 
 
 async def _read(
-    database: Database, table: KeyedTable, after: Position | None, most: int, interest: Interest, now: datetime,
+    site: CaptureSite, table: KeyedTable, after: Position | None, most: int, interest: Interest, now: datetime,
     *, careful: bool,
 ) -> tuple[list[ExistingRow], bool]:  # fmt: skip
     found: list[ExistingRow] = []
     size = 0
-    async with _reading(database, table.name, careful=careful) as connection:
-        cursor = await connection.cursor(_text(table, after), careful, table.oid, most, *(after or ()))
+    async with _reading(site, table.name, careful=careful) as connection:
+        cursor = await connection.cursor(_text(site.schema, table, after), careful, table.oid, most, *(after or ()))
         while size < MOST_BYTES and (records := await cursor.fetch(_AT_A_TIME)):
             size += sum(len(record["row"]) for record in records)
             found += [_row(table, record, interest, now) for record in records]
     return found, size >= MOST_BYTES or len(found) == most
 
 
-def _text(table: KeyedTable, after: Position | None) -> str:
+def _text(schema: str, table: KeyedTable, after: Position | None) -> str:
     """Write the statement. Names are quoted and types are as format_type writes them: neither can be a parameter.
 
     OFFSET 0 keeps the parts apart: merged, the slow way would be gone for every row, and its result thrown away.
@@ -142,7 +143,7 @@ def _text(table: KeyedTable, after: Position | None) -> str:
             SELECT CASE WHEN NOT $1::boolean AND pg_column_size(part.tuple) <= {_LARGEST}
                         THEN row_to_json(part.tuple)::text END AS content OFFSET 0) AS quick
         LEFT JOIN LATERAL (
-            SELECT c.content, c.left_out, c.error FROM hark.careful_row_json($2::oid, part.tuple) AS c
+            SELECT c.content, c.left_out, c.error FROM {schema}.careful_row_json($2::oid, part.tuple) AS c
             WHERE coalesce(octet_length(quick.content) > {_LARGEST}, true) OFFSET 0) AS slow ON true
         ORDER BY {", ".join(f"part.{key}" for key in keys)}
     """  # noqa: S608
@@ -160,10 +161,10 @@ def _row(table: KeyedTable, record: Record, interest: Interest, now: datetime) -
 
 
 @asynccontextmanager
-async def _reading(database: Database, name: TableName, *, careful: bool = True) -> AsyncIterator[Connection]:
+async def _reading(site: CaptureSite, name: TableName, *, careful: bool = True) -> AsyncIterator[Connection]:
     """Hand out a connection that reads as capture writes; raises UnprocessableError for what the table refuses."""
     try:
-        async with database.reading() as connection:
+        async with site.database.reading() as connection:
             await connection.execute(_SETTINGS)
             yield connection
     except asyncpg.QueryCanceledError as error:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import asyncpg
 import structlog
 
-from hark.daemon.store.database import Database, translated
+from hark.daemon.store.database import Database
 from hark.workflows.errors import UnavailableError
 
 log = structlog.get_logger(__name__)
@@ -24,6 +24,7 @@ HEARTBEAT_S = 4.0
 DEAF_AFTER_S = 4.0
 """A heartbeat that is not answered in this time is a black hole: with the interval that makes 8 s, then a rebuild."""
 REBUILD_S = 1.0
+IDLE_S = 60.0
 _OURS = "hark_"
 
 
@@ -41,10 +42,14 @@ class Heard:
         self.last_at = time.time()
 
 
-CANNOT_HEAR = (
-    "a pooler that works per transaction stands before the database, through which nothing is heard: "
-    "let HARK_LISTEN_URL name the server itself, or a pooler with pool_mode = session"
-)
+def _cannot_hear(variable: str) -> str:
+    return (
+        "a pooler that works per transaction stands before the database, through which nothing is heard: "
+        f"let {variable} name the server itself, or a pooler with pool_mode = session"
+    )
+
+
+CANNOT_HEAR = _cannot_hear("HARK_LISTEN_URL")
 
 
 class Ears(Protocol):
@@ -82,10 +87,16 @@ class WakeUps:
 
 
 class Listening:
-    """Owns the listening connection (`NotifyPort`). The same ears are told again after every rebuild."""
+    """Owns the listening connection (`NotifyPort`). The same ears are told again after every rebuild.
+
+    On the database of a named connection nobody waits for it, and it is there only while somebody wants to hear.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._waits = not database.name
+        self._about = {"connection": database.name} if database.name else {}
+        self._asked = asyncio.Event()
         self._wanted: dict[int, tuple[frozenset[str], Ears]] = {}
         self._tuned: dict[int, frozenset[str]] = {}
         self._on_server: set[str] = set()
@@ -105,7 +116,10 @@ class Listening:
     @property
     def deaf(self) -> str:
         """Why nothing can ever be heard; empty when it can."""
-        return "" if self._database.can_listen else CANNOT_HEAR
+        if self._database.can_listen:
+            return ""
+        name = self._database.name
+        return _cannot_hear(f"HARK_CONNECTION_{name.upper()}") if name else CANNOT_HEAR
 
     @property
     def _is_behind(self) -> bool:
@@ -114,9 +128,10 @@ class Listening:
 
     async def start(self) -> None:
         """Open the connection and keep it."""
-        if self.deaf:
-            return
-        await self._tune()
+        if self._waits:
+            if self.deaf:
+                return
+            await self._tune()
         self._task = asyncio.create_task(self._keep(), name="listening connection")
 
     async def stop(self) -> None:
@@ -135,7 +150,9 @@ class Listening:
         else:
             self._wanted.pop(id(ears), None)
         self._tuned.pop(id(ears), None)
-        if self._task is not None:
+        if not self._waits:
+            self._asked.set()
+        elif self._task is not None:
             with suppress(UnavailableError):
                 await self._tune()
 
@@ -145,10 +162,13 @@ class Listening:
 
     async def _keep(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_S if self.hears else REBUILD_S)
+            await self._pause()
             try:
                 if self._epoch != self._database.epoch:
                     self._drop()
+                if not self._waits and (self.deaf or not self._wanted):
+                    self._drop()
+                    continue
                 if self.hears:
                     await self._beat()
                 rebuilding = not self.hears
@@ -156,13 +176,23 @@ class Listening:
                     await self._tune()
                 if rebuilding:
                     self.rebuilt += 1
-                    log.info("listening.rebuilt", channels=len(self._on_server))
+                    log.info("listening.rebuilt", channels=len(self._on_server), **self._about)
             except UnavailableError as error:
-                log.warning("listening.lost", error=str(error))
+                log.warning("listening.lost", error=str(error), **self._about)
                 self._drop()
             except Exception:
-                log.exception("listening.broken")
+                log.exception("listening.broken", **self._about)
                 self._drop()
+
+    async def _pause(self) -> None:
+        """Wait for the next heartbeat or rebuild, or until somebody asks who does not wait for it."""
+        pause_s = HEARTBEAT_S if self.hears else REBUILD_S
+        if not self._waits and not self.hears and (self.deaf or not self._wanted):
+            pause_s = IDLE_S
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._asked.wait()
+        self._asked.clear()
 
     async def _beat(self) -> None:
         """Ask on the same session, so that a connection that has gone deaf is found out."""
@@ -170,7 +200,7 @@ class Listening:
             connection = self._connection
             if connection is None:
                 return
-            with translated():
+            with self._database.translated():
                 async with asyncio.timeout(DEAF_AFTER_S):
                     await connection.execute("SELECT 1")
 
@@ -180,7 +210,7 @@ class Listening:
             connection = await self._open()
             asked = dict(self._wanted)
             wanted = {channel for channels, _ in asked.values() for channel in channels}
-            with translated():
+            with self._database.translated():
                 async with asyncio.timeout(DEAF_AFTER_S):
                     for channel in wanted - self._on_server:
                         await connection.add_listener(channel, self._heard)

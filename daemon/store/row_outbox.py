@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from hark.daemon.store.capture_site import HOME_SCHEMA, sql_in
 from hark.daemon.store.database import Connection, sql
 from hark.triggers.row_changes import Interest, RowChange
 from hark.triggers.table_name import TableName
@@ -24,9 +25,11 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _LONGEST_INTEGER = 19
 
 
-async def take_row_changes(connection: Connection, after: int, limit: int) -> tuple[list[RowChange], bool]:
+async def take_row_changes(
+    connection: Connection, after: int, limit: int, schema: str = HOME_SCHEMA
+) -> tuple[list[RowChange], bool]:
     """Take up to `limit` of the oldest changes after an id, in the caller's transaction; tell if there are more."""
-    rows = await connection.fetch(sql("take_row_changes"), after, limit, MOST_BYTES, MOST_ROWS)
+    rows = await connection.fetch(sql_in(schema, "take_row_changes"), after, limit, MOST_BYTES, MOST_ROWS)
     found = rows[0]["found"] if rows else 0
     return [change_of(row) for row in rows], found == limit or found > len(rows)
 

@@ -8,7 +8,8 @@ import asyncpg
 
 from hark.daemon.store.as_captured import AS_CAPTURED
 from hark.daemon.store.capture_checks import check_tables
-from hark.daemon.store.database import Connection, Database
+from hark.daemon.store.capture_site import CaptureSite
+from hark.daemon.store.database import Connection
 from hark.daemon.store.row_outbox import rows_of
 from hark.triggers.row_changes import Row
 from hark.triggers.table_name import TableName
@@ -21,7 +22,7 @@ _LARGEST = 1024 * 1024
 
 
 async def read_rows(
-    database: Database, table: TableName, triggers: Sequence[ActiveTrigger], most: int
+    site: CaptureSite, table: TableName, triggers: Sequence[ActiveTrigger], most: int
 ) -> AsyncIterator[list[Row]]:
     """Yield the rows of a table in batches, in no order, `most` at the most, for `row` triggers that watch it.
 
@@ -35,9 +36,9 @@ async def read_rows(
         f"FROM {table.sql} AS t CROSS JOIN LATERAL (SELECT row_to_json(t.*)::text) AS j (row) LIMIT $1"
     )
     try:
-        async with database.reading() as connection:
+        async with site.database.reading() as connection:
             await connection.execute(AS_CAPTURED)
-            await _refuse_bad(connection, triggers)
+            await _refuse_bad(site, connection, triggers)
             cursor = await connection.cursor(text, most)
             while records := await cursor.fetch(_AT_A_TIME):
                 yield [rows_of(f"[{record['row']}]")[0] for record in records if record["row"] is not None]
@@ -47,7 +48,7 @@ async def read_rows(
         raise UnprocessableError(f"{table} cannot be read within 15 s") from error
 
 
-async def _refuse_bad(connection: Connection, triggers: Sequence[ActiveTrigger]) -> None:
-    problems = await check_tables(connection, triggers)
+async def _refuse_bad(site: CaptureSite, connection: Connection, triggers: Sequence[ActiveTrigger]) -> None:
+    problems = await check_tables(connection, triggers, site.schema)
     if problems:
         raise UnprocessableError("; ".join(map(str, problems)))

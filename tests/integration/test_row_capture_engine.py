@@ -153,7 +153,7 @@ steps: [{id: note, action: probe, with: {say: "${{ inputs.n }}"}}]
 async def test_a_trigger_that_was_dropped_is_put_back_by_itself(
     hark: EngineUnderTest, clients: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hark.triggers.row_listener.CHECK_S", 0.05)
+    monkeypatch.setattr("hark.triggers.row_keeper.CHECK_S", 0.05)
     await hark.apply(GREET)
     await clients.execute("DROP TRIGGER hark_capture_insert_row ON clients")
     await hark.until(lambda: clients.fetchval("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'hark_capture%'"))
@@ -162,7 +162,7 @@ async def test_a_trigger_that_was_dropped_is_put_back_by_itself(
 async def test_a_dropped_table_is_named_by_the_health(
     hark: EngineUnderTest, clients: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hark.triggers.row_listener.CHECK_S", 0.05)
+    monkeypatch.setattr("hark.triggers.row_keeper.CHECK_S", 0.05)
     await hark.apply(GREET)
     assert hark.engine.health()["row"].attached
     await clients.execute("DROP TABLE clients")

@@ -12,6 +12,7 @@ from support.capture import Capture, capturing, watch
 from support.database import connected
 
 from hark.daemon.store.capture_checks import check_tables
+from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.capture_triggers import describe_tables, install
 from hark.triggers.capture_plan import plan_captures
 from hark.triggers.table_name import TableName
@@ -172,7 +173,9 @@ async def test_two_instances_at_once_come_to_the_same(capture: Capture) -> None:
     tables = await describe_tables(capture.connection, {TableName("public", "clients")})
     plans = plan_captures([watch()], tables)
     generation = await capture.connection.fetchval("SELECT generation FROM hark.registry")
-    both = await asyncio.gather(*(install(capture.database, plans, generation, patience_s=5) for _ in range(2)))
+    both = await asyncio.gather(
+        *(install(CaptureSite(capture.database), plans, generation, patience_s=5) for _ in range(2))
+    )
     assert all(installed.current and not installed.problems for installed in both)
     assert len(await capture.triggers()) == 4
 

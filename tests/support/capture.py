@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 
+from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.capture_triggers import describe_tables, install
 from hark.daemon.store.database import Database
 from hark.daemon.store.row_outbox import take_row_changes
@@ -57,7 +58,7 @@ class Capture:
         plans = plan_captures(triggers, await describe_tables(self.connection, names))
         if generation is None:
             generation = await self.connection.fetchval("SELECT generation FROM hark.registry")
-        return await install(self.database, plans, generation, patience_s=patience_s)
+        return await install(CaptureSite(self.database), plans, generation, patience_s=patience_s)
 
     async def watched(self, *triggers: ActiveTrigger) -> None:
         """Install what these triggers need, and see that nothing was in the way."""

@@ -137,18 +137,25 @@ def event(kind: str, data: Any = None, **fields: Any) -> NewEvent:
 
 @asynccontextmanager
 async def running_engine(
-    url: str, *, secrets: Mapping[str, str] | None = None, probe: Probe | None = None, **settings: Any
+    url: str,
+    *,
+    secrets: Mapping[str, str] | None = None,
+    connections: Mapping[str, str] | None = None,
+    probe: Probe | None = None,
+    **settings: Any,
 ) -> AsyncIterator[EngineUnderTest]:
     """Run an engine until the block ends; with HARK_TEST_POOL_MODE in the environment through a pgbouncer."""
     async with AsyncExitStack() as stack:
         if mode := os.environ.get("HARK_TEST_POOL_MODE"):
             url = await stack.enter_async_context(pgbouncer(url, mode, 20 if mode == "transaction" else 60))
-        yield await stack.enter_async_context(_running(url, secrets or {}, probe or Probe(), settings))
+        yield await stack.enter_async_context(
+            _running(url, secrets or {}, connections or {}, probe or Probe(), settings)
+        )
 
 
 @asynccontextmanager
 async def _running(
-    url: str, secrets: Mapping[str, str], probe: Probe, settings: dict[str, Any]
+    url: str, secrets: Mapping[str, str], connections: Mapping[str, str], probe: Probe, settings: dict[str, Any]
 ) -> AsyncIterator[EngineUnderTest]:
     catalogue = Catalogue([*builtin_actions(), probe], builtin_triggers())
     database = Database(url, listen_url=settings.get("listen_url"))
@@ -156,7 +163,7 @@ async def _running(
     # Without a data directory of the test's own nothing may be written to one.
     kept_out = {"data_dir": "/proc/no-data-directory"}
     settings = {"drain_timeout": "1s", "http_allow_networks": "127.0.0.0/8", **kept_out, **settings}
-    engine = Engine(Settings(**settings), database, catalogue, secrets=secrets)
+    engine = Engine(Settings(**settings), database, catalogue, secrets=secrets, connections=connections)
     try:
         await engine.start()
         yield EngineUnderTest(engine, probe)

@@ -109,8 +109,19 @@ class HandAlarm:
 
 
 def context(events: Events, now: Callable[[], datetime], **ports: Any) -> ListenerContext:
-    """Make what a listener is handed."""
-    return ListenerContext(events.emit, now, ports)
+    """Make what a listener is handed; unless told otherwise there are no named connections."""
+    return ListenerContext(events.emit, now, {"remotes": NoRemotes(), **ports})
+
+
+class NoRemotes:
+    """A RemotesPort without any connection."""
+
+    names: Sequence[str] = ()
+    silent: Sequence[str] = ()
+    prefix = "hark_00000000"
+
+    async def captured(self) -> Sequence[str]:
+        return ()
 
 
 class Line:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.triggers import Clock, Events, Line, active, context
 
-from hark.triggers import row_listener
+from hark.triggers import row_drainer, row_keeper
 from hark.triggers.capture_plan import Relation, Table
 from hark.triggers.row_config import RowConfig
 from hark.triggers.row_listener import CHANNEL, RowListener
@@ -72,6 +72,9 @@ class Outbox:
         self.asked_past += 1
         return self.past
 
+    async def is_empty(self) -> bool:
+        return self.waiting == 0
+
     async def close(self) -> None:
         self.closed = True
 
@@ -82,8 +85,9 @@ class Outbox:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"CHECK_S": 0.02, "BUSY_RETRY_S": 0.01, "SETTLE_S": 0.005, "ATTACH_S": 0.3}.items():
-        monkeypatch.setattr(row_listener, name, value)
+    for name, value in {"CHECK_S": 0.02, "BUSY_RETRY_S": 0.01, "ATTACH_S": 0.3}.items():
+        monkeypatch.setattr(row_keeper, name, value)
+    monkeypatch.setattr(row_drainer, "SETTLE_S", 0.005)
 
 
 @asynccontextmanager
@@ -195,7 +199,7 @@ async def test_a_locked_table_is_tried_again_and_does_not_hold_up_the_publicatio
 
 async def test_what_is_published_touches_its_own_table_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a thousand watched tables the next one must not cost a look at all of them."""
-    monkeypatch.setattr(row_listener, "CHECK_S", 60.0)
+    monkeypatch.setattr(row_keeper, "CHECK_S", 60.0)
     outbox = Outbox()
     outbox.tables = {
         TableName("public", name): Table(TableName("public", name), Relation(oid, name))
@@ -216,7 +220,7 @@ async def test_what_is_published_touches_its_own_table_alone(monkeypatch: pytest
 
 
 async def test_a_problem_of_one_table_stays_told_while_another_one_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_listener, "CHECK_S", 60.0)
+    monkeypatch.setattr(row_keeper, "CHECK_S", 60.0)
     outbox = Outbox()
     outbox.answers = [Installed(problems={"public.clients": "public.clients is gone"})]
     async with listening(outbox) as listener:

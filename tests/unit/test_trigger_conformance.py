@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, ValidationError
-from support.triggers import WORKFLOW, Clock, Events, Line, Schedules, active, context
+from support.triggers import WORKFLOW, Clock, Events, Line, NoRemotes, Schedules, active, context
 
 from hark.triggers.builtin import builtin_triggers
 from hark.triggers.row_port import Drained, Installed, Picture
@@ -52,7 +52,7 @@ def config_of(kind: TriggerKind[Any]) -> Any:
 
 def listener_of(kind: TriggerKind[Any]) -> Listener:
     """Make the kind's listener, or pass the test by."""
-    ports = {"schedules": Schedules(), "notify": Line(), "row": Outbox()}
+    ports = {"schedules": Schedules(), "notify": Line(), "row": Outbox(), "remotes": NoRemotes()}
     listener = kind.listener(context(Events(), Clock("2026-01-01"), **ports))
     if listener is None:
         pytest.skip("its events come through the API")

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.triggers import Clock, Events, Line, active, context
 
-from hark.triggers import notify_listener
+from hark.triggers import notify_hearing
 from hark.triggers.notify import NotifyConfig, NotifyTrigger
+from hark.triggers.notify_hearing import message_event
 from hark.triggers.notify_ledger import MARKS, Ledger, Message
-from hark.triggers.notify_listener import NotifyListener, message_event
+from hark.triggers.notify_listener import NotifyListener
 from hark.workflows.catalogue import ActiveTrigger
 from hark.workflows.ids import DEFAULT_TENANT, TenantId
 
@@ -287,7 +288,7 @@ def notify(channel: str = "orders", **fields: Any) -> ActiveTrigger:
 @pytest.fixture
 async def listeners(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., NotifyListener]]:
     """Make listeners on one line and one record; they are stopped at the end."""
-    monkeypatch.setattr(notify_listener, "_RETRY_S", 0.001)
+    monkeypatch.setattr(notify_hearing, "_RETRY_S", 0.001)
     made: list[NotifyListener] = []
 
     def make(line: Line, events: Events) -> NotifyListener:
@@ -368,10 +369,11 @@ async def test_a_lost_connection_is_not_attached_until_it_is_heard_again(
     await listener.start()
     await listener.attach([notify()])
     await until(lambda: listener.health().attached)
-    listener.lost()
+    (ears,) = line.ears
+    ears.lost()
     assert not listener.health().attached
     await line.send("orders", "unheard")
-    listener.tuned(frozenset({"orders", MARKS}))
+    ears.tuned(frozenset({"orders", MARKS}))
     await until(lambda: listener.health().attached)
     await line.send("orders", "heard")
     await until(lambda: bool(events.stored))
@@ -387,7 +389,8 @@ async def test_a_channel_that_comes_back_is_not_counted_on(listeners: Callable[.
     await listener.attach([])
     line.away = True
     await listener.attach([notify()])
-    listener.tuned(frozenset({"orders", MARKS}))
+    (ears,) = line.ears
+    ears.tuned(frozenset({"orders", MARKS}))
     assert not listener.health().attached
 
 

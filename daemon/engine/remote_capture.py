@@ -1,0 +1,218 @@
+"""Row capture on the database of a named connection (`RowPort`): its changes are moved to the home database.
+
+There are two commits, first at home, then there. What lies between is settled by `hark.moved_changes` at home: the
+names of changes whose events are stored, written in the same transaction. A change that comes again, after a crash or
+an answer that was lost, is taken out of the outbox and nothing else. It is forgotten once the other database has let go
+of it for good, and not by time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+import structlog
+
+from hark.daemon.engine.ingest import Ingest, taking
+from hark.daemon.engine.row_capture import EventsOf, RowCapture
+from hark.daemon.engine.strandings import Takings
+from hark.daemon.store.capture_site import CaptureSite
+from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lane, sql
+from hark.daemon.store.remote_schema import Home, ensure_outbox, refusals
+from hark.daemon.store.row_outbox import take_row_changes
+from hark.triggers.capture_plan import CapturePlan
+from hark.triggers.row_changes import RowChange
+from hark.triggers.row_port import Drained, Installed, Part, Picture
+from hark.triggers.table_name import TableName
+from hark.workflows.errors import UnavailableError
+
+if TYPE_CHECKING:
+    import asyncpg
+
+log = structlog.get_logger(__name__)
+
+TIDY_S = 60.0
+_AT_ONCE = 1000
+
+
+class Moved(NamedTuple):
+    """What names a change: a database that is restored from a backup gives out the same ids again, at another time."""
+
+    id: int
+    occurred_at: datetime
+
+
+class RemoteCapture(RowCapture):
+    """Moves row changes to the home database, and keeps the triggers that capture them.
+
+    Instances take turns by a lock in the other database; that is for the order of events and for speed. That nothing
+    doubles is up to `moved_changes` alone: whoever stores the same change waits there for the other's transaction.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        home: Home,
+        home_database: Database,
+        ingest: Ingest,
+        takings: Takings,
+        generation: Callable[[], int],
+        *,
+        others: Collection[str],
+    ) -> None:
+        async def current() -> int:
+            return int(await home_database.fetchval("get_generation"))
+
+        super().__init__(database, ingest, takings, generation, site=CaptureSite(database, home.schema, current))
+        self._home = home
+        self._home_database = home_database
+        self._home_lane = Lane(home_database, f"row moves {database.name}", ENGINE_PLANNER)
+        self._others = frozenset(others)
+        self._outbox: UUID | None = None
+        self._let_go: list[Moved] = []
+        """Changes of which the other database has let go, and which are to be forgotten at home."""
+        self._tidied_at = 0.0
+
+    @property
+    def backend_pid(self) -> int | None:
+        """The server process at home behind the moves."""
+        return self._home_lane.backend_pid
+
+    async def look(self, tables: Collection[TableName]) -> Picture:
+        """Look at tables, after making sure that row capture is there."""
+        generation = self._generation()
+        with refusals(self._database.name):
+            async with self._database.transaction() as connection:
+                await self._ensure(connection)
+            picture = await super().look(tables)
+        return Picture(generation, picture.tables)
+
+    async def install(
+        self, plans: Sequence[CapturePlan], generation: int, *, patience_s: float, part: Part | None = None
+    ) -> Installed:
+        """Make the database capture exactly what the plans say."""
+        with refusals(self._database.name):
+            return await super().install(plans, generation, patience_s=patience_s, part=part)
+
+    async def close(self) -> None:
+        """Close the connections, after forgetting at home what can be; idempotent."""
+        with suppress(UnavailableError):
+            await self._forget()
+        await self._home_lane.stop()
+        await super().close()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        with refusals(self._database.name):
+            async with self._lane.connection() as connection:
+                yield connection
+
+    async def _ensure(self, connection: Connection) -> None:
+        outbox = await ensure_outbox(connection, self._home, self._database.name, self._others)
+        if outbox != self._outbox:
+            self._outbox, self._let_go = outbox, []
+        await self._home_database.execute("note_remote", self._database.name, self._outbox)
+
+    async def _adopt(self, connection: Connection) -> None:
+        if await self._database.session_of(connection) != self._session:
+            await self._ensure(connection)
+            self._tidied_at = 0.0
+        await super()._adopt(connection)
+
+    # ------------------------------------------------------------------ the move
+
+    async def _drain(self, events_of: EventsOf, limit: int) -> Drained:
+        return await self._take_in(events_of, limit)
+
+    async def _take_in(self, events_of: EventsOf, limit: int) -> Drained:
+        failure: Exception | None = None
+        async with self._connected() as connection:
+            await self._adopt(connection)
+            await connection.execute("BEGIN")
+            changes, more = await self._take_out(connection, limit)
+            try:
+                if changes:
+                    await self._store(changes, events_of)
+            except Exception as error:  # noqa: BLE001 - of the home database: it is not this connection's
+                self._lane.cut()
+                failure = error
+            else:
+                await self._commit(connection)
+        if failure is not None:
+            raise failure
+        self._let_go += _named(changes)
+        if not more:
+            await self._forget()
+            await self._tidy()
+        return Drained(len(changes), more)
+
+    async def _take_out(self, connection: Connection, limit: int) -> tuple[list[RowChange], bool]:
+        """Take changes out of the outbox, if no other instance is just at it."""
+        if not await connection.fetchval(sql("try_to_move"), self._site.schema):
+            return [], False
+        changes, more = await take_row_changes(connection, self._floor, limit, self._site.schema)
+        self._offered = [change.id for change in changes]
+        return changes, more
+
+    async def _store(self, changes: Sequence[RowChange], events_of: EventsOf) -> None:
+        """Store the events of those changes of which there are none yet, and which ones these are."""
+        with self._takings.under_way():
+            async with self._home_lane.connection() as connection, taking(connection) as taken:
+                await self._forget_on(connection)
+                new = await connection.fetch(sql("keep_moved"), self._outbox, *_pairs(_named(changes)))
+                wanted = {row["change_id"] for row in new}
+                events = [event for change in changes if change.id in wanted for event in events_of(change)]
+                if events:
+                    taken.append(await self._ingest.take_within(connection, events))
+            self._let_go.clear()
+
+    @staticmethod
+    async def _commit(connection: Connection) -> None:
+        await connection.execute("COMMIT")
+
+    # ------------------------------------------------------------------ what is in doubt
+
+    async def _forget(self) -> None:
+        """Forget at home what the other database has let go of."""
+        if self._let_go:
+            async with self._home_lane.connection() as connection:
+                await self._forget_on(connection)
+            self._let_go.clear()
+
+    async def _forget_on(self, connection: Connection) -> None:
+        if self._let_go:
+            await connection.execute(sql("forget_moved"), self._outbox, *_pairs(self._let_go))
+
+    async def _tidy(self) -> None:
+        """Forget what others, or this instance, did not come to forget: all that is in the outbox no more.
+
+        A change that is in it is seen whoever is about to delete it; one that is not seen was deleted for good.
+        """
+        if time.monotonic() - self._tidied_at < TIDY_S:
+            return
+        after = 0
+        while True:
+            rows = await self._home_lane.fetch("list_moved", self._outbox, after, _AT_ONCE)
+            kept = [Moved(row["change_id"], row["occurred_at"]) for row in rows]
+            async with self._connected() as connection:
+                there = await connection.fetch(self._site.sql("find_row_changes"), [one.id for one in kept])
+            found = {Moved(row["id"], row["occurred_at"]) for row in there}
+            self._let_go += [one for one in kept if one not in found]
+            await self._forget()
+            if len(rows) < _AT_ONCE:
+                break
+            after = kept[-1].id
+        self._tidied_at = time.monotonic()
+
+
+def _named(changes: Iterable[RowChange]) -> list[Moved]:
+    return [Moved(change.id, change.occurred_at) for change in changes]
+
+
+def _pairs(names: Sequence[Moved]) -> tuple[list[int], list[datetime]]:
+    ordered = sorted(names)  # in one order everywhere, or two instances with the same changes deadlock
+    return [one.id for one in ordered], [one.occurred_at for one in ordered]

@@ -1,0 +1,61 @@
+"""Checks of triggers on named connections, before they are published."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from hark.daemon.engine.remotes import Remotes, hint, patiently
+from hark.daemon.store.capture_checks import check_tables
+from hark.daemon.store.database import Connection
+from hark.daemon.store.remote_schema import DROP, HomeItselfError
+from hark.workflows.catalogue import ActiveTrigger
+from hark.workflows.errors import Problem, UnavailableError
+
+_KINDS = frozenset({"row", "notify"})
+
+
+class RemoteChecks:
+    """Finds connections that do not exist or lead home, and what is wrong with `row` triggers in other databases.
+
+    A database that does not answer within two seconds keeps nobody from publishing: that is a warning.
+    """
+
+    def __init__(self, remotes: Remotes) -> None:
+        self._remotes = remotes
+
+    async def __call__(self, _home: Connection, triggers: Sequence[ActiveTrigger]) -> list[Problem]:
+        """Check all triggers that name a connection; paths start with (workflow, trigger id)."""
+        there: dict[str, list[ActiveTrigger]] = defaultdict(list)
+        for trigger in triggers:
+            if trigger.kind in _KINDS and trigger.config.connection:
+                there[trigger.config.connection].append(trigger)
+        found = await asyncio.gather(*(self._check(name, named) for name, named in there.items()))
+        return [problem for problems in found for problem in problems]
+
+    async def _check(self, name: str, triggers: Sequence[ActiveTrigger]) -> Sequence[Problem]:
+        if name not in self._remotes.names:
+            names = self._remotes.names
+            return list(_of_all(triggers, Problem(f"there is no connection {name!r}", hint=hint(name, names))))
+        try:
+            problems = await patiently(self._look(name, triggers), name)
+        except HomeItselfError as error:
+            return list(_of_all(triggers, Problem(str(error), hint=DROP)))
+        except UnavailableError as error:
+            self._remotes.silent.add(name)
+            later = "published without being checked; /readyz and `hark watch` tell when it is captured"
+            return list(_of_all(triggers, Problem(str(error), hint=later, severity="warning")))
+        self._remotes.silent.discard(name)
+        return problems
+
+    async def _look(self, name: str, triggers: Sequence[ActiveTrigger]) -> list[Problem]:
+        async with self._remotes.looking(name) as connection:
+            return await check_tables(connection, triggers, self._remotes.prefix)
+
+
+def _of_all(triggers: Sequence[ActiveTrigger], problem: Problem) -> Iterator[Problem]:
+    """Say the same of each trigger."""
+    for trigger in triggers:
+        path = (trigger.workflow, trigger.id, "connection")
+        yield Problem(problem.message, path, problem.hint, severity=problem.severity)

@@ -1,0 +1,3 @@
+-- Notes that on the database of a connection something captures changes: $1 its name, $2 the identity of the outbox there.
+INSERT INTO hark.remotes AS r (connection, outbox) VALUES ($1, $2)
+ON CONFLICT (connection) DO UPDATE SET outbox = excluded.outbox WHERE r.outbox <> excluded.outbox

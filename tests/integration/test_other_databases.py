@@ -1,0 +1,371 @@
+"""Triggers on named connections: what happens in another database starts workflows, each change once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import orjson
+import pytest
+from support.database import connected, fresh_database
+from support.engine import EngineUnderTest, running_engine
+from support.faults.proxy import Proxy
+
+from hark.daemon.engine.remote_capture import RemoteCapture
+from hark.workflows.errors import DefinitionError, UnavailableError
+
+GREET = """
+id: greet
+name: Greet
+triggers: [{type: row, connection: crm, table: clients, inputs: {name: "${{ new.name }}"}}]
+inputs: {name: {type: string}}
+steps: [{id: hello, action: probe, with: {say: "${{ inputs.name }}"}}]
+"""
+ORDERS = """
+id: orders
+name: Orders
+triggers: [{type: notify, connection: crm, channel: orders}]
+steps: [{id: note, set: {n: "${{ event.data.payload }}"}}]
+"""
+TABLE = "CREATE TABLE public.clients (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, status text)"
+
+
+@pytest.fixture
+async def crm_url(server_url: str) -> AsyncIterator[str]:
+    """Have another database, with a table `clients`; give its URL."""
+    async with fresh_database(server_url, "template0") as url:
+        async with connected(url) as connection:
+            await connection.execute(TABLE)
+        yield url
+
+
+@pytest.fixture
+async def crm(crm_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Connect to it."""
+    async with connected(crm_url) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def hark_with(database_url: str, crm_url: str, **more: Any) -> AsyncIterator[EngineUnderTest]:
+    async with running_engine(database_url, connections={"crm": crm_url, **more}) as engine:
+        yield engine
+
+
+async def schema_of(hark: EngineUnderTest) -> str:
+    return hark.engine.remotes.prefix
+
+
+async def events(hark: EngineUnderTest, kind: str = "row") -> list[dict[str, Any]]:
+    """Return the data of all stored events of a kind."""
+    rows = await hark.database.pool.fetch("SELECT data FROM hark.events WHERE kind = $1 ORDER BY id", kind)
+    return [orjson.loads(row["data"]) for row in rows]
+
+
+async def names(hark: EngineUnderTest) -> list[str]:
+    return sorted(event["new"]["name"] for event in await events(hark))
+
+
+async def insert(crm: asyncpg.Connection, *names: str) -> None:
+    for name in names:
+        await crm.execute("INSERT INTO public.clients (name) VALUES ($1)", name)
+
+
+async def are(hark: EngineUnderTest, wanted: list[str]) -> bool:
+    return await names(hark) == wanted
+
+
+async def attached(hark: EngineUnderTest, part: str) -> None:
+    await hark.until(lambda: part in hark.engine.health() and hark.engine.health()[part].attached)
+
+
+async def is_settled(hark: EngineUnderTest, crm: asyncpg.Connection) -> bool:
+    """Tell whether nothing is in the outbox, and nothing in doubt at home."""
+    left = await crm.fetchval(f"SELECT count(*) FROM {await schema_of(hark)}.row_changes")
+    return left == 0 and await hark.database.pool.fetchval("SELECT count(*) FROM hark.moved_changes") == 0
+
+
+async def test_rows_of_another_database_start_workflows(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, connection: asyncpg.Connection
+) -> None:
+    """The same table at home is another one; what a workflow writes there knows how far from outside it is."""
+    await connection.execute(TABLE)
+    async with hark_with(database_url, crm_url) as hark:
+        await hark.apply(GREET)
+        await hark.apply(
+            """
+id: promote
+name: Promote
+triggers: [{type: row, connection: crm, table: clients, when: 'new.status == null', inputs: {id: "${{ new.id }}"}}]
+inputs: {id: {type: integer}}
+steps:
+  - id: write
+    action: update_database
+    with:
+      connection: crm
+      sql: "INSERT INTO public.clients (name, status) VALUES ('by a step', 'lead')"
+"""
+        )
+        await insert(connection, "at home")
+        await insert(crm, "anna")
+        await hark.until(lambda: are(hark, ["anna", "by a step"]))
+        (first, second) = await hark.database.pool.fetch("SELECT * FROM hark.events WHERE kind = 'row' ORDER BY id")
+        data = orjson.loads(first["data"])
+        assert (data["connection"], data["table"], data["new"]["name"]) == ("crm", "clients", "anna")
+        assert (first["source"], first["route"]) == ("table@crm:public.clients", "row@crm:public.clients")
+        assert (first["depth"], second["depth"]) == (0, 1)
+        assert second["caused_by"] is not None
+        await hark.until(lambda: is_settled(hark, crm))
+
+
+async def test_nothing_is_put_where_nobody_watches_and_all_is_taken_off_again(
+    database_url: str, crm_url: str, crm: asyncpg.Connection
+) -> None:
+    triggers = "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal"
+    ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'hark%'"
+    async with hark_with(database_url, crm_url) as hark:
+        assert await crm.fetchval(ours) == 0
+        await hark.apply(GREET)
+        assert await crm.fetchval(triggers) == 1
+    await insert(crm, "night")
+    async with hark_with(database_url, crm_url) as hark:
+        await hark.until(lambda: are(hark, ["night"]))
+        await hark.engine.publisher.archive(hark.engine.registry.triggers[0].tenant_id, "greet")
+        assert await crm.fetchval(triggers) == 0
+        await hark.until(lambda: _gone(hark))
+        assert hark.engine.health().keys().isdisjoint({"row@crm"})
+
+
+async def _gone(hark: EngineUnderTest) -> bool:
+    return not await hark.database.pool.fetchval("SELECT count(*) FROM hark.remotes")
+
+
+async def test_a_database_that_is_another_harks_home_keeps_its_own_capture(
+    database_url: str, server_url: str, template_database: str
+) -> None:
+    """Both watch the same table: neither's triggers, functions, settings or channels are the other's."""
+    async with fresh_database(server_url, template_database) as other_url, connected(other_url) as there:
+        await there.execute("UPDATE hark.outbox SET identity = gen_random_uuid()")
+        await there.execute(TABLE)
+        async with running_engine(other_url) as other, hark_with(database_url, other_url) as hark:
+            await other.apply(GREET.replace("connection: crm, ", ""))
+            await hark.apply(GREET)
+            async with there.transaction():
+                await insert(there, *"abcdefgh")
+                await there.execute("SAVEPOINT s")
+                await there.execute("DELETE FROM public.clients")
+                await there.execute("ROLLBACK TO s")
+            await hark.until(lambda: are(hark, [*"abcdefgh"]))
+            await other.until(lambda: are(other, [*"abcdefgh"]))
+            await other.engine.publisher.pause(other.engine.registry.triggers[0].tenant_id, "greet")
+            await insert(there, "i")
+            await hark.until(lambda: are(hark, [*"abcdefghi"]))
+            assert await names(other) == [*"abcdefgh"]
+
+
+async def test_connections_that_lead_nowhere_or_home_are_refused(
+    database_url: str, crm_url: str, crm: asyncpg.Connection
+) -> None:
+    async with hark_with(database_url, crm_url, here=database_url) as hark:
+        refused = {
+            "crm, table: clients": ("crn, table: clients", r"no connection 'crn' \(did you mean crm\?"),
+            "connection: crm": ("connection: here", "leads to the home database itself.*drop `connection`"),
+            "table: clients": ("table: client", r"no table public.client \(did you mean clients\?"),
+            "inputs: {name": ('when: "new.state == 1", inputs: {name', "no column 'state'"),
+        }
+        for old, (new, message) in refused.items():
+            with pytest.raises(DefinitionError, match=message):
+                await hark.apply(GREET.replace(old, new, 1))
+        with pytest.raises(DefinitionError, match="no connection 'erp'"):
+            await hark.apply(ORDERS.replace("crm", "erp"))
+        assert await hark.database.pool.fetchval("SELECT count(*) FROM hark.workflows") == 0
+        assert await crm.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'hark%'") == 0
+
+
+async def test_a_copy_of_the_home_does_not_take_its_changes_and_says_why(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, server_url: str, template_database: str
+) -> None:
+    async with hark_with(database_url, crm_url) as hark:
+        await hark.apply(GREET)
+        async with fresh_database(server_url, template_database) as copy_url, hark_with(copy_url, crm_url) as copy:
+            await copy.apply(GREET)
+            await copy.until(lambda: "is a copy of it" in copy.engine.health()["row@crm"].detail)
+            assert copy.engine.health()["row"].attached
+            await insert(crm, "anna")
+            await hark.until(lambda: are(hark, ["anna"]))
+            assert await names(copy) == []
+
+
+async def test_rights_that_are_missing_are_named_and_taken_up_when_they_are_given(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ordinary role that owns nothing there: it may put triggers on the table, and gets a schema of its own."""
+    monkeypatch.setattr("hark.triggers.row_keeper.AWAY_RETRY_S", 0.1)
+    monkeypatch.setattr("hark.triggers.row_drainer.POLL_S", 0.2)
+    role = await crm.fetchval("SELECT 'guest_' || substr(current_database(), 11)")
+    await crm.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'guest'")
+    parts = urlsplit(crm_url)
+    guest_url = urlunsplit(parts._replace(netloc=f"{role}:guest@{parts.netloc.rpartition('@')[2]}"))
+    try:
+        async with hark_with(database_url, guest_url) as hark:
+            with pytest.raises(DefinitionError, match="GRANT TRIGGER ON"):
+                await hark.apply(GREET)
+            await crm.execute(f"GRANT TRIGGER ON public.clients TO {role}")
+            await hark.apply(GREET)
+            await hark.until(lambda: "GRANT CREATE ON DATABASE" in hark.engine.health()["row@crm"].detail)
+            await crm.execute(f"CREATE SCHEMA {hark.engine.remotes.prefix} AUTHORIZATION {role}")
+            await attached(hark, "row@crm")
+            await insert(crm, "anna")
+            await hark.until(lambda: are(hark, ["anna"]))
+    finally:
+        await crm.execute(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+# ---------------------------------------------------------------------- the move
+
+
+class Crash(Exception):  # noqa: N818 - not an error of the program
+    """Where a process would have died."""
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+async def test_a_commit_there_that_nobody_hears_of_doubles_nothing_and_loses_nothing(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """Every other move ends between the two commits, or after both without an answer."""
+    commit, count = RemoteCapture._commit, 0
+
+    async def unreliable(connection: Any) -> None:
+        nonlocal count
+        count += 1
+        if lost == "after" or count % 2:
+            await commit(connection)
+        if count % 2 == 0:
+            connection.terminate()
+            raise UnavailableError("the answer was lost")
+
+    monkeypatch.setattr(RemoteCapture, "_commit", staticmethod(unreliable))
+    wanted = [f"{number:03}" for number in range(60)]
+    async with hark_with(database_url, crm_url) as hark:
+        await hark.apply(GREET)
+        for name in wanted:
+            await insert(crm, name)
+            await asyncio.sleep(0.005)
+        await hark.until(lambda: are(hark, wanted))
+        assert count > 4
+        await hark.until(lambda: is_settled(hark, crm))
+        assert await names(hark) == wanted
+
+
+async def test_what_a_dead_process_left_in_doubt_is_settled_by_the_next_one(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long after. A change with the id of another one, after a restore of that database, is a new one."""
+    async with hark_with(database_url, crm_url) as hark:
+        await hark.apply(GREET)
+        with monkeypatch.context() as dying:
+
+            async def die(connection: Any) -> None:
+                connection.terminate()
+                raise UnavailableError("dead")
+
+            dying.setattr(RemoteCapture, "_commit", staticmethod(die))
+            await insert(crm, "old")
+            await hark.until(lambda: are(hark, ["old"]))
+            await hark.engine.listeners.stop()
+    schema = await schema_of(hark)
+    async with connected(database_url) as home:
+        (old,) = await home.fetch("SELECT change_id FROM hark.moved_changes")
+        # As if the other database had been restored to a time before, and gone on from there.
+        await crm.execute(f"UPDATE {schema}.row_changes SET occurred_at = occurred_at + interval '1 hour'")
+        assert await crm.fetchval(f"SELECT id FROM {schema}.row_changes") == old["change_id"]
+    async with hark_with(database_url, crm_url) as hark:
+        await hark.until(lambda: are(hark, ["old", "old"]))
+        await hark.until(lambda: is_settled(hark, crm))
+
+
+async def test_two_instances_move_each_change_once(database_url: str, crm_url: str, crm: asyncpg.Connection) -> None:
+    wanted = [f"{number:04}" for number in range(400)]
+    async with AsyncExitStack() as stack:
+        one, two = [await stack.enter_async_context(hark_with(database_url, crm_url)) for _ in range(2)]
+        await one.apply(GREET)
+        await attached(two, "row@crm")
+        await crm.executemany("INSERT INTO public.clients (name) VALUES ($1)", [(name,) for name in wanted[:200]])
+        for name in wanted[200:]:
+            await insert(crm, name)
+        await one.until(lambda: are(one, wanted))
+        await one.until(lambda: is_settled(one, crm))
+
+
+# ---------------------------------------------------------------------- away
+
+
+async def test_a_database_that_is_away_holds_up_nobody_and_is_made_up_for(
+    database_url: str,
+    crm_url: str,
+    crm: asyncpg.Connection,
+    connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes connections and never answers: at the start, while a workflow is published, and until it comes back."""
+    monkeypatch.setattr("hark.daemon.store.database._OTHER_CONNECT_S", 0.5)
+    monkeypatch.setattr("hark.triggers.row_keeper.AWAY_RETRY_S", 0.2)
+    monkeypatch.setattr("hark.triggers.row_drainer.POLL_S", 0.5)
+    monkeypatch.setattr("hark.triggers.capturing._STOP_S", 0.2)
+    monkeypatch.setattr("hark.daemon.engine.remotes.PATIENCE_S", 0.3)
+    await connection.execute(TABLE)
+    proxy = Proxy(crm_url)
+    await proxy.start()
+    proxy.dark.set()
+    loop = asyncio.get_running_loop()
+    try:
+        async with hark_with(database_url, proxy.url()) as hark:
+            began = loop.time()
+            (applied,) = await hark.apply(GREET)
+            assert loop.time() - began < 1.5
+            assert "connection crm: it did not answer within 0.3 s" in applied.warnings[0].message
+            assert applied.warnings[0].path == ("triggers", 0, "connection")
+        began = loop.time()
+        async with hark_with(database_url, proxy.url()) as hark:
+            assert loop.time() - began < 1.5
+            home = GREET.replace("connection: crm, ", "").replace("id: greet", "id: home")
+            await hark.apply(home)
+            await insert(connection, "at home")
+            await hark.until(lambda: are(hark, ["at home"]))
+            health = hark.engine.health()
+            assert health["row"].attached
+            await hark.until(lambda: "connection crm" in hark.engine.health()["row@crm"].detail)
+            assert not health["row@crm"].needed
+            proxy.dark.clear()
+            await hark.until(lambda: hark.engine.health()["row@crm"].attached)
+            await insert(crm, "elsewhere")
+            await hark.until(lambda: are(hark, ["at home", "elsewhere"]))
+    finally:
+        await proxy.stop()
+
+
+async def test_messages_of_another_database_are_one_event_each(
+    database_url: str, crm_url: str, crm: asyncpg.Connection
+) -> None:
+    async with AsyncExitStack() as stack:
+        both = [await stack.enter_async_context(hark_with(database_url, crm_url)) for _ in range(2)]
+        await both[0].apply(ORDERS)
+        for hark in both:
+            await hark.until(
+                lambda h=hark: "notify@crm" in h.engine.health() and h.engine.health()["notify@crm"].attached
+            )
+        for number in range(30):
+            await crm.execute("SELECT pg_notify('orders', $1)", str(number))
+        await both[0].until(lambda: _are_payloads(both[0], 30))
+    async with running_engine(database_url) as hark:
+        found = await events(hark, "notify")
+    assert sorted(one["payload"] for one in found) == [*range(30)]
+    assert {one["connection"] for one in found} == {"crm"}
+
+
+async def _are_payloads(hark: EngineUnderTest, count: int) -> bool:
+    return len(await events(hark, "notify")) >= count
