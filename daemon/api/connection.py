@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol, cast
 
 from hark.daemon.api.crowd import Crowd, Stage
-from hark.daemon.api.framing import bytes_needed
+from hark.daemon.api.framing import bytes_needed, is_no_request
 
 _MOST_UNREAD = 64 * 1024
 """Bytes of answers that a client may leave unread."""
@@ -37,6 +37,10 @@ class Owner(Protocol):
         """Return the answer to a request that did not become whole: it came too late, or there is no room for it."""
         ...
 
+    def not_understood(self) -> bytes:
+        """Return the answer to what is no request."""
+        ...
+
     def hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
         """Let aiohttp serve a connection from the beginning of a request on."""
         ...
@@ -61,8 +65,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._owner.crowd.enter(self, self._stage)
+        # First: it may take somebody's place, and must not be the one who goes for it.
         self._owner.entered(self)
+        self._owner.crowd.enter(self, self._stage)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._transport = None
@@ -77,6 +82,11 @@ class Connection(asyncio.Protocol):
         elif self._stage is not Stage.LEAVING:
             self._receive(data)
 
+    def eof_received(self) -> bool:
+        """Stay, after the last that a client has to say, until it has its answer."""
+        self._finishing = True
+        return self._stage is Stage.BUSY
+
     @property
     def client(self) -> str:
         """The address at the other end."""
@@ -90,6 +100,7 @@ class Connection(asyncio.Protocol):
             return
         transport.write(answer)
         if close or self._finishing or transport.get_write_buffer_size() > _MOST_UNREAD:
+            self._go_to(Stage.LEAVING)
             transport.close()
             return
         self._go_to(Stage.IDLE)
@@ -115,7 +126,9 @@ class Connection(asyncio.Protocol):
     def finish(self, *, at_once: bool = False) -> None:
         """Hang up as soon as no answer is owed."""
         self._finishing = True
-        if self._transport is not None and (at_once or self._stage is not Stage.BUSY):
+        if self._transport is not None and at_once:
+            self._transport.abort()
+        elif self._transport is not None and self._stage is not Stage.BUSY:
             self._transport.close()
 
     def overdue(self) -> None:
@@ -128,14 +141,22 @@ class Connection(asyncio.Protocol):
 
     def _receive(self, data: bytes) -> None:
         """Hold what there is of a request until it is whole, then have it taken."""
-        if self._received is not None:
+        if self._received is None:
+            data = data.lstrip(b"\r\n")  # some send an empty line after a body, or before a request
+            if not data:
+                return
+        else:
             self._hold(data)
             if self._needed is not None and len(self._received) < self._needed:
+                self._owner.crowd.lighten()
                 return
         there = data if self._received is None else self._received
         self._needed = bytes_needed(there)
         if self._needed is not None and self._needed <= len(there):
             self._begin(data if self._received is None else bytes(self._forget()))
+            return
+        if self._needed is None and is_no_request(there):
+            self.refuse(self._owner.not_understood())
             return
         if self._needed is not None and not self._owner.has_room(there):
             self.refuse(self._owner.turn_away(self, bytes(there), late=False))
@@ -169,13 +190,21 @@ class Connection(asyncio.Protocol):
         return data
 
     def _go(self, *, late: bool) -> None:
-        if self._stage is Stage.BODY and self._received is not None:
+        if self._transport is None or self._stage is Stage.LEAVING:
+            self._cut()
+        elif self._stage is Stage.BODY and self._received is not None:
             self.refuse(self._owner.turn_away(self, bytes(self._received), late=late))
         else:
             self._forget()
-            self._leave()
-            if self._transport is not None:
-                self._transport.close()
+            self._owner.left(self)
+            self._go_to(Stage.LEAVING)
+            self._transport.close()
+
+    def _cut(self) -> None:
+        """Go without another word: closing waits for ever for a client that does not read what it was sent."""
+        self._leave()
+        if self._transport is not None:
+            self._transport.abort()
 
     def _go_to(self, stage: Stage) -> None:
         self._owner.crowd.leave(self, self._stage)

@@ -21,7 +21,7 @@ class Stage(IntEnum):
     IDLE = 2
     """All that it asked has been answered."""
     LEAVING = 3
-    """It is refused; what it still sends is thrown away, so that it sees the answer."""
+    """It is refused, or hung up on: what it still sends is thrown away, so that it sees the answer; then it is cut."""
     BODY = 4
     """It has sent a head and a part of the body."""
     BUSY = 5
@@ -113,5 +113,5 @@ class Crowd:
             for member in due:
                 member.overdue()
         firsts = [next(iter(members.values())) for members in self._stages.values() if members]
-        if firsts and self._timer is None:
+        if firsts:
             self._arm(min(firsts))

@@ -17,18 +17,23 @@ _BY_ITSELF = re.compile(rb"\r\n(?:transfer-encoding|expect)[ \t]*:", re.IGNORECA
 def bytes_needed(data: bytes | bytearray) -> int | None:
     """Return how many bytes there have to be in all; None while the head of the request is not whole.
 
-    What is not waited for (a large body, one in chunks, what is no request) needs no more than there is: whoever reads
-    it knows what to do.
+    What is not waited for (a large body, one in chunks) needs no more than there is: whoever reads it knows what to do.
     """
     needed = _length_of(data)
     if needed is None:
-        return len(data) if len(data) > MOST_AT_ONCE or _is_no_request(data) else None
+        return len(data) if len(data) > MOST_AT_ONCE else None
     return len(data) if needed == _UNKNOWN or needed > MOST_AT_ONCE else needed
 
 
 def is_whole(data: bytes) -> bool:
     """Tell whether this is one request to its end, so that nothing of it is still on its way."""
     return _length_of(data) == len(data)
+
+
+def is_no_request(data: bytes | bytearray) -> bool:
+    """Tell whether a head that is not whole begins with no method, or has a first line that ends as none does."""
+    line = data.find(b"\n")
+    return not data[:1].isalpha() or (line >= 0 and data[line - 1 : line] != b"\r")
 
 
 def is_below(data: bytes | bytearray, prefix: bytes) -> bool:
@@ -45,9 +50,3 @@ def _length_of(data: bytes | bytearray) -> int | None:
         return _UNKNOWN
     length = _LENGTH.search(data, 0, end + 2)
     return end + len(_END) + (int(length[1]) if length else 0)
-
-
-def _is_no_request(data: bytes | bytearray) -> bool:
-    """Tell whether it begins with no method, or has a line that ends as none does."""
-    line = data.find(b"\n")
-    return not data[:1].isalpha() or (line >= 0 and data[line - 1 : line] != b"\r")

@@ -33,7 +33,7 @@ from hark.daemon.api.problems import busy, response_for
 from hark.daemon.api.services import Services
 from hark.triggers.webhook import path_of_route
 from hark.workflows.catalogue import NewEvent, Receipt
-from hark.workflows.errors import UnavailableError
+from hark.workflows.errors import RequestError, UnavailableError
 
 _HOOKS = PREFIX.encode()
 _LEAVING_S = 2.0
@@ -131,7 +131,8 @@ class Front:
         if not late:
             return self._busy(data)
         error = TooSlowError(f"the body did not come within {self._services.settings.body_timeout.total_seconds():g} s")
-        method, path, *_ = data[: data.index(b"\r\n")].decode("latin-1").split(" ")
+        method, _, rest = data.partition(b"\r\n")[0].decode("latin-1").partition(" ")
+        path = rest.partition(" ")[0]
         found = self._hooks.find(path.removeprefix(PREFIX).partition("?")[0]) if path.startswith(PREFIX) else None
         if found is not None:
             self._hooks.refusals.note(
@@ -140,6 +141,11 @@ class Front:
             )  # fmt: skip
         self._count(_area(data), error.status)
         return _written(response_for(error), close=True)
+
+    def not_understood(self) -> bytes:
+        """Return the answer to what is no request: it would take a place at aiohttp for as long as it says no more."""
+        self._count("api", RequestError.status)
+        return _written(response_for(RequestError("this is no HTTP request; is it one over TLS?")), close=True)
 
     def _has_place(self, data: bytes | bytearray) -> bool:
         """Tell whether one connection more can be served; with many of them none is kept open for a next request."""

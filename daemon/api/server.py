@@ -83,6 +83,7 @@ def build_application(services: Services) -> web.Application:
     application[hooks.HOOKS] = hooks.Hooks(services)
     application[hook_tests.TESTS] = hook_tests.HookTests(services, application[hooks.HOOKS])
     application[health.METRICS] = health.metrics_registry(services)
+    application.on_response_prepare.append(_part_in_a_crowd)
     router = application.router
     router.add_route("*", hooks.PREFIX + "{path:.*}", _guarded("hooks", services, hooks.receive))
     test = _guarded("hooks-test", services, hook_tests.receive_test)
@@ -215,13 +216,18 @@ def _guarded(area: str, services: Services, handler: _Handler) -> _Handler:
                 response = response_for(error)
             finally:
                 services.in_flight -= 1
-        if services.crowded and not response.prepared:
-            response.force_close()
         key = (area, response.status)
         counts[key] = counts.get(key, 0) + 1
         return response
 
     return handle
+
+
+async def _part_in_a_crowd(request: web.Request, response: web.StreamResponse) -> None:
+    """Keep no connection open, whatever was asked on it, while there are too many."""
+    if request.app[SERVICES].crowded:
+        response.force_close()
+        response.headers["Connection"] = "close"
 
 
 def _describing(routes: Sequence[Route], services: Services) -> _Handler:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from support.api import ApiUnderTest, running_api
 
+from hark.daemon.api.crowd import MOST_HELD
+
 WORKFLOW = "id: take\nname: Take\ntriggers: [{type: webhook, path: take}]\nsteps: [{id: a, set: {n: 1}}]\n"
 BODY = b'{"n": 1}'
 HEAD = b"POST /hooks/take HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n"
@@ -27,7 +29,8 @@ class Line:
 
     async def ask(self, data: bytes = b"") -> tuple[int, bytes]:
         """Send something; return the status of the next answer, and all of it."""
-        self.writer.write(data)
+        if data:
+            self.writer.write(data)
         async with asyncio.timeout(PATIENCE_S):
             head = await self._reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length: ")[2].split()[0])
@@ -71,6 +74,54 @@ async def test_who_sends_nothing_makes_room_for_who_comes_later(database_url: st
         # Who has asked something goes after those who have not, and the latest of these are still there.
         assert (await asked_before.ask(WHOLE))[0] == 202
         assert (await silent[-1].ask(WHOLE))[0] == 202
+
+
+async def test_who_comes_finds_room_among_those_who_may_ask_again(database_url: str, tmp_path: Path) -> None:
+    async with serving(database_url, tmp_path, max_connections=10) as (_, connect):
+        lines = []
+        for _ in range(12):
+            lines.append(await connect())
+            assert (await lines[-1].ask(WHOLE))[0] == 202
+        assert await lines[0].ended()
+
+
+async def test_what_is_held_of_unfinished_requests_is_bounded(database_url: str, tmp_path: Path) -> None:
+    """It was when a request began; what came of it later was not looked at."""
+    begun = HEAD.replace(b": 8", b": 65000")
+    async with serving(database_url, tmp_path) as (_, connect):
+        lines = [await connect() for _ in range(MOST_HELD // 60_000 + 20)]
+        for line in lines:
+            line.writer.write(begun)
+        await asyncio.gather(*(line.writer.drain() for line in lines))
+        assert (await (await connect()).ask(WHOLE))[0] == 202
+        for line in lines:
+            line.writer.write(b"x" * 60_000)
+        for line in lines[:10]:
+            assert (await line.ask())[0] == 503
+
+
+async def test_whatever_a_request_is_it_has_its_time_and_no_more(database_url: str, tmp_path: Path) -> None:
+    """One whose first line was no such thing kept itself, and all that came after it, open for ever."""
+    async with serving(database_url, tmp_path, body_timeout="300ms") as (_, connect):
+        lines = [await connect() for _ in range(2)]
+        lines[0].writer.write(b"POST\r\nContent-Length: 8\r\n\r\n{")
+        await lines[0].writer.drain()
+        lines[1].writer.write(WHOLE[:-1])
+        for line in lines:
+            assert (await line.ask())[0] == 408
+
+
+async def test_who_has_said_all_and_says_so_is_answered(database_url: str, tmp_path: Path) -> None:
+    """The event was stored, and the sender, who was not told, would have sent it again."""
+    async with serving(database_url, tmp_path) as (_, connect):
+        line = await connect()
+        line.writer.write(WHOLE)
+        line.writer.write_eof()
+        assert (await line.ask())[0] == 202
+        assert await line.ended()
+        silent = await connect()
+        silent.writer.write_eof()
+        assert await silent.ended()
 
 
 async def test_a_request_that_comes_slowly_takes_no_place_before_it_is_whole(database_url: str, tmp_path: Path) -> None:
@@ -119,8 +170,13 @@ async def test_with_many_connections_in_use_none_is_kept_and_probes_still_get_in
         line = await connect()
         status, said = await line.ask(get(b"/api/workflows"))
         assert (status, b"Connection: close" in said, await line.ended()) == (401, True, True)
+        for request in (get(b"/healthz"), get(b"/nope"), get(b"*").replace(b"GET", b"OPTIONS")):
+            line = await connect()
+            assert b"Connection: close" in (await line.ask(request))[1]
+            assert await line.ended()
         for line in kept[2:]:
-            assert (await line.ask(get(b"/healthz")))[0] == 200
+            # What is still to come of it is awaited for two seconds.
+            assert (await line.ask(b"PUT /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n"))[0] == 404
         assert (await (await connect()).ask(get(b"/api/workflows")))[0] == 503
         assert (await (await connect()).ask(get(b"/readyz")))[0] == 200
         assert (await (await connect()).ask(WHOLE))[0] == 202

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hark.daemon.api.connection import Connection, Owner
 from hark.daemon.api.crowd import Crowd, Stage
-from hark.daemon.api.framing import MOST_AT_ONCE, bytes_needed, is_below, is_whole
+from hark.daemon.api.framing import MOST_AT_ONCE, bytes_needed, is_below, is_no_request, is_whole
 
 HEAD = b"POST /hooks/x HTTP/1.1\r\nHost: x\r\ncontent-length: 5\r\n\r\n"
 SPANS = {Stage.SILENT: 15.0, Stage.HEAD: 15.0, Stage.IDLE: 15.0, Stage.LEAVING: 2.0, Stage.BODY: 30.0}
@@ -31,14 +33,18 @@ def test_a_request_is_whole_at_its_last_byte(cut: int, after: bytes) -> None:
         HEAD.replace(b"Host: x", b"Transfer-Encoding: chunked"),
         HEAD.replace(b"Host: x", b"expect: 100-continue"),
         HEAD.replace(b": 5", b": %d" % MOST_AT_ONCE),
-        b"\x16\x03\x01",
-        b"GET / HTTP/1.1\nHost: x\n",
         b"GET /" + b"x" * MOST_AT_ONCE,
     ],
 )
 def test_what_is_not_waited_for_needs_no_more_than_there_is(data: bytes) -> None:
     assert bytes_needed(data) == len(data)
     assert not is_whole(data)
+
+
+@pytest.mark.parametrize("data", [b"\x16\x03\x01", b"GET / HTTP/1.1\nHost: x\n", b"GET /\n", b" GET /"])
+def test_what_begins_as_no_request_does_is_none(data: bytes) -> None:
+    assert is_no_request(data)
+    assert not any(is_no_request(HEAD[:cut]) for cut in range(1, len(HEAD)))
 
 
 def test_a_path_is_seen_whatever_the_method() -> None:
@@ -154,3 +160,55 @@ def test_what_is_held_of_requests_is_bounded() -> None:
     watched.lighten()
     assert [member.went for member in members] == ["", "made room", ""]
     assert watched.held_bytes == 100
+
+
+class Line:
+    """A transport whose other end reads nothing: what is written stays, and so does a connection that is closed."""
+
+    def __init__(self, unread: int) -> None:
+        self.unread = unread
+        self.did: list[str] = []
+
+    def write(self, data: bytes) -> None:
+        self.unread += len(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def is_closing(self) -> bool:
+        return bool(self.did)
+
+    def close(self) -> None:
+        self.did.append("close")
+
+    def abort(self) -> None:
+        self.did.append("abort")
+
+
+class Keeper:
+    """Who owns the connections, and takes every request."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.crowd = crowd(clock)
+
+    def entered(self, _connection: Connection) -> None: ...
+
+    def left(self, _connection: Connection) -> None: ...
+
+    def take(self, _connection: Connection, _data: bytes) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("unread, closed_after_s", [(100_000, 0.0), (1000, 15.0)])
+def test_who_reads_no_answers_is_cut_off(unread: int, closed_after_s: float) -> None:
+    """Closing waits until all is sent: for a client that reads nothing that is never, and its place was lost."""
+    clock = Clock()
+    line, keeper = Line(unread), Keeper(clock)
+    connection = Connection(cast("Owner", keeper))
+    connection.connection_made(cast("asyncio.Transport", cast("Any", line)))
+    connection.data_received(HEAD + b"12345")
+    connection.answer(b"HTTP/1.1 202 Accepted\r\n\r\n", close=False)
+    clock.move_to(closed_after_s)
+    assert line.did == ["close"]
+    clock.move_to(closed_after_s + 2.0)
+    assert line.did == ["close", "abort"]
