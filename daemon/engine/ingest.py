@@ -223,28 +223,41 @@ class Ingest:
         """Take an event in for somebody who is told after the commit; raises, and tells, what `take` raises."""
         self._group.submit_for(self.arrival(event), waiter)
 
-    def arrival(self, event: NewEvent, *, explicit: Callable[[EventId], Start] | None = None) -> Arrival:
-        """Prepare an event for the flush."""
+    def arrival(
+        self, event: NewEvent, *, explicit: Callable[[EventId], Start] | None = None, at: datetime | None = None
+    ) -> Arrival:
+        """Prepare an event for the flush; its id has the time that it is now, or another."""
         data = encode(event.data, "the event's data")
-        arrival = Arrival(event, EventId(driver_id(new_id(self._now()))), data, explicit)
+        arrival = Arrival(event, EventId(driver_id(new_id(at or self._now()))), data, explicit)
         if event.dedupe_key is not None:
             arrival.digest = blake2b(event.fingerprint or data.encode(), digest_size=16).digest()
         return arrival
 
-    async def take_within(self, connection: Connection, events: Sequence[NewEvent]) -> Taken:
-        """Store events in the caller's open transaction; the caller says afterwards how that ended, see `taking`."""
-        batch, _, _ = await self._store(connection, [self.arrival(event) for event in events])
+    async def take_within(
+        self, connection: Connection, events: Sequence[NewEvent], *, since: datetime | None = None
+    ) -> Taken:
+        """Store events in the caller's open transaction; the caller says afterwards how that ended, see `taking`.
+
+        With `since` their ids are in the order of the events, and begin with that moment: this process follows the
+        database's clock from afar, and two processes differ by more than lies between two changes of one row.
+        """
+        batch, _, _ = await self._store(connection, self._in_order(events, since))
         return self._taken(batch)
 
+    def _in_order(self, events: Sequence[NewEvent], since: datetime | None) -> list[Arrival]:
+        moments = (since and since + timedelta(microseconds=number) for number in range(len(events)))
+        return [self.arrival(event, at=at) for event, at in zip(events, moments, strict=True)]
+
     async def take_from_outbox(
-        self, connection: Connection, events: Sequence[NewEvent], changes: Sequence[int]
+        self, connection: Connection, events: Sequence[NewEvent], changes: Sequence[int], *, since: datetime | None
     ) -> bool:
         """Store events and take the changes that they were made from out of the outbox, in one statement of its own.
 
+        `since` is that of `take_within`.
         Returns False, and nothing is done, when somebody else has taken one of them, or is about to.
         """
         try:
-            batch, _, _ = await self._store(connection, [self.arrival(event) for event in events], changes)
+            batch, _, _ = await self._store(connection, self._in_order(events, since), changes)
         except _TakenElsewhereError:
             return False
         self._launch(batch, batch.claimed)

@@ -154,7 +154,7 @@ class RemoteCapture(RowCapture):
         """Take changes out of the outbox, if no other instance is just at it."""
         if not await connection.fetchval(sql("try_to_move"), self._site.schema):
             return [], False
-        changes, more = await take_row_changes(connection, self._floor, limit, self._site.schema)
+        changes, more, _ = await take_row_changes(connection, self._floor, limit, self._site.schema)
         self._offered = [change.id for change in changes]
         return changes, more
 
@@ -167,7 +167,7 @@ class RemoteCapture(RowCapture):
                 wanted = {row["change_id"] for row in new}
                 events = [event for change in changes if change.id in wanted for event in events_of(change)]
                 if events:
-                    taken.append(await self._ingest.take_within(connection, events))
+                    taken.append(await self._ingest.take_within(connection, events, since=new[0]["now"]))
             self._let_go.clear()
 
     @staticmethod

@@ -176,24 +176,25 @@ class RowCapture:
                     return drained
             async with taking(connection) as taken:
                 await self._adopt(connection)
-                changes, more = await take_row_changes(connection, self._floor, limit)
-                self._offered = [change.id for change in changes]
-                events = [event for change in changes for event in events_of(change)]
+                found = await take_row_changes(connection, self._floor, limit)
+                self._offered = [change.id for change in found.changes]
+                events = [event for change in found.changes for event in events_of(change)]
                 if events:
-                    taken.append(await self._ingest.take_within(connection, events))
-        self._quiet = len(changes) <= FEW_RECORDS
-        return Drained(len(changes), more)
+                    taken.append(await self._ingest.take_within(connection, events, since=found.at))
+        self._quiet = len(found.changes) <= FEW_RECORDS
+        return Drained(len(found.changes), found.more)
 
     async def _take_few(self, connection: Connection, events_of: EventsOf) -> Drained | None:
         """Take what is there, if that is little and nobody else is at it; otherwise nothing is done."""
         await self._adopt(connection)
-        changes = await peek_row_changes(connection, self._floor, FEW_RECORDS)
-        if not changes:
-            return None if changes is None else Drained(0, more=False)
-        events = [event for change in changes for event in events_of(change)]
-        if not events or not await self._ingest.take_from_outbox(connection, events, [one.id for one in changes]):
+        found = await peek_row_changes(connection, self._floor, FEW_RECORDS)
+        if not found.changes:
+            return None if found.more else Drained(0, more=False)
+        events = [event for change in found.changes for event in events_of(change)]
+        ids = [change.id for change in found.changes]
+        if not events or not await self._ingest.take_from_outbox(connection, events, ids, since=found.at):
             return None
-        return Drained(len(changes), more=False)
+        return Drained(len(ids), more=False)
 
     async def _drain_one(self, events_of: EventsOf) -> Drained:
         """Take the oldest change alone: if need be without its rows, and if even that fails put it aside."""

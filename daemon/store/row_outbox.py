@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -25,21 +26,29 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _LONGEST_INTEGER = 19
 
 
-async def take_row_changes(
-    connection: Connection, after: int, limit: int, schema: str = HOME_SCHEMA
-) -> tuple[list[RowChange], bool]:
-    """Take up to `limit` of the oldest changes after an id, in the caller's transaction; tell if there are more."""
+class TakenChanges(NamedTuple):
+    """What was taken out of the outbox, if there is more, and when: after whatever was taken before, by anybody."""
+
+    changes: list[RowChange]
+    more: bool
+    at: datetime | None
+
+
+async def take_row_changes(connection: Connection, after: int, limit: int, schema: str = HOME_SCHEMA) -> TakenChanges:
+    """Take up to `limit` of the oldest changes after an id, in the caller's transaction; meanwhile nobody else can."""
     rows = await connection.fetch(sql_in(schema, "take_row_changes"), after, limit, MOST_BYTES, MOST_ROWS)
-    found = rows[0]["found"] if rows else 0
-    return [change_of(row) for row in rows], found == limit or found > len(rows)
+    if not rows:
+        return TakenChanges([], more=False, at=None)
+    found = rows[0]["found"]
+    return TakenChanges([change_of(row) for row in rows], found == limit or found > len(rows), rows[0]["now"])
 
 
-async def peek_row_changes(connection: Connection, after: int, limit: int) -> list[RowChange] | None:
-    """Read the oldest changes after an id and leave them there; None when they are more than `limit`, or large."""
+async def peek_row_changes(connection: Connection, after: int, limit: int) -> TakenChanges:
+    """Read the oldest changes after an id and leave them there; none but `more` when they are too many, or large."""
     rows = await connection.fetch(sql("peek_row_changes"), after, limit, MOST_PEEKED_BYTES)
     if rows[0]["id"] is None:
-        return [] if rows[0]["found"] == 0 else None
-    return [change_of(row) for row in rows]
+        return TakenChanges([], rows[0]["found"] != 0, rows[0]["now"])
+    return TakenChanges([change_of(row) for row in rows], more=False, at=rows[0]["now"])
 
 
 def change_of(row: asyncpg.Record) -> RowChange:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support.database import connected
 from support.engine import EngineUnderTest, Probe, running_engine
 
@@ -196,99 +195,6 @@ async def test_two_instances_share_the_outbox_without_doubling(clients: asyncpg.
         assert max(Counter(key for *_, key in probe.calls).values()) == 1
 
 
-# ------------------------------------------------------------------ random transactions
-
-Write = tuple[str, bool]
-WRITES = st.lists(st.tuples(st.sampled_from(["row", "rows", "savepoint", "nested"]), st.booleans()), max_size=4)
-TRANSACTIONS = st.lists(st.tuples(WRITES, st.booleans()), min_size=1, max_size=5)
-
-
-@given(TRANSACTIONS, st.randoms(use_true_random=False))
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_captured_is_committed_each_once(
-    server_url: str, template_database: str, transactions: list[tuple[list[Write], bool]], order: Any
-) -> None:
-    """Transactions overlap, end in any order, roll back in part or whole, while the outbox is drained all the time."""
-    asyncio.run(_random_transactions(server_url, template_database, transactions, order))
-
-
-async def _random_transactions(
-    server_url: str, template: str, transactions: list[tuple[list[Write], bool]], order: Any
-) -> None:
-    from support.capture import capturing, watch
-    from support.database import fresh_database
-
-    async with fresh_database(server_url, template) as url, connected(url) as reader:
-        await reader.execute("CREATE TABLE public.t (id int)")
-        async with capturing(reader, url) as capture:
-            await capture.watched(watch("t", operations=["insert"]))
-            committed: list[int] = []
-            captured: list[int] = []
-            jobs = [_Writer(url, number * 1000, writes, commit) for number, (writes, commit) in enumerate(transactions)]
-            for job in jobs:
-                await job.start()
-            while open_jobs := [job for job in jobs if not job.done]:
-                job = order.choice(open_jobs)
-                committed += await job.step()
-                if order.random() < 0.5:
-                    captured += [event.data["new"]["id"] for event in await capture.events()]
-                    assert set(captured) == set(committed)
-            captured += [event.data["new"]["id"] for event in await capture.events()]
-            assert sorted(captured) == sorted(committed)
-            assert sorted(committed) == [row["id"] for row in await reader.fetch("SELECT id FROM t ORDER BY id")]
-
-
-class _Writer:
-    """One transaction, one write at a time."""
-
-    def __init__(self, url: str, first: int, writes: list[Write], commit: bool) -> None:
-        self.done = False
-        self._url = url
-        self._next = first
-        self._writes = list(writes)
-        self._commit = commit
-        self._kept: list[int] = []
-
-    async def start(self) -> None:
-        self._connection = await asyncpg.connect(self._url)
-        await self._connection.execute("BEGIN")
-
-    async def step(self) -> list[int]:
-        """Do the next write, or end; return the ids that are committed now."""
-        if self._writes:
-            await self._write(*self._writes.pop(0))
-            return []
-        await self._connection.execute("COMMIT" if self._commit else "ROLLBACK")
-        await self._connection.close()
-        self.done = True
-        return self._kept if self._commit else []
-
-    async def _write(self, kind: str, keep: bool) -> None:
-        run = self._connection.execute
-        if kind in {"row", "rows"}:
-            await self._insert(1 if kind == "row" else 7)
-            return
-        before = len(self._kept)
-        await run("SAVEPOINT s")
-        await self._insert(1)
-        if kind == "nested":
-            await run("SAVEPOINT deeper")
-            await self._insert(2)
-            if not keep:
-                await run("ROLLBACK TO deeper")
-                del self._kept[-2:]
-            return
-        if not keep:
-            await run("ROLLBACK TO s")
-            del self._kept[before:]
-
-    async def _insert(self, count: int) -> None:
-        ids = list(range(self._next, self._next + count))
-        self._next += count
-        await self._connection.execute("INSERT INTO public.t SELECT unnest($1::int[])", ids)
-        self._kept += ids
-
-
 KEEP = """
 INSERT INTO hark.row_changes (watch_id, operation, row_count, new_rows, transaction_id, occurred_at)
 SELECT 0, 'insert', 1, '[{"id": 1}]', pg_current_xact_id(), now() FROM generate_series(1, 2) RETURNING id
@@ -304,10 +210,10 @@ async def test_changes_are_taken_with_the_statement_that_stores_their_events_all
     transaction = clients.transaction()  # nobody else sees what is in there
     await transaction.start()
     ids = [row["id"] for row in await clients.fetch(KEEP)]
-    assert not await take(clients, [event], [*ids, ids[-1] + 1])
+    assert not await take(clients, [event], [*ids, ids[-1] + 1], since=None)
     assert await clients.fetchval(left) == ids
     assert await clients.fetchval("SELECT count(*) FROM hark.events") == 0
-    assert await take(clients, [event], ids)
+    assert await take(clients, [event], ids, since=None)
     assert await clients.fetchval(left) is None
     assert await clients.fetchval("SELECT count(*) FROM hark.events") == 1
     await transaction.rollback()
@@ -324,7 +230,7 @@ class Ingest:
         self.refuses: Callable[[NewEvent], bool] = lambda _event: False
         self.away = False
 
-    async def take_within(self, connection: Any, events: list[NewEvent]) -> Taken:
+    async def take_within(self, connection: Any, events: list[NewEvent], *, since: datetime | None) -> Taken:
         if self.away:
             raise UnavailableError("too much is waiting")
         if any(map(self.refuses, events)):
@@ -332,7 +238,9 @@ class Ingest:
 
         return Taken(committed=lambda: self.stored.extend(events), abandoned=lambda: None)
 
-    async def take_from_outbox(self, connection: Any, events: list[NewEvent], changes: list[int]) -> bool:
+    async def take_from_outbox(
+        self, connection: Any, events: list[NewEvent], changes: list[int], *, since: datetime | None
+    ) -> bool:
         if self.away:
             raise UnavailableError("too much is waiting")
         if any(map(self.refuses, events)):
@@ -478,7 +386,7 @@ async def test_what_somebody_else_is_at_is_left_to_him(
     ingest: Ingest = outbox._ingest  # type: ignore[assignment]
     peeked: list[int] = []
 
-    async def too_late(_connection: Any, _events: list[NewEvent], changes: list[int]) -> bool:
+    async def too_late(_connection: Any, _events: list[NewEvent], changes: list[int], **_: Any) -> bool:
         peeked.extend(changes)
         return False
 

@@ -72,7 +72,7 @@ class Capture:
         taken: list[RowChange] = []
         more = True
         while more:
-            changes, more = await take_row_changes(self.connection, 0, 200)
+            changes, more, _ = await take_row_changes(self.connection, 0, 200)
             taken += changes
         return taken
 

@@ -3,4 +3,4 @@
 INSERT INTO hark.moved_changes (outbox, change_id, occurred_at)
 SELECT $1, u.id, u.occurred_at FROM unnest($2::bigint[], $3::timestamptz[]) AS u (id, occurred_at)
 ON CONFLICT DO NOTHING
-RETURNING change_id
+RETURNING change_id, clock_timestamp() AS now

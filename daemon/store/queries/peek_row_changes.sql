@@ -8,7 +8,7 @@ WITH first AS MATERIALIZED (
 ), size AS MATERIALIZED (
     SELECT count(*) AS found, coalesce(sum(f.bytes), 0) AS bytes, coalesce(max(f.id), $1) AS last FROM first AS f
 )
-SELECT s.found, c.id, w.schema_name, w.table_name, w.subscriptions, w.unseen, c.operation, c.row_count, c.old_rows,
+SELECT s.found, clock_timestamp() AS now, c.id, w.schema_name, w.table_name, w.subscriptions, w.unseen, c.operation, c.row_count, c.old_rows,
        c.new_rows, c.transaction_id::text::bigint AS transaction_id, c.occurred_at, c.note
 FROM size AS s
 LEFT JOIN (hark.row_changes AS c LEFT JOIN hark.watches AS w ON w.id = c.watch_id)

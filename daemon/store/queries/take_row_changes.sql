@@ -1,9 +1,12 @@
 -- Takes the oldest changes out of the outbox; the caller stores their events in the same transaction.
--- $1 the id after which they lie, $2 most records, $3 most bytes, $4 most rows; one record is always taken.
-WITH locked AS MATERIALIZED (
+-- $1 the id after which they lie, $2 most records, $3 most bytes, $4 most rows; one record is always taken. None while
+-- another transaction takes some: two at once would store the younger changes of a row before the older ones.
+WITH turn AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock(7020856, 'hark.row_changes'::regclass::oid::integer) AS ours
+), locked AS MATERIALIZED (
     SELECT c.id, c.row_count, coalesce(octet_length(c.old_rows), 0) + coalesce(octet_length(c.new_rows), 0) AS bytes
     FROM hark.row_changes AS c
-    WHERE c.id > $1 AND c.parked_at IS NULL
+    WHERE (SELECT ours FROM turn) AND c.id > $1 AND c.parked_at IS NULL
     ORDER BY c.id LIMIT $2
     FOR UPDATE SKIP LOCKED
 ), counted AS (
@@ -15,6 +18,6 @@ WITH locked AS MATERIALIZED (
     RETURNING c.*
 )
 SELECT t.id, w.schema_name, w.table_name, w.subscriptions, w.unseen, t.operation, t.row_count, t.old_rows, t.new_rows,
-       t.transaction_id::text::bigint AS transaction_id, t.occurred_at, t.note, (SELECT count(*) FROM locked) AS found
+       t.transaction_id::text::bigint AS transaction_id, t.occurred_at, t.note, (SELECT count(*) FROM locked) AS found, clock_timestamp() AS now
 FROM taken AS t LEFT JOIN hark.watches AS w ON w.id = t.watch_id
 ORDER BY t.id

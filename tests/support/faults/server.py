@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from hark.daemon.postgres.server import EmbeddedPostgres
 
 
 class Server:
-    """The embedded server, with fsync and all that."""
+    """The embedded server, with fsync and all that, unless its options say otherwise."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, options: Mapping[str, str] | None = None) -> None:
         self._data_dir = data_dir
-        self._server = EmbeddedPostgres(data_dir)
+        self._server = EmbeddedPostgres(data_dir, options=options or {})
 
     async def start(self) -> str:
         """Start it; returns its URL, which stays the same."""
@@ -53,11 +53,11 @@ class Server:
 
 
 @asynccontextmanager
-async def own_server(place: Path | None = None) -> AsyncIterator[Server]:
+async def own_server(place: Path | None = None, options: Mapping[str, str] | None = None) -> AsyncIterator[Server]:
     """Make one for the length of a block, in a directory of its own at some place."""
     home = Path(tempfile.mkdtemp(prefix="hark-tests-", dir=place))
     home.chmod(0o711)  # as root the server runs under another account, which has to pass
-    server = Server(home)
+    server = Server(home, options)
     try:
         yield server
     finally:
