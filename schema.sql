@@ -1789,6 +1789,7 @@ CREATE TABLE watches (
     unseen         text[] NOT NULL DEFAULT '{}',
     active         boolean NOT NULL DEFAULT true,
     problem        text,
+    warnings       jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(warnings) = 'array'),
     changed_at     timestamptz NOT NULL DEFAULT now(),
     UNIQUE (schema_name, table_name)
 );
@@ -1800,6 +1801,8 @@ COMMENT ON COLUMN watches.subscriptions IS
     'the changes that are still on their way.';
 COMMENT ON COLUMN watches.unseen IS 'Virtual columns: triggers see NULL in them, whatever a reader sees.';
 COMMENT ON COLUMN watches.problem IS 'Why not all of it is captured right now, when it is not.';
+COMMENT ON COLUMN watches.warnings IS
+    'Columns that workflows use and that are gone: [{tenant, workflow, text}]; the rows are captured all the same.';
 
 CREATE TABLE row_changes (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias
 
 from hark.triggers.capture_filters import Filter, KeySet, filter_of, joined
 from hark.triggers.row_changes import Interest
+from hark.triggers.row_columns import Lost, lost_columns
 from hark.triggers.row_config import OPERATIONS, Granularity, RowConfig
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import ActiveTrigger
@@ -135,6 +136,7 @@ class CapturePlan:
     unseen: tuple[str, ...] = ()
     """Columns whose values no trigger sees."""
     problem: str | None = None
+    warnings: tuple[Lost, ...] = ()
 
 
 @dataclass(slots=True)
@@ -153,6 +155,13 @@ class _Filters:
 
     trigger: ActiveTrigger
     by_operation: dict[str, Filter | None] = field(default_factory=dict)
+    _lost: list[tuple[Lost, ...]] = field(default_factory=list)
+
+    def lost(self, table: Table) -> tuple[Lost, ...]:
+        """Return what it uses and the table does not have."""
+        if not self._lost:
+            self._lost.append(tuple(lost_columns(self.trigger, table)))
+        return self._lost[0]
 
     def of(self, operation: str, table: Table) -> Filter | None:
         """Return what it asks of an operation; None when it wants everything."""
@@ -182,6 +191,7 @@ class CapturePlanner:
                 made = self._made_for(name, table)
                 for trigger in triggers:
                     filters = made.filters.setdefault(id(trigger), _Filters(trigger))
+                    filters.lost(table)
                     for operation in trigger.config.operations:
                         filters.of(operation, table)
                     yield
@@ -244,7 +254,8 @@ def _plan(
         if watching:
             placements.extend(_placements(table, operation, watching, filters))
     unseen = tuple(column.name for column in table.columns if column.virtual)
-    return CapturePlan(name, interests, tuple(placements), unseen)
+    warnings = tuple(lost for trigger in triggers for lost in filters[id(trigger)].lost(table))
+    return CapturePlan(name, interests, tuple(placements), unseen, warnings=warnings)
 
 
 def _interests(triggers: Sequence[ActiveTrigger]) -> tuple[Interest, ...]:

@@ -64,4 +64,5 @@ class Capturing:
     def health(self) -> Health:
         """Tell whether all is captured and moved; without another database an instance is ready all the same."""
         trouble, unannounced = self.trouble, self._drainer.unannounced
-        return Health(attached=not trouble, detail=trouble, unannounced=unannounced, needed=not self._connection)
+        detail = trouble or self._keeper.warnings
+        return Health(attached=not trouble, detail=detail, unannounced=unannounced, needed=not self._connection)

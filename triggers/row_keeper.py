@@ -10,7 +10,8 @@ from contextlib import suppress
 
 import structlog
 
-from hark.triggers.capture_plan import CapturePlanner, same, watchers_of
+from hark.triggers.capture_plan import CapturePlan, CapturePlanner, same, watchers_of
+from hark.triggers.row_columns import Lost
 from hark.triggers.row_port import Installed, Part, RowPort
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import ActiveTrigger
@@ -29,6 +30,7 @@ AWAY_RETRY_S = 5.0
 """How soon another database is tried again; the home database, without which nothing goes on, more often."""
 PATIENCE_S = 0.2
 MOST_PATIENCE_S = 3.0
+MOST_WARNINGS = 10
 ATTACH_S = 2.0
 """How long publishing a workflow waits for its tables; a table that is locked for longer follows by itself."""
 
@@ -42,6 +44,8 @@ class Keeper:
     def __init__(self, port: RowPort, connection: str = "") -> None:
         self.trouble = ""
         """What is not captured right now, for people; empty when all is well."""
+        self.warnings = ""
+        """What workflows miss in the rows that are captured, for people; empty when they miss nothing."""
         self._port = port
         self._about = {"connection": connection} if connection else {}
         self._retry_s = AWAY_RETRY_S if connection else BUSY_RETRY_S
@@ -54,6 +58,7 @@ class Keeper:
         self._relations: dict[TableName, set[int]] = defaultdict(set)
         """Where a table has, or had, triggers."""
         self._problems: dict[str, str] = {}
+        self._lost: dict[str, tuple[Lost, ...]] = {}
         self._wanted = asyncio.Event()
         self._answered = asyncio.Event()
         self._check_at = 0.0
@@ -168,8 +173,22 @@ class Keeper:
         self._planner.forget(names - watchers.keys())
         for plan in plans:
             self._relations[plan.table] |= {placement.relation.oid for placement in plan.placements}
+        self._warn(plans, names)
         part = None if whole else Part(sorted(names), set().union(*(self._relations[name] for name in names)))
         return await self._port.install(plans, picture.generation, patience_s=self._patience_s, part=part)
+
+    def _warn(self, plans: Sequence[CapturePlan], names: Collection[TableName]) -> None:
+        """Say which columns are gone that workflows use; their rows are captured all the same."""
+        for name in names:
+            self._lost.pop(str(name), None)
+        self._lost |= {str(plan.table): plan.warnings for plan in plans if plan.warnings}
+        texts = [one.text for table in sorted(self._lost) for one in self._lost[table]]
+        warnings = "; ".join(texts[:MOST_WARNINGS])
+        if warnings and warnings != self.warnings:
+            log.warning("row.columns_missing", warnings=texts[:MOST_WARNINGS], count=len(texts), **self._about)
+        elif self.warnings and not warnings:
+            log.info("row.columns_back", **self._about)
+        self.warnings = warnings
 
     def _report(self, installed: Installed, names: Collection[TableName], *, repaired: bool) -> None:
         if installed.placed or installed.removed:

@@ -231,6 +231,10 @@ class ActiveTrigger:
     published_at: datetime | None = None
     active_since: datetime | None = None
     """When the workflow was last switched on (first published, resumed): nothing from before that is made up for."""
+    inputs: Any = None
+    """What becomes of the event as inputs, as it was written."""
+    subject: Any = None
+    """Whom the event is about, as it was written."""
 
 
 @dataclass(frozen=True, slots=True)

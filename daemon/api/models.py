@@ -650,6 +650,8 @@ class EventDecisions(Answer):
     complete: bool = True
     """Whether all workflows were asked. Not when very many have changed since: those that are left out, nothing is
     said of; ask for one of them with `workflow`."""
+    warnings: list[str] = []
+    """Of a row change: columns that the workflows use and that the table no longer has."""
 
 
 class JudgedEvent(Judged):
@@ -678,6 +680,8 @@ class WorkflowDecisions(Answer):
     triggers: list[ListeningTrigger]
     broken: list[str]
     """Triggers that could not be attached, and why."""
+    warnings: list[str] = []
+    """Columns that it uses and that its table no longer has."""
     items: list[JudgedEvent]
     next_cursor: str | None = None
 
@@ -897,6 +901,8 @@ class WatchRow(Answer):
     """Changes that are not events yet; counted up to 10,000."""
     parked: int = 0
     """Changes that could not be made into events."""
+    warnings: list[str] = []
+    """Columns that workflows use and that the table no longer has."""
     key: list[str] = []
     """The columns of its primary key."""
     filtered: list[str] = []

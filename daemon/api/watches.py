@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from hark.daemon.api.models import Page, WatchRow
 from hark.daemon.api.paging import Query
 from hark.daemon.api.services import Services
@@ -65,9 +67,11 @@ def _by_name(rows: Sequence[Mapping[str, Any]]) -> States:
 
 
 def watch(connection: str, name: TableName, watchers: Sequence[ActiveTrigger], states: States | str) -> Row:
-    """Describe one table: who watches it, and what its database says about its triggers."""
+    """Describe one table: who watches it, and what its database says about its triggers and columns."""
     state = None if isinstance(states, str) else states.get(name)
     fault = states if isinstance(states, str) else fault_of(state)
+    tenants = {str(trigger.tenant_id) for trigger in watchers}
+    warnings = orjson.loads(state["warnings"]) if state else []
     return {
         "connection": connection,
         "table": str(name),
@@ -78,6 +82,7 @@ def watch(connection: str, name: TableName, watchers: Sequence[ActiveTrigger], s
         "backlog": state["backlog"] if state else 0,
         "parked": state["parked"] if state else 0,
         "key": state["key"] if state else [],
+        "warnings": [one["text"] for one in warnings if one["tenant"] in tenants],
         "filtered": state["filtered"] if state else [],
     }
 

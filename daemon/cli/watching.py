@@ -150,4 +150,4 @@ def _table_name(text: str) -> TableName:
 
 def _detail(one: WatchRow) -> str:
     parked = f"{one.parked} changes could not be made into events" if one.parked else ""
-    return "; ".join(part for part in (one.detail, parked) if part)
+    return "; ".join(part for part in (one.detail, parked, *one.warnings) if part)

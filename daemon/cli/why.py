@@ -45,6 +45,8 @@ def why(
         [[one.workflow, one.trigger_id, _outcome(one), _because(one)] for one in found.items],
         empty="no workflow listens to it, and none did then",
     )
+    for warning in found.warnings:
+        say(Text(f"warning: {warning}", style="yellow"))
     if not found.complete:
         hint("not all workflows were asked, too many have changed since; of one of them: --workflow")
     if found.considered > len(found.items):
@@ -66,6 +68,8 @@ def _show_workflow(workflow: str, since: str | None, limit: int, url: str | None
         say(f"  {trigger.id} ({trigger.kind}) listens to {', '.join(trigger.routes)}{condition}")
     for broken in found.broken:
         say(f"  broken: {broken}")
+    for warning in found.warnings:
+        say(Text(f"  warning: {warning}", style="yellow"))
     say()
     table(
         ["event", "type", "stored", "trigger", "outcome", "because"],

@@ -223,6 +223,8 @@ class Publisher:
             kind=kind.spec.kind,
             config=build_config(kind, raw, self._handed),
             when=trigger.when,
+            inputs=raw.get("inputs"),
+            subject=raw.get("subject"),
         )
 
     # ------------------------------------------------------------------ storing

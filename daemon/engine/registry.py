@@ -262,6 +262,8 @@ class Registry:
             when=trigger.get("when"),
             published_at=row["created_at"],
             active_since=stamp[2],
+            inputs=trigger.get("inputs"),
+            subject=trigger.get("subject"),
         )
         return Subscription(
             workflow=workflow,
@@ -269,8 +271,8 @@ class Registry:
             kind=kind,
             routes=kind.routes(active.config, workflow.id, active.id),
             when=active.when,
-            inputs=trigger.get("inputs"),
-            subject=trigger.get("subject"),
+            inputs=active.inputs,
+            subject=active.subject,
             publishes=trigger.get("as"),
             requirements=tuple(_requirements(workflow, kind, active, publishes=trigger.get("as") is not None)),
         )

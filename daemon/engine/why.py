@@ -97,7 +97,7 @@ class Why:
         return {
             "event_id": event_id, "type": row["type"], "kind": row["kind"], "route": row["route"],
             "at": row["created_at"], "considered": len(items), "reasons": reasons, "items": _shown(items[:limit]),
-            "complete": answer.complete,
+            "complete": answer.complete, "warnings": await self._warnings(tenant_id, only, row["kind"], row["source"]),
         }  # fmt: skip
 
     async def of_workflow(
@@ -127,9 +127,20 @@ class Why:
                 for one in subscriptions
             ],
             "broken": [] if picture is None else [f"{one.trigger}: {one.reason}" for one in picture.broken],
+            "warnings": await self._warnings(tenant_id, workflow_id),
             "items": events,
             "last": rows[-1]["id"] if more else None,
         }
+
+    async def _warnings(
+        self, tenant_id: TenantId, workflow_id: UUID | None, kind: str = "row", source: str | None = None
+    ) -> list[str]:
+        """Say which columns are gone that a workflow uses, or those that watch the table of an event."""
+        if kind != "row":
+            return []
+        table = None if source is None else source.removeprefix("table:")
+        rows = await self._database.fetch("list_watch_warnings", tenant_id, workflow_id, table)
+        return [row["text"] for row in rows]
 
     # ------------------------------------------------------------------ what is on record
 

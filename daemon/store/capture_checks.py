@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from hark.daemon.store.capture_site import HOME_SCHEMA
 from hark.daemon.store.capture_triggers import describe_tables
 from hark.daemon.store.database import Connection, sql
 from hark.triggers.capture_plan import Table
-from hark.triggers.row_config import RowConfig
+from hark.triggers.row_columns import columns_used
 from hark.triggers.table_name import TableName, quoted
 from hark.workflows.catalogue import ActiveTrigger, suggestion
-from hark.workflows.errors import ExpressionError, Problem
-from hark.workflows.expressions import compile_expression
-from hark.workflows.scopes import TRIGGER
-
-_ROWS = frozenset({"old", "new"})
+from hark.workflows.errors import Problem
 
 
 async def check_home_tables(connection: Connection, triggers: Sequence[ActiveTrigger]) -> list[Problem]:
@@ -86,7 +82,7 @@ def _problems(trigger: ActiveTrigger, table: Table) -> Iterator[Problem]:
             f"as its owner: GRANT TRIGGER ON {table.name} TO the user",
         )
     columns = {column.name: column for column in table.columns}
-    for path, name in _named(trigger):
+    for path, name in columns_used(trigger):
         if name not in columns:
             yield Problem(f"{table.name} has no column {name!r}", _at(trigger, *path), suggestion(name, columns))
         elif columns[name].virtual:
@@ -95,27 +91,3 @@ def _problems(trigger: ActiveTrigger, table: Table) -> Iterator[Problem]:
                 _at(trigger, *path),
                 "make it STORED, or use the columns that it is computed from",
             )
-
-
-def _named(trigger: ActiveTrigger) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    config: RowConfig = trigger.config
-    yield from config.named_columns().items()
-    if trigger.when is not None:
-        for name in _columns_read(trigger.when):
-            yield ("when",), name
-
-
-def _columns_read(when: str) -> Iterable[str]:
-    """Name the columns that a condition reads, be it as new.x or event.data.new.x, each once."""
-    try:
-        expression = compile_expression(when, TRIGGER | _ROWS)
-    except ExpressionError:
-        return ()  # said elsewhere, with its place
-    found: dict[str, None] = {}
-    for parts in expression.paths:
-        if parts in expression.guarded:
-            continue
-        rest = parts[2:] if parts[:2] == ("event", "data") else parts
-        if len(rest) > 1 and rest[0] in _ROWS and isinstance(rest[1], str):
-            found[rest[1]] = None
-    return found

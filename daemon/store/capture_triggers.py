@@ -15,6 +15,7 @@ from hark.daemon.store.capture_site import HOME_SCHEMA, CaptureSite, sql_in
 from hark.daemon.store.database import IN_THE_WAY, Connection, sql
 from hark.daemon.store.row_outbox import subscriptions_of
 from hark.triggers.capture_plan import CapturePlan, Column, Placement, Relation, Table
+from hark.triggers.row_columns import Lost
 from hark.triggers.row_port import Installed, Part
 from hark.triggers.table_name import TableName
 
@@ -23,6 +24,9 @@ log = structlog.get_logger(__name__)
 _OFF = "off"
 """Mode of a trigger that was to be dropped by somebody who is not its table's owner: it never fires."""
 _LATER = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+
+MOST_WARNINGS = 100
+"""So many columns that workflows miss are put on record for a table."""
 
 TriggerKey = tuple[int, str]
 
@@ -253,7 +257,13 @@ async def _note_problems(
         installed.problems.get(str(plan.table)) or (waiting if str(plan.table) in installed.busy else None)
         for plan in plans
     ]
+    warnings = [_encoded(plan.warnings) for plan in plans]
     watched = [watches[plan.table] for plan in plans]
     with site.database.translated(*IN_THE_WAY):
         async with site.database.transaction() as connection:
-            await connection.execute(site.sql("note_watch_problems"), watched, noted)
+            await connection.execute(site.sql("note_watch_problems"), watched, noted, warnings)
+
+
+def _encoded(warnings: Sequence[Lost]) -> str:
+    told = [{"tenant": str(one.tenant_id), "workflow": str(one.workflow_id), "text": one.text} for one in warnings]
+    return orjson.dumps(told[:MOST_WARNINGS]).decode()

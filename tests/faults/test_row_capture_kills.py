@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
+from uuid import UUID
 
-import asyncpg
 import pytest
 from support import capture_storm
 from support.capture_storm import Storm
@@ -40,7 +40,7 @@ async def test_a_hundred_thousand_rows_are_captured_each_once_while_daemons_are_
         killer.cancel()
         await asyncio.gather(*(one.start() for one in daemons if one.process is None))
         await capture_storm.emptied(connection, 120)
-        _, rows = await capture_storm.check(connection, 0, asyncpg.pgproto.pgproto.UUID(int=0))
+        _, rows = await capture_storm.check(connection, 0, UUID(int=0))
         kills = sum(one.kills for one in daemons)
         told = (
             f"{rows:,} rows, {dict(storm.ended)}, {kills} kills, {wrote_s:.0f} s, all {time.monotonic() - began:.0f} s"

@@ -1,6 +1,6 @@
 -- The tables whose changes are captured: which operations they should be captured for, for which ones a trigger fires,
 -- and how many changes wait to become events (counted up to 10,000). $1 schema and $2 name of one table; NULL: all.
-SELECT w.schema_name, w.table_name, w.problem, c.oid IS NOT NULL AS found,
+SELECT w.schema_name, w.table_name, w.problem, w.warnings, c.oid IS NOT NULL AS found,
        c.oid IS NOT NULL AND has_table_privilege(c.oid, 'TRIGGER') AS may_place,
        ARRAY(SELECT DISTINCT o.operation
              FROM jsonb_array_elements(w.subscriptions) AS s (subscription),
