@@ -58,7 +58,7 @@ def _list(url: str | None, *, as_json: bool) -> None:
             ["table", "capture", "operations", "workflows", ">backlog", "detail"],
             [
                 [
-                    one.table, state("attached" if one.attached else "missing"), ", ".join(one.operations),
+                    _named(one), state("attached" if one.attached else "missing"), ", ".join(one.operations),
                     ", ".join(one.workflows), str(one.backlog), _detail(one),
                 ]
                 for one in page.items
@@ -87,12 +87,12 @@ async def _watched(client: HarkClient, wanted: TableName) -> WatchRow:
     """Return the state of a table; ends the command when no workflow watches it."""
     page = await client.watches()
     for one in page.items:
-        if one.table == str(wanted):
+        if one.table == str(wanted) and not one.connection:
             return one
     end = fail(f"no active workflow watches {wanted}; one that does has")
     complain("\n".join(f"  {line}" for line in _HOW.format(table=wanted).splitlines()))
     if page.items:
-        complain(f"watched are {', '.join(one.table for one in page.items[:10])}{' …' if page.items[10:] else ''}")
+        complain(f"watched are {', '.join(map(_named, page.items[:10]))}{' …' if page.items[10:] else ''}")
     raise end
 
 
@@ -146,6 +146,10 @@ def _table_name(text: str) -> TableName:
         return TableName.parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="TABLE") from None
+
+
+def _named(one: WatchRow) -> str:
+    return f"{one.table} on {one.connection}" if one.connection else one.table
 
 
 def _detail(one: WatchRow) -> str:

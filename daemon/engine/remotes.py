@@ -148,7 +148,7 @@ class Remotes:
         """Return the tables whose changes are captured there, with the state of their triggers."""
         site = self.site(name)
         async with self.looking(name, captures=True) as connection:
-            return [dict(row) for row in await connection.fetch(site.sql("list_watches"))]
+            return [dict(row) for row in await connection.fetch(site.sql("list_watches"), None, None)]
 
 
 async def patiently(work: Coroutine[Any, Any, T], name: str) -> T:
