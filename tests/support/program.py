@@ -7,11 +7,13 @@ import json
 import os
 import pty
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from support.api import ApiUnderTest
+from support.zygotes import zygote
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,15 @@ class Program:
         self.directory = directory
 
     async def __call__(self, *args: str) -> Ended:
-        """Run it with its output to pipes."""
-        process = await self.start(*args)
-        out, err = await asyncio.wait_for(process.communicate(), 60)
-        return Ended(process.returncode or 0, out.decode(), err.decode())
+        """Run it with its output to files, in a process that is forked from one which has imported it."""
+        with tempfile.TemporaryDirectory(prefix="hark-output-") as place:
+            out, err = Path(place, "out"), Path(place, "err")
+            running = zygote().run(args, self.environment, self.directory, str(out), str(err))
+            status = await asyncio.wait_for(asyncio.wrap_future(running), 60)
+            return Ended(status, out.read_text(), err.read_text())
 
     async def start(self, *args: str, stdout: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
-        """Start it."""
+        """Start it as anybody would, with its output to a pipe."""
         code = "from hark.daemon.cli import main; main()"
         return await asyncio.create_subprocess_exec(
             sys.executable, "-c", code, *args,
