@@ -40,11 +40,16 @@ async def waiting(hark: EngineUnderTest, execution: UUID) -> dict[str, Any]:
 
 
 async def again(hark: EngineUnderTest) -> None:
-    """Give everything back as a crash does, and let it be taken up again."""
+    """Give everything back as a crash does, and let it be taken up again.
+
+    Nothing is claimed meanwhile: what was taken in between would run twice, under one licence.
+    """
+    await hark.engine.claimer.stop()
     await hark.engine.executor.abort()
     await hark.database.pool.execute(
         "UPDATE hark.workflow_executions SET status = 'pending', instance_id = NULL WHERE status = 'running'"
     )
+    hark.engine.claimer.start()
     hark.engine.claimer.work_arrived()
 
 
@@ -625,6 +630,8 @@ async def test_a_branch_that_has_stopped_goes_no_further_when_another_is_taken_u
     branches = f"{{a: [{{id: h, {stops}}}, {{id: never, action: probe}}], b: [{works}]}}"
     await hark.apply(flow(f"  - {{id: p, parallel: {branches}}}\n  - {{id: later, action: probe}}"))
     receipt = await hark.emit("GO")
+
+    await hark.probe.called.wait()
 
     async def stopped() -> bool:
         for run in hark.engine.executor._runs.values():
