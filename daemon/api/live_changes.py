@@ -57,7 +57,10 @@ class ChangesTail:
         """Return what was committed after younger changes had been told."""
         floor = max(self._began, floor_of(self._services.engine.now() - LOOK_BACK))
         self._looks += 1
-        if floor >= self._last or (len(self._told) > _MANY and self._looks % _RARELY):
+        if floor >= self._last:
+            self._told.clear()  # far behind nothing is looked for twice, and there may be millions
+            return []
+        if len(self._told) > _MANY and self._looks % _RARELY:
             return []
         self._told = {key for key in self._told if key >= floor}
         there = await self._changes.list_ids(floor, self._last, len(self._told) + MOST)

@@ -16,8 +16,15 @@ _STANDING = (
     "SELECT pg_is_in_recovery() AS in_recovery, current_setting('default_transaction_read_only')::boolean AS read_only"
 )
 _TIMEOUT_S = 10.0
-_PASSING = (OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, ReadOnlyError)
-"""After these another host may take us; what a wrong password is to one it is to all."""
+_PASSING = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    ReadOnlyError,
+)
+"""After these another host may take us: one is gone, shuts down, starts, hangs up like a proxy with nothing behind it,
+or has no room. What a wrong password is to one it is to all."""
 STANDBY = (
     "the database is a standby (in recovery): it takes no writes until it is promoted, or its address leads to the "
     "primary"

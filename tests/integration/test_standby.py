@@ -106,6 +106,11 @@ async def several_hosts(standby: str, primary: str) -> None:
         found = await connect(url)
         assert not await found.fetchval("SELECT pg_is_in_recovery()")
         await found.close()
+        hanging_up = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        stack.callback(hanging_up.close)
+        port = hanging_up.sockets[0].getsockname()[1]
+        found = await connect(url.replace(str(one), f"127.0.0.1:{port}"), ssl=False)
+        await found.close()
         first.dark.set()
         found = await connect(url, timeout=2)
         await found.close()

@@ -141,6 +141,20 @@ async def test_what_is_committed_late_is_told_and_once(api: ApiUnderTest, client
     assert await told() == [5]
 
 
+async def test_who_is_far_behind_costs_no_memory_for_what_was_told(
+    api: ApiUnderTest, clients: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that was told since the beginning was kept, in order to know it again."""
+    monkeypatch.setattr("hark.daemon.api.live_changes.MOST", 2)
+    now = api.hark.engine.now()
+    tail = ChangesTail(api.services, DEFAULT_TENANT, TableName("public", "clients"), floor_of(now - timedelta(hours=1)))
+    for number in range(20):
+        await store(clients, now - timedelta(minutes=30) + timedelta(seconds=number), number)
+    told = [len([one for one in await tail.look() if one.name == "change"]) for _ in range(11)]
+    assert told == [2] * 10 + [0]
+    assert len(tail._told) <= 2
+
+
 async def store(connection: asyncpg.Connection, moment: Any, number: int) -> None:
     await connection.execute(
         "INSERT INTO hark.events (tenant_id, id, kind, type, source, route, data, occurred_at, matched) VALUES "
