@@ -24,7 +24,7 @@ from hark.daemon.engine.lag import Lag
 from hark.daemon.store import listening
 from hark.daemon.store.database import Database
 from hark.daemon.store.schema import ensure_schema
-from hark.triggers import row_listener
+from hark.triggers import row_drainer
 
 POLL_S, REBUILD_S = 5.0, 15.0
 """What docs/architecture.md promises."""
@@ -57,7 +57,7 @@ def test_what_is_promised_follows_from_the_constants() -> None:
     found_s = listening.HEARTBEAT_S + listening.DEAF_AFTER_S
     assert found_s + listening.REBUILD_S < REBUILD_S
     assert found_s + listening.REBUILD_S + listening.DEAF_AFTER_S < REBUILD_S
-    assert max(row_listener.POLL_S, claims.POLL_S, ends.POLL_S) <= POLL_S
+    assert max(row_drainer.POLL_S, claims.POLL_S, ends.POLL_S) <= POLL_S
 
 
 class Writer:
@@ -96,7 +96,7 @@ async def test_outages_lose_nothing_and_double_nothing(monkeypatch: pytest.Monke
     monkeypatch.setattr(listening, "HEARTBEAT_S", 0.5)
     monkeypatch.setattr(listening, "DEAF_AFTER_S", 0.5)
     monkeypatch.setattr(listening, "REBUILD_S", 0.2)
-    monkeypatch.setattr(row_listener, "POLL_S", 0.3)
+    monkeypatch.setattr(row_drainer, "POLL_S", 0.3)
     monkeypatch.setattr(instance, "HEARTBEAT_S", 0.3)
     async with own_server(quick_place()) as server:
         url = await server.start()
