@@ -473,7 +473,7 @@ class Engine:
             "polls_unannounced_total",
             "Looks that found what no wake-up had told of.",
             "part",
-            polls | {kind: one.unannounced for kind, one in health.items() if kind == "row"},
+            polls | {part: one.unannounced for part, one in health.items() if part.partition("@")[0] == "row"},
         )
         heard = self.listening.heard
         yield Figure(

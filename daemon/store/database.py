@@ -446,6 +446,12 @@ class Lane:
                 except _AWAY:
                     self.cut()
                     raise
+                except RuntimeError as error:
+                    # uvloop refuses to write to a connection whose end it has seen and asyncpg has not been told of.
+                    if not connection.is_closed():
+                        raise
+                    self.cut()
+                    raise UnavailableError("the database is not available: the connection was closed") from error
                 except asyncio.CancelledError:
                     # asyncpg cancels the statement, but an answer may be on its way: nobody else may read it.
                     self.cut()

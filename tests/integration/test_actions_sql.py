@@ -377,6 +377,21 @@ async def test_a_database_that_is_away_may_come_back(databases: NamedConnections
     assert (caught.value.error_class, caught.value.retryable) == ("sql_connection", True)
 
 
+async def test_a_connection_to_what_was_the_primary_is_replaced(
+    databases: NamedConnections, connection: asyncpg.Connection
+) -> None:
+    """A session keeps the setting that it began with, like one that keeps leading to a server that was demoted."""
+    await connection.execute("CREATE TABLE public.t (a int)")
+    name = await connection.fetchval("SELECT current_database()")
+    await connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    change = {"sql": "UPDATE t SET a = a", "connection": "warehouse"}
+    with pytest.raises(ActionError) as caught:
+        await run(databases, **change)
+    assert (caught.value.details["sqlstate"], caught.value.retryable) == ("25006", True)
+    await connection.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+    await run(databases, **change)
+
+
 async def test_closing_twice_does_no_harm(databases: NamedConnections) -> None:
     await run(databases, sql="SELECT 1")
     await databases.aclose()

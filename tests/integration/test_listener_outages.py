@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from unittest.mock import AsyncMock
 from uuid import UUID
 
 import asyncpg
@@ -22,9 +23,10 @@ from support.faults.server import Server, own_server
 from hark.daemon.engine import claims, ends, instance
 from hark.daemon.engine.lag import Lag
 from hark.daemon.store import listening
-from hark.daemon.store.database import Database
+from hark.daemon.store.database import Database, Lane
 from hark.daemon.store.schema import ensure_schema
 from hark.triggers import row_drainer
+from hark.workflows.errors import UnavailableError
 
 POLL_S, REBUILD_S = 5.0, 15.0
 """What docs/architecture.md promises."""
@@ -255,3 +257,36 @@ async def test_an_execution_that_waits_for_a_place_is_measured(database_url: str
         await tested.emit("GO")
         await tested.engine.lag.look()
         assert tested.engine.stats()["executions_claimable_oldest_age_seconds"] > 0
+
+
+class ClosedUnnoticed:
+    """A connection as uvloop leaves it between the end of its socket and `connection_lost`."""
+
+    closed = False
+
+    def is_closed(self) -> bool:
+        return self.closed
+
+    def terminate(self) -> None:
+        self.closed = True
+
+    async def fetch(self, *_: object) -> None:
+        self.closed = True  # asyncpg gives it up as it passes the error on
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+
+async def test_a_socket_that_the_loop_has_closed_already_is_an_outage(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = Lane(Database(database_url), "test")
+    with monkeypatch.context() as patched:
+        patched.setattr(lane, "_open", AsyncMock(return_value=ClosedUnnoticed()))
+        with pytest.raises(UnavailableError):
+            await lane.fetch("get_time")
+    try:
+        assert await lane.fetch("get_time")
+        with pytest.raises(RuntimeError, match="a defect"):
+            async with lane.connection():
+                raise RuntimeError("a defect")
+    finally:
+        await lane.stop()
