@@ -16,7 +16,15 @@ from pathlib import Path
 import asyncpg
 import pytest
 from hypothesis import settings
-from support.database import FAST, connected, fresh_database, make_template, quick_place
+from support.database import (
+    FAST,
+    connected,
+    fresh_database,
+    make_template,
+    quick_place,
+    quicken_password,
+    share_types,
+)
 from support.faults import length
 
 from hark.daemon.postgres.server import EmbeddedPostgres
@@ -33,6 +41,7 @@ settings.load_profile("hark")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the server's directory once; the workers of pytest-xdist inherit it and so share the server."""
+    share_types()
     if _OTHER_SERVER in os.environ or _DATA_DIR in os.environ:
         return
     data_dir = Path(tempfile.mkdtemp(prefix="hark-tests-", dir=quick_place()))
@@ -64,7 +73,9 @@ def server_url() -> Iterator[str]:
         return
     server = EmbeddedPostgres(Path(os.environ[_DATA_DIR]), options=FAST)
     try:
-        yield asyncio.run(server.start())
+        url = asyncio.run(server.start())
+        asyncio.run(quicken_password(url))
+        yield url
     finally:
         asyncio.run(server.stop())
 

@@ -39,7 +39,7 @@ async def test_an_engine_works_through_a_pooler_per_session_and_hears(
         await hark.until(lambda: hark.database.pool.fetchval("SELECT count(*) FROM hark.workflow_executions"))
         async with hark.database.pool.acquire() as connection:
             assert await connection.fetchval("SHOW search_path") == "hark, pg_catalog"
-        async with hark.database.pool.acquire() as connection:  # the same one, after the pool has put it right
+        async with hark.database.pool.acquire() as connection:  # the same one again
             assert await connection.fetchval("SHOW plan_cache_mode") == "force_custom_plan"
         assert hark.engine.health()["listening"].detail == ""
     assert capsys.readouterr().out.count("database.pooled") == 1
