@@ -46,6 +46,8 @@ class LiveQuery(Query):
     level: LogLevel | None = None
     table: Annotated[str | None, AfterValidator(_table)] = None
     """Of `changes`: of which table that a workflow watches."""
+    connection: str = ""
+    """Of `changes`: the name of the other database in which the table is."""
     since: Moment | None = None
     """Of `changes`: from this time on. With the last `id` as `Last-Event-ID` goes on ten seconds before that."""
 
@@ -148,7 +150,7 @@ async def _tails(call: Call[LiveQuery, NoBody]) -> list[Tail]:
     if query.table is not None:
         since = floor_of(services.engine.now()) if query.since is None else ids_between(query.since, None)[0]
         began = begin_of(call.request.headers.get("Last-Event-ID"), since)
-        tails.append(ChangesTail(services, call.tenant_id, TableName.parse(query.table), began))
+        tails.append(ChangesTail(services, call.tenant_id, TableName.parse(query.table), began, query.connection))
     names = [name for kind, name in _HAPPENINGS.items() if kind in types]
     if names:
         happenings = HappeningsTail(

@@ -28,11 +28,14 @@ class ChangesTail:
     told, each look goes back ten seconds for what was committed late. Where very much comes it goes back less often.
     """
 
-    def __init__(self, services: Services, tenant_id: TenantId, table: TableName, since: UUID) -> None:
+    def __init__(
+        self, services: Services, tenant_id: TenantId, table: TableName, since: UUID, connection: str = ""
+    ) -> None:
         self._services = services
         self._tenant_id = tenant_id
         self._table = table
-        self._changes = CapturedChanges(services.database, tenant_id, table)
+        self._connection = connection
+        self._changes = CapturedChanges(services.database, tenant_id, table, connection)
         self._began = since
         self._last = since
         self._told: set[UUID] = set()
@@ -70,7 +73,7 @@ class ChangesTail:
         if time.monotonic() - self._state_at < STATE_S:
             return []
         self._state_at = time.monotonic()
-        state = await watch_of(self._services, self._tenant_id, self._table)
+        state = await watch_of(self._services, self._tenant_id, self._table, self._connection)
         # The backlog changes with every look, and is no news.
         lasting = {name: value for name, value in state.items() if name != "backlog"}
         if lasting == self._state:

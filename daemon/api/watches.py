@@ -34,10 +34,10 @@ async def list_watches(call: Call[Query, NoBody]) -> dict[str, Any]:
     return {"items": rows, "next_cursor": None}
 
 
-async def watch_of(services: Services, tenant_id: TenantId, name: TableName) -> Row:
-    """Describe one table of the home database, also one that no workflow watches."""
-    states = await services.listing.list_watches(name.schema, name.name)
-    return watch("", name, _watchers(services, tenant_id).get(("", name), ()), _by_name(states))
+async def watch_of(services: Services, tenant_id: TenantId, name: TableName, connection: str = "") -> Row:
+    """Describe one table, also one that no workflow watches."""
+    states = await _states(services, connection, name)
+    return watch(connection, name, _watchers(services, tenant_id).get((connection, name), ()), states)
 
 
 States = Mapping[TableName, Row]
@@ -52,12 +52,13 @@ def _watchers(services: Services, tenant_id: TenantId) -> dict[tuple[str, TableN
     return watchers
 
 
-async def _states(services: Services, connection: str) -> States | str:
+async def _states(services: Services, connection: str, name: TableName | None = None) -> States | str:
     """Look what a database says about the tables that are watched in it; of another one that is away, say so."""
+    one = (None, None) if name is None else (name.schema, name.name)
     if not connection:
-        return _by_name(await services.listing.list_watches())
+        return _by_name(await services.listing.list_watches(*one))
     try:
-        return _by_name(await patiently(services.engine.remotes.list_watches(connection), connection))
+        return _by_name(await patiently(services.engine.remotes.list_watches(connection, *one), connection))
     except (UnavailableError, UnprocessableError) as error:
         return str(error)
 

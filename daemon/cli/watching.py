@@ -29,6 +29,9 @@ def watch(
     follow: Annotated[
         bool, typer.Option("--follow/--no-follow", help="Go on with what comes, until interrupted.")
     ] = True,
+    connection: Annotated[
+        str, typer.Option(metavar="NAME", help="The other database in which the table is, by its connection.")
+    ] = "",
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -39,7 +42,7 @@ def watch(
     """
     if since is not None and (name is None or not follow):
         raise typer.BadParameter("name a table, and follow it", param_hint="--since")
-    wanted = None if name is None else _table_name(name)
+    wanted = None if name is None else (connection.lower(), _table_name(name))
     if wanted is None:
         _list(url, as_json=as_json)
     elif follow:
@@ -68,7 +71,7 @@ def _list(url: str | None, *, as_json: bool) -> None:
     _end_with(page.items)
 
 
-def _show_one(wanted: TableName, url: str | None, *, as_json: bool) -> None:
+def _show_one(wanted: tuple[str, TableName], url: str | None, *, as_json: bool) -> None:
     one = ask(url, lambda client: _watched(client, wanted))
     if as_json:
         print_json(one)
@@ -83,26 +86,28 @@ def _end_with(rows: list[WatchRow]) -> None:
         raise typer.Exit(1)
 
 
-async def _watched(client: HarkClient, wanted: TableName) -> WatchRow:
+async def _watched(client: HarkClient, wanted: tuple[str, TableName]) -> WatchRow:
     """Return the state of a table; ends the command when no workflow watches it."""
+    connection, name = wanted
     page = await client.watches()
     for one in page.items:
-        if one.table == str(wanted) and not one.connection:
+        if (one.connection, one.table) == (connection, str(name)):
             return one
-    end = fail(f"no active workflow watches {wanted}; one that does has")
-    complain("\n".join(f"  {line}" for line in _HOW.format(table=wanted).splitlines()))
+    end = fail(f"no active workflow watches {name}{f' in {connection}' if connection else ''}; one that does has")
+    table = f"{name}, connection: {connection}" if connection else str(name)
+    complain("\n".join(f"  {line}" for line in _HOW.format(table=table).splitlines()))
     if page.items:
         complain(f"watched are {', '.join(map(_named, page.items[:10]))}{' …' if page.items[10:] else ''}")
     raise end
 
 
-async def _follow(client: HarkClient, wanted: TableName, since: str | None, *, as_json: bool) -> None:
+async def _follow(client: HarkClient, wanted: tuple[str, TableName], since: str | None, *, as_json: bool) -> None:
     from hark.daemon.api.models import WatchRow
     from hark.daemon.cli.change_lines import show_change
 
     shown: WatchRow | None = None
     await _watched(client, wanted)
-    async for one in client.follow_changes(str(wanted), since):
+    async for one in client.follow_changes(str(wanted[1]), since, connection=wanted[0] or None):
         if isinstance(one, WatchRow):
             if not as_json:
                 _show_news(one, shown)
@@ -129,7 +134,7 @@ def _show_news(one: WatchRow, before: WatchRow | None) -> None:
 
 def _show_state(one: WatchRow) -> None:
     fields({
-        "table": one.table,
+        "table": _named(one),
         "capture": state("attached" if one.attached else "missing"),
         "detail": _detail(one),
         "operations": ", ".join(one.operations),

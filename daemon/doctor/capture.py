@@ -10,8 +10,9 @@ from hark.daemon.doctor.active import PublishedTrigger, active_triggers
 from hark.daemon.doctor.checking import Case
 from hark.daemon.doctor.report import Finding, error, warning
 from hark.daemon.store.capture_checks import check_tables
+from hark.daemon.store.capture_site import HOME_SCHEMA, in_schema
 from hark.daemon.store.capture_triggers import Found, describe_tables, find_triggers
-from hark.daemon.store.database import sql
+from hark.daemon.store.database import Connection, sql
 from hark.triggers.capture_plan import CapturePlan, Placement, plan_captures
 from hark.triggers.row_config import RowConfig
 from hark.workflows.catalogue import ActiveTrigger
@@ -23,26 +24,46 @@ _MAKE_ANEW = "restart the daemon, or pause and resume the workflow: then the tri
 
 async def look_at_capture(case: Case) -> AsyncIterator[Finding]:
     """Find watched tables and columns that are gone, and triggers that are missing, disabled, changed or left over."""
-    watching: list[ActiveTrigger] = []
-    for published in await active_triggers(case):
-        if published.kind == "row":
-            try:
-                watching.append(_active(published))
-            except ValidationError as refusal:
-                yield _unreadable(published, refusal)
-    for problem in await check_tables(case.connection, watching):
-        yield _impossible(problem)
-    tables = await describe_tables(case.connection, {trigger.config.table_name for trigger in watching})
-    plans = plan_captures(watching, tables)
-    found = await find_triggers(case.connection)
+    watching, unreadable = await row_triggers(case)
+    for finding in unreadable:
+        yield finding
+    here = [trigger for trigger in watching if not trigger.config.connection]
     troubled = set()
-    for table, finding in _differences(plans, found):
+    async for table, finding in captured_faults(case.connection, here):
         troubled.add(table)
         yield finding
     for row in await case.connection.fetch(sql("list_watches"), None, None):
         table = f"{row['schema_name']}.{row['table_name']}"
         if row["problem"] and row["found"] and table not in troubled:
             yield warning(f"{table}: the daemon has noted that {row['problem']}", "the daemon tries again by itself")
+
+
+async def row_triggers(case: Case) -> tuple[list[ActiveTrigger], list[Finding]]:
+    """Return the active `row` triggers of all databases, and what there is to say of those that cannot be read."""
+    watching: list[ActiveTrigger] = []
+    unreadable: list[Finding] = []
+    for published in await active_triggers(case):
+        if published.kind == "row":
+            try:
+                watching.append(_active(published))
+            except ValidationError as refusal:
+                unreadable.append(_unreadable(published, refusal))
+    return watching, unreadable
+
+
+async def captured_faults(
+    connection: Connection, watching: Sequence[ActiveTrigger], schema: str = HOME_SCHEMA, *, made: bool = True
+) -> AsyncIterator[tuple[str, Finding]]:
+    """Yield what is wrong in one database with what is watched there, and of which table; `""` for none.
+
+    `made` tells whether row capture has been there at all.
+    """
+    for problem in await check_tables(connection, watching, schema):
+        yield "", _impossible(problem)
+    tables = await describe_tables(connection, {trigger.config.table_name for trigger in watching}, schema)
+    found = await find_triggers(connection, schema=schema) if made else []
+    for table, finding in _differences(plan_captures(watching, tables), found, schema):
+        yield table, finding
 
 
 def _active(trigger: PublishedTrigger) -> ActiveTrigger:
@@ -77,15 +98,16 @@ def _impossible(problem: Problem) -> Finding:
     )
 
 
-def _differences(plans: Sequence[CapturePlan], found: Sequence[Found]) -> Iterator[tuple[str, Finding]]:
+def _differences(plans: Sequence[CapturePlan], found: Sequence[Found], schema: str) -> Iterator[tuple[str, Finding]]:
     """Yield the table and what is wrong with it."""
     there = {(trigger.relation, trigger.name): trigger for trigger in found}
     wanted = set()
     for plan in plans:
         for placement in plan.placements:
-            key = (placement.relation.oid, placement.name)
+            name = in_schema(placement.name, schema)
+            key = (placement.relation.oid, name)
             wanted.add(key)
-            finding = _compare(placement, there.get(key))
+            finding = _compare(placement, name, there.get(key))
             if finding is not None:
                 yield str(plan.table), finding
     for key, trigger in there.items():
@@ -100,8 +122,8 @@ def _differences(plans: Sequence[CapturePlan], found: Sequence[Found]) -> Iterat
             )
 
 
-def _compare(placement: Placement, there: Found | None) -> Finding | None:
-    label, name = placement.relation.label, placement.name
+def _compare(placement: Placement, name: str, there: Found | None) -> Finding | None:
+    label = placement.relation.label
     detail = {"table": label, "trigger": name}
     unseen = f"what {placement.operation} does there is not seen"
     if there is None:

@@ -11,6 +11,7 @@ from hark.daemon.doctor.access import reach
 from hark.daemon.doctor.capture import look_at_capture
 from hark.daemon.doctor.checking import Case, Check, LocalCheck, run, run_local
 from hark.daemon.doctor.clock import look_at_clock, look_at_tzdata, look_at_zones
+from hark.daemon.doctor.elsewhere import look_elsewhere
 from hark.daemon.doctor.installation import look_at_data_dir, look_at_disk, look_at_variables
 from hark.daemon.doctor.objects import look_at_objects
 from hark.daemon.doctor.pooler import look_at_hearing, look_at_pooler
@@ -60,6 +61,7 @@ CONTENT = (
     Check("privileges", look_at_privileges, "the database user may do all that it needs in the schema"),
     Check("capture", look_at_capture, "what `row` triggers watch is captured"),
     Check("hearing", look_at_hearing, "what others notify is heard, where somebody waits for it"),
+    Check("other_databases", look_elsewhere, "what is watched in other databases is captured"),
     Check("zones", look_at_zones, "PostgreSQL and Python agree about the time zones of schedules"),
     Check("secrets", look_at_secrets, "the secrets that triggers name are set"),
     Check("sealing", look_at_sealing, "secrets of executions can be sealed and opened here"),

@@ -200,7 +200,7 @@ class Engine:
             ),
             Archive(database, settings.archive),
         )
-        self.eraser = Eraser(database, self.retention.archive, now=self.clock.now)
+        self.eraser = Eraser(database, self.retention.archive, now=self.clock.now, elsewhere=self.remotes.settled)
         self.publisher = Publisher(
             self,
             handed=handed,

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -79,9 +79,12 @@ class Eraser:
         archive: Archive,
         *,
         now: Callable[[], datetime],
+        elsewhere: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """Begin with nothing. `elsewhere` returns when changes that other databases captured before it are events."""
         self._database = database
         self._archive = archive
+        self._elsewhere = elsewhere
         self._rewriter = Rewriter(database, archive)
         self._now = now
         self._turn = asyncio.Lock()
@@ -157,6 +160,19 @@ class Eraser:
                     "`hark doctor` tells what holds them up"
                 )
             await asyncio.sleep(0.05)
+        if self._elsewhere is not None:
+            await self._caught_up_elsewhere(self._elsewhere, until)
+
+    async def _caught_up_elsewhere(self, elsewhere: Callable[[], Awaitable[None]], until: float) -> None:
+        why = "row changes of another database from before this call may be about the subject, and are not events yet"
+        try:
+            async with asyncio.timeout(max(until - time.monotonic(), 0.1)):
+                await elsewhere()
+        except TimeoutError:
+            raise UnavailableError(f"{why}; `hark watch` tells what holds them up") from None
+        except UnavailableError as error:
+            remedy = "if it does not come back, take its connection out of the environment of all instances"
+            raise UnavailableError(f"{why}: {error}; {remedy}") from error
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[Hold]:

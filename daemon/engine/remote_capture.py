@@ -8,6 +8,7 @@ of it for good, and not by time.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -37,6 +38,7 @@ log = structlog.get_logger(__name__)
 
 TIDY_S = 60.0
 _AT_ONCE = 1000
+_LOOK_S = 0.05
 
 
 class Moved(NamedTuple):
@@ -97,6 +99,17 @@ class RemoteCapture(RowCapture):
         """Make the database capture exactly what the plans say."""
         with refusals(self._database.name):
             return await super().install(plans, generation, patience_s=patience_s, part=part)
+
+    async def caught_up(self) -> None:
+        """Return when changes from before this moment are events, but for those that were put aside."""
+        async with self._connected() as connection:
+            await self._ensure(connection)
+            last = await connection.fetchval(self._site.sql("last_row_change"))
+        while True:
+            async with self._connected() as connection:
+                if await connection.fetchval(self._site.sql("is_captured_taken"), last):
+                    return
+            await asyncio.sleep(_LOOK_S)
 
     async def close(self) -> None:
         """Close the connections, after forgetting at home what can be; idempotent."""

@@ -13,7 +13,7 @@ from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.database import Connection, Database
 from hark.daemon.store.listening import Listening
-from hark.daemon.store.remote_schema import Home, ensure_outbox, find_home, refuse_home
+from hark.daemon.store.remote_schema import Home, ensure_outbox, find_home, refusals, refuse_home
 from hark.workflows.catalogue import suggestion
 from hark.workflows.errors import UnavailableError, UnprocessableError
 
@@ -137,6 +137,12 @@ class Remotes:
 
         Raises UnavailableError.
         """
+        with refusals(name):
+            async with self._looking(name, captures=captures) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _looking(self, name: str, *, captures: bool) -> AsyncIterator[Connection]:
         async with self[name].database.transaction() as connection:
             if captures:
                 await ensure_outbox(connection, self.home, name, frozenset(self.names))
@@ -144,11 +150,22 @@ class Remotes:
                 await refuse_home(connection, self.home, name)
             yield connection
 
-    async def list_watches(self, name: str) -> list[dict[str, Any]]:
-        """Return the tables whose changes are captured there, with the state of their triggers."""
+    async def list_watches(
+        self, name: str, schema: str | None = None, table: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the tables whose changes are captured there, or one of them, with the state of their triggers."""
         site = self.site(name)
         async with self.looking(name, captures=True) as connection:
-            return [dict(row) for row in await connection.fetch(site.sql("list_watches"), None, None)]
+            return [dict(row) for row in await connection.fetch(site.sql("list_watches"), schema, table)]
+
+    async def settled(self) -> None:
+        """Return when changes from before this moment are events, of all databases where something is captured.
+
+        Waits for as long as it takes. Raises UnavailableError when one of them is away.
+        """
+        for name in await self.captured():
+            if name in self._remotes:
+                await self[name].rows.caught_up()
 
 
 async def patiently(work: Coroutine[Any, Any, T], name: str) -> T:

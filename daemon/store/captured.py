@@ -20,10 +20,10 @@ MOST_BYTES = 65_536
 class CapturedChanges:
     """The events of one table, each change once per granularity that somebody watches it in."""
 
-    def __init__(self, database: Database, tenant_id: TenantId, table: TableName) -> None:
+    def __init__(self, database: Database, tenant_id: TenantId, table: TableName, connection: str = "") -> None:
         self._database = database
         self._tenant_id = tenant_id
-        self._routes = route_of(str(table), "row"), route_of(str(table), "statement")
+        self._routes = route_of(str(table), "row", connection), route_of(str(table), "statement", connection)
 
     async def list_ids(self, after: UUID, until: UUID, limit: int) -> list[UUID]:
         """Return the ids of what was stored in a stretch of time, oldest first: `after < id <= until`."""

@@ -271,7 +271,8 @@ class Database:
 
     async def open(self, name: str, settings: Mapping[str, str] | None = None) -> asyncpg.Connection[asyncpg.Record]:
         """Open a connection of its own, named in pg_stat_activity; the caller closes it."""
-        with self.translated():
+        # Who is not let in by another database is told of it like of an outage: that may be set right meanwhile.
+        with self.translated(*((pg.PostgresError,) if self.name else ())):
             return await open_connection(
                 self.url,
                 await self.way(),

@@ -91,7 +91,13 @@ def refusals(name: str) -> Iterator[None]:
 
 async def find_home(database: Database) -> Home:
     """Return which Hark the home database belongs to."""
-    row = await database.fetchrow("get_home")
+    async with database.reading() as connection:
+        return await home_of(connection)
+
+
+async def home_of(connection: Connection) -> Home:
+    """Return which Hark the home database belongs to, on a connection to it."""
+    row = await connection.fetchrow(sql("get_home"))
     if row is None:
         raise UnavailableError("the row of hark.outbox is gone: INSERT INTO hark.outbox DEFAULT VALUES")
     return Home(row["identity"], row["place"])
@@ -101,6 +107,11 @@ async def refuse_home(connection: Connection, home: Home, name: str) -> None:
     """Raise HomeItselfError when a named connection leads to the home database."""
     if await connection.fetchval(sql("get_place")) == home.place:
         raise HomeItselfError(f"connection {name} leads to the home database itself")
+
+
+async def is_made(connection: Connection, home: Home) -> bool:
+    """Tell whether row capture has been made there."""
+    return await connection.fetchval("SELECT to_regclass($1)", f"{home.schema}.outbox") is not None
 
 
 async def ensure_outbox(connection: Connection, home: Home, name: str, others: frozenset[str]) -> UUID:
@@ -113,7 +124,7 @@ async def ensure_outbox(connection: Connection, home: Home, name: str, others: f
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
             await refuse_home(connection, home, name)
-            if await connection.fetchval("SELECT to_regclass($1)", f"{home.schema}.outbox") is None:
+            if not await is_made(connection, home):
                 await _create(connection, home, name)
             return await _checked(connection, home, name, others)
     except asyncpg.InsufficientPrivilegeError as error:

@@ -389,14 +389,16 @@ class HarkClient:
             yield told.name, told.row
 
     async def follow_changes(
-        self, table: str, since: str | None = None
+        self, table: str, since: str | None = None, *, connection: str | None = None
     ) -> AsyncIterator[models.WatchRow | models.CapturedChange]:
         """Yield a table's changes, each once, and the state of its capture when it changes, until the caller stops.
 
         When the line breaks, or the daemon starts anew, it goes on where it was.
         """
         known: dict[str, None] = {}
-        async for told in self._follow({"types": ["changes"], "table": table, "since": since}):
+        async for told in self._follow(
+            {"types": ["changes"], "table": table, "since": since, "connection": connection}
+        ):
             if told.name == "watch":
                 yield models.WatchRow.model_validate(told.row)
             elif told.row["event_id"] not in known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,8 +16,15 @@ from support.database import connected, fresh_database
 from support.engine import EngineUnderTest, running_engine
 from support.faults.proxy import Proxy
 
+from hark.daemon.doctor.checking import Case
+from hark.daemon.doctor.elsewhere import look_elsewhere
+from hark.daemon.engine.rehearsal import Bounds
 from hark.daemon.engine.remote_capture import RemoteCapture
+from hark.daemon.engine.row_backfill import WantedRows
+from hark.daemon.settings import Settings
+from hark.daemon.store.listing import capture_fault
 from hark.workflows.errors import DefinitionError, UnavailableError
+from hark.workflows.ids import DEFAULT_TENANT
 
 GREET = """
 id: greet
@@ -225,6 +233,61 @@ async def test_rights_that_are_missing_are_named_and_taken_up_when_they_are_give
         await crm.execute(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
 
 
+async def test_people_see_the_other_database_and_run_what_is_there(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`hark watch`, a dry run, a backfill of rows, and the doctor."""
+    await insert(crm, "before")
+    async with hark_with(database_url, crm_url) as hark:
+        await hark.apply(GREET)
+        (watched,) = await hark.engine.remotes.list_watches("crm")
+        assert capture_fault(watched) is None
+        report = await rehearsed(hark)
+        assert (report["connection"], report["would_start"], report["problem"]) == ("crm", 1, None)
+        for _ in range(2):
+            ran = await hark.engine.row_backfill.run(DEFAULT_TENANT, "greet", WantedRows())
+        assert (ran.done, ran.already) == (0, 1)
+        await hark.until(lambda: are(hark, ["before"]))
+        settings = Settings(database_url=database_url, data_dir="/proc/no-data-directory")
+        async with connected(database_url) as home:
+            case = Case(settings, home)
+            assert "is not set" in await said(case)
+            monkeypatch.setenv("HARK_CONNECTION_CRM", crm_url)
+            assert await said(case) == ""
+            trigger = hark.engine.remotes.prefix + "_insert"
+            await crm.execute(f"ALTER TABLE public.clients DISABLE TRIGGER {trigger}")
+            fault = f"connection crm: public.clients is watched, but somebody has disabled its trigger {trigger}"
+            assert fault in await said(case)
+
+
+async def said(case: Case) -> str:
+    return "; ".join([finding.message async for finding in look_elsewhere(case)])
+
+
+async def rehearsed(hark: EngineUnderTest) -> dict[str, Any]:
+    row = await hark.database.pool.fetchrow("SELECT id, slug, published_version AS version FROM hark.workflows")
+    now = hark.engine.now()
+    picture = await hark.engine.rehearsal.of_version(DEFAULT_TENANT, row["id"], row["slug"], row["version"], now)
+    assert picture is not None
+    found = await hark.engine.rehearsal.run(picture, Bounds(now - timedelta(hours=1), now))
+    rows: dict[str, Any] = found["rows"][0]
+    return rows
+
+
+async def test_an_erasure_waits_for_changes_of_other_databases(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hark.daemon.engine.erasure.PATIENCE_S", 0.3)
+    async with hark_with(database_url, crm_url) as hark:
+        await hark.apply(GREET)
+        await hark.engine.listeners.stop()
+        await insert(crm, "anna")
+        with pytest.raises(UnavailableError, match="row changes of another database from before this call"):
+            await hark.engine.eraser.erase(DEFAULT_TENANT, ("client", "7"), force=False, by="test")
+        await crm.execute(f"UPDATE {hark.engine.remotes.prefix}.row_changes SET parked_at = now()")
+        await hark.engine.eraser.erase(DEFAULT_TENANT, ("client", "7"), force=False, by="test")
+
+
 # ---------------------------------------------------------------------- the move
 
 
@@ -286,6 +349,45 @@ async def test_what_a_dead_process_left_in_doubt_is_settled_by_the_next_one(
     async with hark_with(database_url, crm_url) as hark:
         await hark.until(lambda: are(hark, ["old", "old"]))
         await hark.until(lambda: is_settled(hark, crm))
+
+
+async def test_who_was_frozen_between_the_commits_and_wakes_up_stores_nothing_twice(
+    database_url: str, crm_url: str, crm: asyncpg.Connection
+) -> None:
+    """Its session there is ended meanwhile, so that another instance takes the change, which waits for its commit."""
+    async with hark_with(database_url, crm_url) as one, hark_with(database_url, crm_url) as two:
+        frozen, thaw, waits = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        store, look = one.engine.ingest.take_within, two.engine.remotes.rows("crm")._store
+
+        async def freeze(connection: Any, events: Any) -> Any:
+            taken = await store(connection, events)
+            frozen.set()
+            await thaw.wait()
+            return taken
+
+        async def note(*args: Any) -> None:
+            waits.set()
+            await look(*args)
+
+        one.engine.ingest.take_within = freeze  # type: ignore[method-assign]
+        two.engine.remotes.rows("crm")._store = note  # type: ignore[method-assign]
+        await one.apply(GREET)
+        await attached(two, "row@crm")
+        ended = 0
+        while not frozen.is_set():
+            await insert(crm, str(ended))
+            ended += 1
+            await asyncio.sleep(0.02)
+        pid = one.engine.remotes.rows("crm")._lane.backend_pid
+        await crm.execute("SELECT pg_terminate_backend($1)", pid)
+        await insert(crm, str(ended))
+        await waits.wait()
+        await asyncio.sleep(0.1)
+        thaw.set()
+        wanted = sorted(map(str, range(ended + 1)))
+        await two.until(lambda: are(two, wanted))
+        await two.until(lambda: is_settled(two, crm))
+        assert await names(two) == wanted
 
 
 async def test_two_instances_move_each_change_once(database_url: str, crm_url: str, crm: asyncpg.Connection) -> None:

@@ -1,0 +1,86 @@
+"""The databases of named connections: whether what active triggers ask for there can be had, and is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+
+from hark.daemon.doctor.capture import captured_faults, row_triggers
+from hark.daemon.doctor.checking import Case
+from hark.daemon.doctor.report import Finding, error, warning
+from hark.daemon.doctor.work import LONG_IN_OUTBOX
+from hark.daemon.secrets import load_connections
+from hark.daemon.store.capture_site import CaptureSite
+from hark.daemon.store.database import Connection, Database, sql
+from hark.daemon.store.remote_schema import DROP, Home, HomeItselfError, home_of, is_made, refusals, refuse_home
+from hark.workflows.catalogue import ActiveTrigger
+from hark.workflows.errors import UnavailableError
+
+_SEEN = "this command sees its own environment; the daemon's may be another one"
+
+
+async def look_elsewhere(case: Case) -> AsyncIterator[Finding]:
+    """Find connections that are not set or do not answer, and what is not captured in their databases."""
+    watching: dict[str, list[ActiveTrigger]] = defaultdict(list)
+    for trigger in (await row_triggers(case))[0]:
+        if trigger.config.connection:
+            watching[trigger.config.connection].append(trigger)
+    left = {row["connection"] for row in await case.connection.fetch(sql("list_remotes"))}
+    if not watching and not left:
+        return
+    home = await home_of(case.connection)
+    urls = load_connections()
+    for name in sorted({*watching, *left}):
+        if name not in urls:
+            yield _unset(name, home, watching[name])
+            continue
+        async for finding in _look(name, urls, home, watching[name]):
+            yield finding
+
+
+def _unset(name: str, home: Home, triggers: Sequence[ActiveTrigger]) -> Finding:
+    variable = f"HARK_CONNECTION_{name.upper()}"
+    if triggers:
+        of = ", ".join(sorted({trigger.workflow for trigger in triggers}))
+        return warning(f"workflows watch connection {name}, which is not set: {of}", f"set {variable}; {_SEEN}")
+    return warning(
+        f"triggers may be left in the database of connection {name}, which nobody watches any more",
+        f"with {variable} set the daemon takes them off; or there DROP SCHEMA {home.schema} CASCADE, and here take it "
+        "out of hark.remotes",
+    )
+
+
+async def _look(
+    name: str, urls: Mapping[str, str], home: Home, triggers: Sequence[ActiveTrigger]
+) -> AsyncIterator[Finding]:
+    database = Database(urls[name], pool_size=1, name=name)
+    try:
+        with refusals(name):
+            async with database.reading() as connection:
+                async for finding in _faults(connection, CaptureSite(database, home.schema), home, triggers):
+                    yield replace(finding, message=f"connection {name}: {finding.message}")
+    except HomeItselfError as fault:
+        yield error(str(fault), DROP)
+    except UnavailableError as fault:
+        yield error(str(fault), "row changes there stay in its outbox, and come when it is back")
+    finally:
+        await database.stop()
+
+
+async def _faults(
+    connection: Connection, site: CaptureSite, home: Home, triggers: Sequence[ActiveTrigger]
+) -> AsyncIterator[Finding]:
+    await refuse_home(connection, home, site.database.name)
+    made = await is_made(connection, home)
+    async for _, finding in captured_faults(connection, triggers, site.schema, made=made):
+        yield finding
+    row = await connection.fetchrow(site.sql("doctor_get_outbox"), LONG_IN_OUTBOX) if made else None
+    if row is not None and row["waiting"]:
+        message = f"{row['waiting']:,} row changes have not become events, the oldest for {round(row['age_s'])} s"
+        yield warning(message, "the daemon's log and /readyz say why")
+    if row is not None and row["parked"]:
+        yield warning(
+            f"{row['parked']:,} row changes were put aside, because they cannot be made into events",
+            f"look at them there, in {site.schema}.row_changes: those with parked_at",
+        )
