@@ -43,6 +43,8 @@ class Capturing:
 
     async def attach(self, triggers: Sequence[ActiveTrigger], *, wait: bool = True) -> None:
         """Capture for exactly these triggers; see `Keeper.attach`."""
+        if not self._connection:  # elsewhere, whoever has done with it waits until it is empty
+            self._drainer.watch(something=bool(triggers))
         await self._keeper.attach(triggers, wait=wait)
 
     async def wound_up(self) -> None:

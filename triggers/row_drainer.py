@@ -47,6 +47,7 @@ class Drainer:
         self._pace = Pace()
         self._wake = asyncio.Event()
         self._hears = False
+        self._watches = True
         self._asked = False
         self._horizon: int | None = None
         self._failures = 0
@@ -70,6 +71,12 @@ class Drainer:
             await asyncio.wait([task], timeout=patience_s)
             task.cancel()
             await asyncio.wait([task])
+
+    def watch(self, *, something: bool) -> None:
+        """Note whether any table is watched; what is left in the outbox when none is, is in no hurry."""
+        if something and not self._watches:
+            self._wake.set()
+        self._watches = something
 
     def tuned(self, channels: frozenset[str]) -> None:
         """Catch up with what was not heard, and ask for wake-ups again."""
@@ -133,7 +140,7 @@ class Drainer:
         if not self._asked:
             await self._ask()
         if not self._hears or not self._port.can_wake:
-            return self._blind_s
+            return self._blind_s if self._watches else POLL_S
         if self._pace.looking:
             return LOOK_S
         if self._horizon is not None and await self._port.is_past(self._horizon):

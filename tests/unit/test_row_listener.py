@@ -34,6 +34,7 @@ class Outbox:
     def __init__(self) -> None:
         self.waiting = 0
         self.drained = 0
+        self.drains = 0
         self.away = False
         self.can_wake = True
         self.wanted: list[bool] = []
@@ -57,6 +58,7 @@ class Outbox:
         return self.answers.pop(0) if self.answers else Installed()
 
     async def drain(self, events_of: Any) -> Drained:
+        self.drains += 1
         self._check()
         taken = min(self.waiting, 10)
         self.waiting -= taken
@@ -144,6 +146,22 @@ async def test_where_transactions_can_be_prepared_no_writer_is_asked_to_notify()
         outbox.waiting = 1
         await until(lambda: outbox.drained == 1)
     assert outbox.wanted == [False]
+
+
+async def test_who_cannot_be_woken_looks_all_the_time_only_while_something_is_watched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(row_drainer, "BLIND_S", 0.001)
+    outbox = Outbox()
+    outbox.can_wake = False
+    async with listening(outbox) as listener:
+        await listener.attach([])
+        await asyncio.sleep(0.02)  # a rest that had begun before is over
+        before = outbox.drains
+        await asyncio.sleep(0.05)
+        assert outbox.drains == before
+        await listener.attach([WATCH])
+        await until(lambda: outbox.drains > before + 5)
 
 
 async def test_a_storm_of_wake_ups_is_answered_by_looking_without_them() -> None:
