@@ -179,8 +179,12 @@ async def _open_pooled(
 
 
 def _first_words(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return what every pooler takes with the start-up."""
-    return {"application_name": settings.get("application_name", "hark").partition(" ")[0]}
+    """Return what every pooler takes with the start-up.
+
+    The driver says `'utf-8'`, which no server calls it: pgbouncer set it anew before each transaction. What comes last
+    holds. One name for all connections is for the same reason.
+    """
+    return {"application_name": settings.get("application_name", "hark").partition(" ")[0], "client_encoding": "UTF8"}
 
 
 async def open_connection(

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 from asyncpg import exceptions as pg
+from support.database import fresh_database
 from support.engine import running_engine
 from support.pgbouncer import PROGRAM, pgbouncer
 
@@ -16,6 +17,7 @@ from hark.actions.pooled_connection import Way, open_connection
 from hark.actions.pooler import find_way
 from hark.actions.sql import NamedConnections
 from hark.daemon.store.database import Database, translated
+from hark.daemon.store.schema import ensure_schema
 from hark.workflows.catalogue import Health
 from hark.workflows.errors import UnavailableError
 
@@ -101,6 +103,8 @@ async def test_settings_hold_in_every_transaction_and_nowhere_else(database_url:
     async with pgbouncer(database_url, "transaction", 1) as url:
         ours = await open_connection(url, Way.TRANSACTION, settings)
         theirs = await open_connection(url, Way.TRANSACTION, {})
+        # As the servers call it: any other name pgbouncer would set before each transaction.
+        assert ours.get_settings().client_encoding == "UTF8"
         for _ in range(2):
             assert await ours.fetchval(shown) == "7son"
             assert await ours.fetchval("SELECT $1::hark.progress_wait IS NULL", None)  # a type that is asked for
@@ -120,6 +124,15 @@ async def test_settings_hold_in_every_transaction_and_nowhere_else(database_url:
         assert await ours.fetchval("SELECT 3") == 3
         await ours.close()
         await theirs.close()
+
+
+async def test_the_schema_is_made_through_a_pooler_by_one_of_several(server_url: str) -> None:
+    async with (
+        fresh_database(server_url, "template0") as empty,
+        pgbouncer(empty, "transaction", 4) as url,
+    ):
+        states = await asyncio.gather(*(ensure_schema(url) for _ in range(3)))
+        assert [state.current for state in states] == [True] * 3
 
 
 async def test_only_one_is_in_a_block_also_through_a_pooler(database_url: str) -> None:
