@@ -32,5 +32,5 @@ async def look_at_hearing(case: Case) -> AsyncIterator[Finding]:
     """Find triggers that wait for notifications which cannot be heard."""
     if case.way is Way.TRANSACTION and case.settings.listen_url is None:
         for active in await active_triggers(case):
-            if active.kind == "notify":
+            if active.kind == "notify" and not active.config.get("connection"):
                 yield error(f"{active.workflow}/{active.id}: nothing is heard", CANNOT_HEAR)

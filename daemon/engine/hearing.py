@@ -57,7 +57,7 @@ class Hearing:
     async def check(self, _connection: Connection, triggers: Sequence[ActiveTrigger]) -> list[Problem]:
         """Warn, before publication, of triggers for which nothing is heard here."""
         reason = self.listening.deaf
-        deaf = [trigger for trigger in triggers if trigger.kind == "notify" and reason]
+        deaf = [one for one in triggers if reason and one.kind == "notify" and not one.config.connection]
         return [
             Problem(f"nothing is heard of it: {reason}", (one.workflow, one.id, "channel"), severity="warning")
             for one in deaf
