@@ -13,6 +13,7 @@ from hark.daemon.doctor.checking import Case, Check, LocalCheck, run, run_local
 from hark.daemon.doctor.clock import look_at_clock, look_at_tzdata, look_at_zones
 from hark.daemon.doctor.elsewhere import look_elsewhere
 from hark.daemon.doctor.installation import look_at_data_dir, look_at_disk, look_at_variables
+from hark.daemon.doctor.listening import look_at_listening
 from hark.daemon.doctor.objects import look_at_objects
 from hark.daemon.doctor.pooler import look_at_hearing, look_at_pooler
 from hark.daemon.doctor.process import look_at_daemon, look_at_port
@@ -45,6 +46,7 @@ LOCAL = (
     LocalCheck("disk", look_at_disk, "there is room on the disk"),
     LocalCheck("tzdata", look_at_tzdata),
     LocalCheck("daemon", look_at_daemon),
+    LocalCheck("listening", look_at_listening),
     LocalCheck("port", look_at_port, "the address to serve on is free, or the daemon's own"),
 )
 SERVER = (

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 import zoneinfo
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -17,11 +18,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from hark.daemon.doctor.checking import LocalCheck, run_local
 from hark.daemon.doctor.clock import issue_date, look_at_tzdata
 from hark.daemon.doctor.examination import LOCAL, examine
 from hark.daemon.doctor.installation import judge_space, look_at_data_dir, look_at_disk, look_at_variables
+from hark.daemon.doctor.listening import judge_listening, look_at_listening
 from hark.daemon.doctor.objects import Thing, compare
 from hark.daemon.doctor.process import look_at_daemon, look_at_port
 from hark.daemon.doctor.report import Finding, document, healthy, ok
@@ -59,7 +62,7 @@ def serve() -> Iterator[Callable[[int, Any], str]]:
             def do_GET(self) -> None:
                 self.send_response(status)
                 self.end_headers()
-                self.wfile.write(json.dumps(body).encode())
+                self.wfile.write(body if isinstance(body, bytes) else json.dumps(body).encode())
 
             def log_message(self, *_: Any) -> None:
                 """Be quiet."""
@@ -240,6 +243,37 @@ def test_a_ready_daemon_is_good(settings: Settings, serve: Callable[[int, Any], 
     write_runtime(settings, serve(200, {"ready": True, "parts": {}}), os.getpid())
     (found,) = look_at_daemon(settings)
     assert (found.level, found.detail["pid"]) == ("ok", os.getpid())
+
+
+def test_a_daemon_whose_wake_ups_come_through_is_good(settings: Settings, serve: Callable[[int, Any], str]) -> None:
+    assert next(look_at_listening(settings)).level == "ok"  # none runs
+    figures = CollectorRegistry()
+    Gauge("hark_start_time_seconds", "…", registry=figures).set(time.time() - 7200)
+    Counter("hark_listening_rebuilt", "…", registry=figures).inc(2)
+    polls = Counter("hark_polls_unannounced", "…", ["part"], registry=figures)
+    polls.labels("row").inc(100)
+    write_runtime(settings, serve(200, generate_latest(figures)), os.getpid())
+    (found,) = look_at_listening(settings)
+    assert (found.level, found.detail["rebuilt"], found.detail["unannounced"]) == ("ok", 2, 100)
+    polls.labels("ends").inc(30)
+    write_runtime(settings, serve(200, generate_latest(figures)), os.getpid())
+    (found,) = look_at_listening(settings)
+    assert (found.level, "130 looks" in found.message) == ("warning", True)
+
+
+def test_a_connection_that_is_rebuilt_all_the_time_is_told() -> None:
+    assert judge_listening(60.0, 6, 0).level == "ok"
+    found = judge_listening(60.0, 7, 0)
+    assert (found.level, "rebuilt 7 times" in found.message) == ("warning", True)
+    assert judge_listening(36_000.0, 60, 600).level == "ok"
+
+
+@pytest.mark.parametrize("body", [b"<html>", {"ready": True}])
+def test_figures_that_are_none_are_no_concern_of_this_check(
+    settings: Settings, serve: Callable[[int, Any], str], body: Any
+) -> None:
+    write_runtime(settings, serve(200, body), os.getpid())
+    assert next(look_at_listening(settings)).level == "ok"
 
 
 def test_a_daemon_that_is_not_ready_says_why(settings: Settings, serve: Callable[[int, Any], str]) -> None:
