@@ -24,7 +24,7 @@ from hark.daemon.engine.registry import Picture, Registry, Subscription
 from hark.daemon.engine.remotes import Remotes
 from hark.daemon.engine.slices import in_slices
 from hark.daemon.store.database import Database
-from hark.daemon.store.table_rows import read_rows
+from hark.daemon.store.table_rows import Batch, read_rows
 from hark.triggers.cron_config import CronConfig
 from hark.triggers.cron_plan import Firing, slot_event
 from hark.triggers.row_changes import Interest, RowChange, events_of
@@ -274,12 +274,12 @@ class Rehearsal:
                 found["would_start"] += self._starts(report, stored, subscriptions, of_row=True)
 
 
-def _as_inserted(tenant_id: TenantId, table: TableName, rows: Sequence[Mapping[str, Any]], now: datetime) -> RowChange:
+def _as_inserted(tenant_id: TenantId, table: TableName, batch: Batch, now: datetime) -> RowChange:
     """Return rows as if they were inserted now."""
     interest = Interest(tenant_id, "row", ("insert",))
     return RowChange(
-        id=0, table=table, interests=(interest,), operation="insert", old=(), new=rows, transaction_id=0,
-        occurred_at=now, row_count=len(rows),
+        id=0, table=table, interests=(interest,), operation="insert", old=(), new=batch.rows, transaction_id=0,
+        occurred_at=now, row_count=len(batch.rows), left_out=batch.left_out,
     )  # fmt: skip
 
 

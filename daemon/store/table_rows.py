@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
 import asyncpg
 
 from hark.daemon.store.as_captured import AS_CAPTURED
 from hark.daemon.store.capture_checks import check_tables
 from hark.daemon.store.capture_site import CaptureSite
+from hark.daemon.store.capture_triggers import describe_tables
 from hark.daemon.store.database import Connection
 from hark.daemon.store.row_outbox import rows_of
 from hark.triggers.row_changes import Row
@@ -21,9 +23,17 @@ _LARGEST = 1024 * 1024
 """Bytes of a row as JSON; larger ones are passed over."""
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of a table, without the columns that no trigger sees."""
+
+    rows: Sequence[Row]
+    left_out: Sequence[str]
+
+
 async def read_rows(
     site: CaptureSite, table: TableName, triggers: Sequence[ActiveTrigger], most: int
-) -> AsyncIterator[list[Row]]:
+) -> AsyncIterator[Batch]:
     """Yield the rows of a table in batches, in no order, `most` at the most, for `row` triggers that watch it.
 
     Raises UnprocessableError, also when one of the triggers could not be published: what nobody may watch (Hark's own
@@ -39,13 +49,21 @@ async def read_rows(
         async with site.database.reading() as connection:
             await connection.execute(AS_CAPTURED)
             await _refuse_bad(site, connection, triggers)
+            left_out = await _unseen(connection, table)
             cursor = await connection.cursor(text, most)
             while records := await cursor.fetch(_AT_A_TIME):
-                yield [rows_of(f"[{record['row']}]")[0] for record in records if record["row"] is not None]
+                rows = [rows_of(f"[{record['row']}]")[0] for record in records if record["row"] is not None]
+                yield Batch([{name: row[name] for name in row if name not in left_out} for row in rows], left_out)
     except (asyncpg.SyntaxOrAccessError, asyncpg.DataError, asyncpg.LockNotAvailableError) as error:
         raise UnprocessableError(f"{table} cannot be read: {error}") from error
     except asyncpg.QueryCanceledError as error:
         raise UnprocessableError(f"{table} cannot be read within 15 s") from error
+
+
+async def _unseen(connection: Connection, table: TableName) -> Sequence[str]:
+    """Return the columns of a table that a trigger has no value of: virtual ones."""
+    found = (await describe_tables(connection, {table})).get(table)
+    return [column.name for column in found.columns if column.virtual] if found is not None else ()
 
 
 async def _refuse_bad(site: CaptureSite, connection: Connection, triggers: Sequence[ActiveTrigger]) -> None:
