@@ -21,6 +21,10 @@ from hark.daemon.runtime_file import RuntimeFile
 from hark.workflows.errors import ConfigurationError
 
 _RETRY_AFTER = {"Retry-After": "2"}
+_STAY_S = 5.0
+"""For so long a connection may say nothing, or a part of a request."""
+_PART_S = 1.0
+"""For so long the rest of a request is read, also when the room closes: the daemon is to start, or to end."""
 
 
 class WaitingRoom:
@@ -46,7 +50,14 @@ class WaitingRoom:
         self.reason = reason
         if self._runner is not None:
             return None
-        self._runner = web.AppRunner(self._application(), access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            self._application(),
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=_STAY_S,
+            lingering_time=_PART_S,
+            shutdown_timeout=_PART_S,
+        )
         await self._runner.setup()
         try:
             await self._listen(cast("web.Server", self._runner.server))
