@@ -1,8 +1,9 @@
 """What the watchers of a table ask of a change, as SQL for the WHEN clause of one trigger, however many they are.
 
 A few filters are joined with OR. More of them are folded by what they ask of a column by equality: all such texts
-become one set, and one look into it answers for all. That asks less than each of them did, which lets more through and
-never less. Whatever cannot be folded stays beside the sets, and too much of it makes a trigger without a condition.
+become one set, and one look into it answers for all; or by order: the widest of their bounds stands for all. That asks
+less than each of them did, which lets more through and never less. Whatever cannot be folded stays beside, and too much
+of it makes a trigger without a condition.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,7 +22,7 @@ from hark.triggers.row_config import RowConfig
 from hark.workflows.errors import ExpressionError
 from hark.workflows.expressions import ROOTS, Expression, compile_expression
 from hark.workflows.pushdown import quote_identifier, to_sql
-from hark.workflows.pushdown_keys import Keys, keys_of
+from hark.workflows.pushdown_keys import Bound, Bounds, Keys, bounds_of, keys_of, widest
 
 if TYPE_CHECKING:
     from hark.triggers.capture_plan import Column, Table
@@ -44,11 +45,12 @@ class Filter:
     """What one watcher asks of one operation.
 
     `sql` is true for every change that concerns it, and for as few others as possible; it never fails on a row. `keys`
-    are the columns that must have one of some texts.
+    are the columns that must have one of some texts, `bounds` those that must not lie beyond a constant.
     """
 
     sql: str
     keys: Keys
+    bounds: Bounds = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,11 @@ def filter_of(config: RowConfig, when: str | None, operation: str, table: Table)
     if not known:
         return None
     keys: Keys = {}
+    bounds: Bounds = {}
     for condition in conditions:
         keys.update(keys_of(condition, columns, operation=operation))
-    return Filter(" AND ".join(known), keys)
+        bounds.update(bounds_of(condition, columns, operation=operation))
+    return Filter(" AND ".join(known), keys, bounds)
 
 
 def joined(filters: Iterable[Filter], prefix: str, schema: str = "hark") -> Guard | None:
@@ -111,7 +115,7 @@ def joined(filters: Iterable[Filter], prefix: str, schema: str = "hark") -> Guar
 
 
 def _folded(filters: Iterable[Filter]) -> tuple[Mapping[str, set[str]], Sequence[str]]:
-    """Put each filter's texts into the set of one column, and return what has none as it is.
+    """Put each filter's texts into the set of one column, and return what stays beside the sets.
 
     Of several columns the one is taken in which the filters differ most: its set lets the fewest rows through.
     """
@@ -127,8 +131,25 @@ def _folded(filters: Iterable[Filter]) -> tuple[Mapping[str, set[str]], Sequence
             column = max(each.keys, key=lambda one: (len(different[one]), one))
             chosen[column] |= each.keys[column]
         else:
+            rest.append(each)
+    return chosen, _bounded(rest)
+
+
+def _bounded(filters: Sequence[Filter]) -> Sequence[str]:
+    """Put the widest bound in place of all that bound a column on one side, and return what has none as it is.
+
+    Of several columns the one is taken that most of the filters bound: the fewer there are, the less is checked.
+    """
+    uses = Counter(side for each in filters for side in each.bounds)
+    chosen: dict[tuple[str, bool], list[Bound]] = defaultdict(list)
+    rest = []
+    for each in filters:
+        if each.bounds:
+            side = max(each.bounds, key=lambda one: (uses[one], one))
+            chosen[side].append(each.bounds[side])
+        else:
             rest.append(each.sql)
-    return chosen, rest
+    return [*(widest(bounds, below=side[1]).sql for side, bounds in chosen.items()), *rest]
 
 
 def _or(conditions: Sequence[str]) -> str:

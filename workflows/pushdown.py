@@ -13,14 +13,16 @@ What a condition sees is `to_jsonb` of the row, and that decides what each type 
 | smallint, integer, bigint | number, exact | as it is |
 | numeric | number, read as a double | against a literal, widened by more than a double rounds |
 | boolean | bool | as it is |
+| date, timestamp, timestamptz | ISO 8601, in UTC | as that text, whatever the writer's session would show |
 
-All other types (dates among them, which become text) are not pushed. CEL's errors act in `&&`, `||` and `!` exactly
+All other types are not pushed. CEL's errors act in `&&`, `||` and `!` exactly
 like NULL in SQL's AND, OR and NOT; a null, however, equals null and differs from everything else without an error,
 hence IS [NOT] DISTINCT FROM. `old` on insert and `new` on delete are missing: NULL.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -39,7 +41,9 @@ _FAMILIES: dict[str, _Family] = {
     **dict.fromkeys(("smallint", "integer", "bigint", "int", "int2", "int4", "int8"), "integer"),
     **dict.fromkeys(("numeric", "decimal"), "numeric"),
     **dict.fromkeys(("boolean", "bool"), "boolean"),
+    **dict.fromkeys(("date", "timestamp without time zone", "timestamp with time zone"), "text"),
 }
+_PRECISION = re.compile(r"\(\d\)(?= with)")
 _TYPE = re.compile(r"([a-z0-9 ]+?)(\(\d+(, ?-?\d+)?\))?")
 _ROWS: dict[str, frozenset[str]] = {
     "insert": frozenset({"new"}),
@@ -111,7 +115,25 @@ class Translator:
             case _:
                 return None
 
+    def bound_of(self, node: Node) -> tuple[str, str, Decimal | str] | None:
+        """Return column, symbol and constant of a comparison by order, the column on the left; None for another."""
+        if not isinstance(node, Call) or len(node.args) != 2 or _SYMBOLS.get(node.function) not in _ORDERS:
+            return None
+        symbol, (a, b) = _SYMBOLS[node.function], map(self._operand, node.args)
+        if isinstance(a, Const):
+            a, b, symbol = b, a, _FLIPPED[symbol]
+        if not isinstance(a, _Column) or not a.sql or not isinstance(b, Const):
+            return None
+        match b.value:
+            case str(text):
+                return a.sql, symbol, text
+            case int(number) | float(number) if math.isfinite(number):
+                return a.sql, symbol, Decimal(number)
+            case _:
+                return None
+
     def condition(self, node: Node, *, negated: bool) -> str | None:
+        """Translate a condition or its opposite; None when it has no SQL."""
         match node:
             case Call(function="!_", args=(inner,)):
                 return self.condition(inner, negated=not negated)
@@ -194,17 +216,36 @@ class Translator:
                 return None
 
     def _column(self, row: str, name: str) -> _Column | None:
-        declared = _TYPE.fullmatch(self._columns.get(name, "").lower())
+        declared = _TYPE.fullmatch(_PRECISION.sub("", self._columns.get(name, "").lower()))
         family = _FAMILIES.get(declared[1]) if declared else None
-        if family is None:
+        if declared is None or family is None:
             return None
         if row not in self._rows:
             return _Column("", family)
         sql = f"{row.upper()}.{quote_identifier(name)}"
-        return _Column(f'({sql}::text COLLATE "C")' if family == "text" else sql, family)
+        if family == "text":
+            sql = f'({_text(declared[1], sql)} COLLATE "C")'
+        return _Column(sql, family)
 
 
 _SCOPE = frozenset({"event", "new", "old"})
+
+
+def _text(type_name: str, sql: str) -> str:
+    """Write a column as the text that its JSON holds; that of a time is in UTC, the writer's session somewhere else."""
+    match type_name:
+        case "date" | "timestamp without time zone":
+            return f"({_json_text(sql)})"
+        case "timestamp with time zone":
+            utc = _json_text(f"timezone('UTC', {sql})")
+            moment = f"replace(({utc}) || '+00:00', ' BC+00:00', '+00:00 BC')"
+            return f"(CASE WHEN isfinite({sql}) THEN {moment} ELSE {_json_text(sql)} END)"
+        case _:
+            return f"{sql}::text"
+
+
+def _json_text(sql: str) -> str:
+    return f"pg_catalog.to_json({sql}) #>> '{{}}'"
 
 
 def _joined(parts: list[str], word: str) -> str:

@@ -18,6 +18,7 @@ from support.faults import length
 from support.faults.server import own_server
 
 ROWS = 100_000
+KILLS = 20
 
 
 @pytest.mark.skipif(not length.LONG, reason="takes minutes: HARK_FAULTS=long")
@@ -33,7 +34,7 @@ async def test_a_hundred_thousand_rows_are_captured_each_once_while_daemons_are_
         await _apply(daemons[0])
         began, storm = time.monotonic(), Storm(url, dice)
         killer = asyncio.create_task(_kill(daemons, dice))
-        while await connection.fetchval("SELECT coalesce(max(seq), 0) FROM public.journal") < ROWS:
+        while await connection.fetchval("SELECT count(*) FROM public.journal") < ROWS or _kills(daemons) < KILLS:
             assert not killer.done(), killer.result()
             await storm.rage(500, writers=8)
         wrote_s = time.monotonic() - began
@@ -41,12 +42,14 @@ async def test_a_hundred_thousand_rows_are_captured_each_once_while_daemons_are_
         await asyncio.gather(*(one.start() for one in daemons if one.process is None))
         await capture_storm.emptied(connection, 120)
         _, rows = await capture_storm.check(connection, 0, UUID(int=0))
-        kills = sum(one.kills for one in daemons)
-        told = (
-            f"{rows:,} rows, {dict(storm.ended)}, {kills} kills, {wrote_s:.0f} s, all {time.monotonic() - began:.0f} s"
-        )
+        times = f"{wrote_s:.0f} s, until all was checked {time.monotonic() - began:.0f} s"
+        told = f"{rows:,} rows, {dict(storm.ended)}, {_kills(daemons)} kills, {times}"
         print(told)  # noqa: T201 - for whoever runs the long form
-        assert kills > 5
+        assert rows >= ROWS
+
+
+def _kills(daemons: list[_Killed]) -> int:
+    return sum(one.kills for one in daemons)
 
 
 class _Killed(Daemon):

@@ -12,6 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hark.triggers.capture_filters import MOST_JOINED, filter_of, joined
+from hark.triggers.capture_plan import Column, Relation, Table
+from hark.triggers.row_config import RowConfig
+from hark.triggers.table_name import TableName
 from hark.workflows.errors import ExpressionError
 from hark.workflows.expressions import ROOTS, Expression, compile_expression
 from hark.workflows.pushdown import to_sql
@@ -25,6 +29,9 @@ COLUMNS = {
     "n": "numeric",
     "ok": "boolean",
     "id": "uuid",
+    "d": "date",
+    "at": "timestamp without time zone",
+    "tz": "timestamp(3) with time zone",
 }
 UUIDS = ["550e8400-e29b-41d4-a716-446655440000", "00000000-0000-0000-0000-000000000000"]
 TEXTS = ["", "a", "b", "A", "ab", "é", "z", "😀", "o'x\\y\n", "5", "true", "null", UUIDS[0], UUIDS[0].upper()]
@@ -40,7 +47,11 @@ VALUES: dict[str, list[Any]] = {
     "n": NUMERICS,
     "ok": [True, False],
     "id": UUIDS,
+    "d": ["2026-03-01", "1999-12-31", "infinity", "-infinity", "0044-03-15 BC", "12026-01-01"],
+    "at": ["2026-03-01T09:30:00", "2026-03-01T09:30:00.25", "infinity", "0044-03-15T00:00:00 BC", "12026-01-01"],
+    "tz": ["2026-03-01T09:30:00+00:00", "2026-03-01T04:00:00.25+05:30", "infinity", "-infinity", "0044-03-15 BC"],
 }
+MOMENTS = ["2026-03-01", "2026-03-01T09:30:00", "2026-03-01T09:30:00+00:00", "infinity", "0044-03-15 BC", "2"]
 
 
 class Rows:
@@ -53,6 +64,7 @@ class Rows:
 
     def passing(self, sql: str) -> list[bool | None]:
         """Evaluate a condition in SQL on every pair, in the order of `scopes`."""
+        self.runner.run(self.connection.execute("SET timezone = 'Asia/Kolkata'; SET datestyle = 'German'"))
         query = f'SELECT ({sql}) FROM rows AS old, rows AS new ORDER BY old."key", new."key"'
         return [record[0] for record in self.runner.run(self.connection.fetch(query))]
 
@@ -79,6 +91,7 @@ def rows(server_url: str) -> Iterator[Rows]:
 
 async def _filled(connection: asyncpg.Connection) -> list[dict[str, Any]]:
     declared = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+    await connection.execute("SET timezone = 'UTC'")  # as capture does
     await connection.execute(f"CREATE TEMPORARY TABLE rows (key int, {declared})")
     for key in range(max(map(len, VALUES.values())) + 1):
         row = {name: [None, *values][key % (len(values) + 1)] for name, values in VALUES.items()}
@@ -128,6 +141,7 @@ def _among(fields: st.SearchStrategy[str], operands: st.SearchStrategy[str]) -> 
 _ANY_ORDER = "== != < <= > >="
 _TEXTS = st.sampled_from(TEXTS).map(lambda text: json.dumps(text, ensure_ascii=False))
 _ASCII = st.sampled_from([text for text in TEXTS if text.isascii()]).map(json.dumps)
+_MOMENTS = st.sampled_from(MOMENTS).map(json.dumps)
 _INTEGERS = st.sampled_from(["0", "1", "5", "5.0", "-1", "1.5", "0.1", "9007199254740993", "9223372036854775807"])
 _NUMBERS = st.sampled_from(["0", "0.0", "5", "5.0", "0.1", "-1", "9007199254740992", "9007199254740993", "1e300"])
 
@@ -139,6 +153,8 @@ def exact_atoms(draw: st.DrawFn) -> str:
     strategies = [
         _compared(_fields("t", "v", "id"), "== !=", _TEXTS | _fields("t", "v")),
         _compared(_fields("t", "v", "id"), _ANY_ORDER, _ASCII),
+        _compared(_fields("d", "at", "tz"), _ANY_ORDER, _MOMENTS)
+        | _compared(_fields("d", "tz"), "== !=", _fields("t")),
         _compared(_fields("i", "s", "b"), _ANY_ORDER, _INTEGERS | _fields("i", "s", "b")),
         _compared(_fields("ok"), "== !=", st.sampled_from(["true", "false"]) | _fields("ok")),
         _compared(_fields(*COLUMNS), "== !=", st.just("null")),
@@ -190,6 +206,36 @@ def test_on_exact_types_the_sql_is_the_condition(rows: Rows, condition: str, ope
     held = rows.holding(expression, without={"insert": "old", "delete": "new"}.get(operation, ""))
     for scope, passed, expected in zip(rows.scopes, rows.passing(sql), held, strict=True):
         assert (passed is True) is expected, (condition, sql, scope)
+
+
+@st.composite
+def bounds(draw: st.DrawFn) -> str:
+    """Draw a condition that bounds one column, perhaps with something else beside it."""
+    numbers = st.sampled_from(["0", "1", "5", "5.0", "4.5", "-1", "0.1", "9007199254740992"])
+    texts = st.sampled_from(["", "A", "a", "b", *MOMENTS]).map(json.dumps)
+    order = "< <= > >="
+    bound = _compared(_fields("i", "b", "n"), order, numbers) | _compared(_fields("t", "d", "tz"), order, texts)
+    return draw(bound | st.builds("{} && {}".format, bound, any_atoms()))
+
+
+@given(conditions=st.lists(bounds(), min_size=MOST_JOINED + 1, max_size=14, unique=True))
+@settings(max_examples=12)
+def test_no_row_is_lost_that_one_of_many_bounded_conditions_wants(rows: Rows, conditions: list[str]) -> None:
+    table = Table(TableName("public", "t"), Relation(1, "t"), tuple(Column(*column) for column in COLUMNS.items()))
+    config = RowConfig(table="t", operations=["update"])
+    filters = [filter_of(config, condition, "update", table) for condition in conditions]
+    known = [each for each in filters if each is not None]
+    guard = joined(known, "wants_")
+    if guard is None or guard.sets or len(known) < len(conditions):
+        return
+    held = [rows.holding(compile_expression(condition, ROOTS)) for condition in conditions]
+    wanted = list(map(any, zip(*held, strict=True)))
+    lost = [
+        scope
+        for scope, passed, one in zip(rows.scopes, rows.passing(guard.sql), wanted, strict=True)
+        if one > (passed is True)
+    ]
+    assert not lost, (guard.sql, lost[0])
 
 
 async def test_a_trigger_takes_the_sql_of_every_operation(connection: asyncpg.Connection) -> None:

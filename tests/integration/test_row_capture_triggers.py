@@ -290,3 +290,18 @@ async def test_reserved_words_are_quoted_as_names_of_tables(connection: asyncpg.
         assert str(name) == name.sql == f'"{name.schema}"."{name.name}"'
         assert TableName.parse(str(name)) == name
     assert str(TableName("public", "events")) == "public.events"
+
+
+async def test_a_thousand_thresholds_are_one_comparison(capture: Capture) -> None:
+    await capture.connection.execute("CREATE TABLE orders (id int, amount numeric, due timestamptz)")
+    many = [watch("orders", operations=["insert"], when=f"new.amount > {n} && new.id != 7") for n in range(5, 1005)]
+    many += [watch("orders", operations=["insert"], when=f'new.due < "2026-01-{n:02}"') for n in range(1, 29)]
+    await capture.watched(*many)
+    assert await capture.triggers() == ["orders hark_capture_insert_row"]
+    await capture.connection.execute("SET timezone = 'Asia/Tokyo'")
+    await capture.connection.execute(
+        "INSERT INTO orders VALUES (1, 4.99, NULL), (2, 5.01, NULL), (3, NULL, NULL), (4, 9999, NULL), "
+        "(5, 0, '2026-01-28 08:59+09'), (6, 0, '2026-01-28 09:00+09'), (7, 0, '-infinity')"
+    )
+    # To a condition a time is text, and so is -infinity, which comes before all that begin with a digit.
+    assert [after for *_, after in await capture.seen()] == [2, 4, 5, 7]

@@ -53,7 +53,6 @@ def test_a_condition_on_known_columns_has_sql(source: str, sql: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        'new.at > "2026"',
         'new.tags == "x"',
         "new.prices == 1.0",
         'new.nope == "x"',

@@ -135,7 +135,9 @@ def test_what_has_no_value_to_look_up_stands_beside_the_sets() -> None:
     assert beside.condition == (
         """(hark."wants_7_insert_0"(NEW."id"::text)) OR (((NEW."status"::text COLLATE "C") > 'x'))"""
     )
-    loose = [watch(f"new.id > {n}") for n in range(MOST_JOINED + 1)]
+    (bounded,) = plan(*folded, *(watch(f"new.id > {n}") for n in range(MOST_JOINED + 1, 0, -1))).placements
+    assert bounded.condition == """(hark."wants_7_insert_0"(NEW."id"::text)) OR ((NEW."id" > 1))"""
+    loose = [watch(f"new.id != {n}") for n in range(MOST_JOINED + 1)]
     assert plan(*folded, *loose).placements[0].level == "STATEMENT"
 
 
