@@ -352,15 +352,16 @@ async def test_what_a_dead_process_left_in_doubt_is_settled_by_the_next_one(
 
 
 async def test_who_was_frozen_between_the_commits_and_wakes_up_stores_nothing_twice(
-    database_url: str, crm_url: str, crm: asyncpg.Connection
+    database_url: str, crm_url: str, crm: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its session there is ended meanwhile, so that another instance takes the change, which waits for its commit."""
+    monkeypatch.setattr("hark.triggers.row_drainer.POLL_S", 0.2)
     async with hark_with(database_url, crm_url) as one, hark_with(database_url, crm_url) as two:
         frozen, thaw, waits = asyncio.Event(), asyncio.Event(), asyncio.Event()
         store, look = one.engine.ingest.take_within, two.engine.remotes.rows("crm")._store
 
-        async def freeze(connection: Any, events: Any) -> Any:
-            taken = await store(connection, events)
+        async def freeze(*args: Any, **options: Any) -> Any:
+            taken = await store(*args, **options)
             frozen.set()
             await thaw.wait()
             return taken
@@ -374,14 +375,16 @@ async def test_who_was_frozen_between_the_commits_and_wakes_up_stores_nothing_tw
         await one.apply(GREET)
         await attached(two, "row@crm")
         ended = 0
-        while not frozen.is_set():
-            await insert(crm, str(ended))
-            ended += 1
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(20):
+            while not frozen.is_set():
+                await insert(crm, str(ended))
+                ended += 1
+                await asyncio.sleep(0.02)
         pid = one.engine.remotes.rows("crm")._lane.backend_pid
         await crm.execute("SELECT pg_terminate_backend($1)", pid)
         await insert(crm, str(ended))
-        await waits.wait()
+        async with asyncio.timeout(20):
+            await waits.wait()
         await asyncio.sleep(0.1)
         thaw.set()
         wanted = sorted(map(str, range(ended + 1)))
