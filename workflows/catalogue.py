@@ -18,14 +18,15 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_snake
 
+from hark.workflows.documented import Documented
 from hark.workflows.ids import EventId, ExecutionId, TenantId, WorkflowId
 from hark.workflows.requirements import Requirement
 
 
-class Config(BaseModel):
+class Config(Documented):
     """Base of all config models of actions and triggers: unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.alias_generators import to_snake
 
+from hark.workflows.documented import Documented
 from hark.workflows.durations import Duration
 
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -29,10 +30,10 @@ def _one_spelling(name: str) -> str:
 ActionType = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_spelling)]
 
 
-class Model(BaseModel):
+class Model(Documented):
     """Base of all definition models: immutable, strict about unknown fields, keys as in the language."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Retry(Model):

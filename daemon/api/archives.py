@@ -7,11 +7,12 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from hark.daemon.api.models import ArchivedExecution, ArchiveRow, Page, Restored
 from hark.daemon.api.paging import HistoryQuery, Query, page
 from hark.daemon.api.table import Call, NoBody, Table
+from hark.workflows.documented import Documented
 from hark.workflows.durations import Duration
 from hark.workflows.errors import UnprocessableError
 
@@ -20,10 +21,10 @@ table = Table("archives")
 _LEAST = timedelta(hours=1)
 
 
-class RestoreBody(BaseModel):
+class RestoreBody(Documented):
     """For how long."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     keep: Duration = timedelta(days=30)
     """No policy lets them go before; afterwards they go, and are archived again."""

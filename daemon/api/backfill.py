@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from hark.daemon.api.executions import workflow_id_of
 from hark.daemon.api.models import BackfillAnswer, RowBackfillAnswer
@@ -13,6 +13,7 @@ from hark.daemon.api.paging import Moment, Query, recorded
 from hark.daemon.api.table import Call, Table
 from hark.daemon.engine.row_backfill import WantedRows
 from hark.daemon.store.backfill import Wanted
+from hark.workflows.documented import Documented
 from hark.workflows.durations import Duration
 from hark.workflows.errors import UnprocessableError
 
@@ -21,10 +22,10 @@ table = Table("workflows")
 _LONGEST_SPREAD = timedelta(days=7)
 
 
-class BackfillBody(BaseModel):
+class BackfillBody(Documented):
     """Which slots are to be made up for, and how."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     since: Moment
     """Slots from this time on: `2026-01-31T09:00:00Z`, or `1d` for a day ago."""
@@ -67,10 +68,10 @@ async def backfill_workflow(call: Call[Query, BackfillBody]) -> dict[str, Any]:
     }
 
 
-class RowBackfillBody(BaseModel):
+class RowBackfillBody(Documented):
     """Which rows that are there are to be run, and how."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     trigger: str | None = None
     """Through this trigger; it need not be named when it is the only one."""

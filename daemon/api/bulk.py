@@ -6,13 +6,14 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from hark.daemon.api.executions import workflow_id_of
 from hark.daemon.api.models import BulkAnswer
 from hark.daemon.api.paging import Limit, Moment, Query, ids_between
 from hark.daemon.api.table import Call, Table
 from hark.daemon.store.bulk import Batch, Which
+from hark.workflows.documented import Documented
 from hark.workflows.durations import Duration
 from hark.workflows.errors import UnprocessableError
 from hark.workflows.states import ENDED_EXECUTION, ExecutionStatus
@@ -24,10 +25,10 @@ _RETRIED = ("failed", "cancelled", "timeout")
 _OPEN = tuple(status for status in get_args(ExecutionStatus) if status not in ENDED_EXECUTION)
 
 
-class BulkBody(BaseModel):
+class BulkBody(Documented):
     """Which executions: those that fit all that is given, oldest first."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     workflow: str | None = None
     """Slug or id."""

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hark.workflows.documented import Documented
 from hark.workflows.states import ExecutionStatus, StepStatus
 
 ItemT = TypeVar("ItemT")
@@ -19,10 +20,10 @@ LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 Mode = Literal["production", "test", "dry_run"]
 
 
-class Answer(BaseModel):
+class Answer(Documented, BaseModel):
     """Base of what the API answers."""
 
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow")
 
 
 class Page(Answer, Generic[ItemT]):

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from hark.daemon.store.listing import FIRST_ID, LAST_ID, Span
+from hark.workflows.documented import Documented
 from hark.workflows.durations import parse_duration
 from hark.workflows.errors import UnprocessableError
 from hark.workflows.ids import floor_of
@@ -50,10 +51,10 @@ Words = Annotated[list[str], BeforeValidator(_split)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
 
 
-class Query(BaseModel):
+class Query(Documented):
     """Base of the parameters of a request; unknown ones are refused, so that a slip of the pen is noticed."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
 
 class HistoryQuery(Query):

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from hark.daemon.api.executions import workflow_id_of
 from hark.daemon.api.models import PruneAnswer
 from hark.daemon.api.paging import Query
 from hark.daemon.api.table import Call, Table
 from hark.daemon.engine.foresight import foresee, summary
+from hark.workflows.documented import Documented
 from hark.workflows.errors import ConflictError
 
 table = Table("retention")
 
 
-class PruneBody(BaseModel):
+class PruneBody(Documented):
     """What to let go: all that is past, or only what the policy of one workflow lets go."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     workflow: str | None = None
     """Slug or id."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, SecretStr
 
 from hark.daemon.api.models import Mode, Subject
 from hark.daemon.api.paging import Moment
+from hark.workflows.documented import Documented
 
 Secrets = dict[str, SecretStr]
 """Secrets by name. They are sealed before they are stored, and what goes on record has them masked."""
@@ -19,10 +20,10 @@ def revealed(secrets: Secrets | None) -> dict[str, str] | None:
     return None if secrets is None else {name: value.get_secret_value() for name, value in secrets.items()}
 
 
-class NewEventBody(BaseModel):
+class NewEventBody(Documented):
     """An event to publish."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     type: str = Field(min_length=1, max_length=200)
     data: Any = None
@@ -34,10 +35,10 @@ class NewEventBody(BaseModel):
     occurred_at: datetime | None = None
 
 
-class ExecuteBody(BaseModel):
+class ExecuteBody(Documented):
     """What to start a workflow with."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     input: dict[str, Any] | None = None
     mode: Mode = "production"
@@ -58,10 +59,10 @@ class CancelBody(BaseModel):
     reason: str = Field(default="", max_length=1000)
 
 
-class RetryBody(BaseModel):
+class RetryBody(Documented):
     """How to retry."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     from_start: bool = False
     """Run all steps again, also those that completed."""
@@ -69,10 +70,10 @@ class RetryBody(BaseModel):
     """Secrets beside those that it was handed, or in their place."""
 
 
-class ReplayBody(BaseModel):
+class ReplayBody(Documented):
     """How to replay."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     from_step: str | None = Field(default=None, min_length=1, max_length=1000)
     """The path of the first step that runs anew, such as `each[3].mail`; without it all of them do."""
@@ -84,10 +85,10 @@ class ReplayBody(BaseModel):
     """Secrets beside those that it was handed, or in their place."""
 
 
-class AnswerBody(BaseModel):
+class AnswerBody(Documented):
     """The answer to an approval."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     step: str | None = Field(default=None, max_length=1000)
     """Path of the step; needed only if several wait."""
@@ -97,10 +98,10 @@ class AnswerBody(BaseModel):
     """Who it is that answers, for the record; without it the name of the key."""
 
 
-class HookTestBody(BaseModel):
+class HookTestBody(Documented):
     """Which path to open for trying out."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     path: str = Field(min_length=1, max_length=500)
     """What follows `/hooks-test/`; may have parameters, such as `leads/{id}`."""
@@ -112,20 +113,20 @@ class ContextValue(RootModel[Any]):
     """Any JSON value."""
 
 
-class SourceFile(BaseModel):
+class SourceFile(Documented):
     """A definition file, YAML or JSON."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     name: str = Field(default="", max_length=1000)
     """Shown with what is wrong; its suffix tells the format."""
     content: str
 
 
-class ApplyBody(BaseModel):
+class ApplyBody(Documented):
     """Definitions to apply, all or nothing."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     files: list[SourceFile] = Field(max_length=10_000)
     dry_run: bool = False
@@ -134,10 +135,10 @@ class ApplyBody(BaseModel):
     """Archive the workflows that are not among these."""
 
 
-class DryRunBody(BaseModel):
+class DryRunBody(Documented):
     """Which workflows to try, and on what; either `workflow` or `files`."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     workflow: str | None = Field(default=None, max_length=200)
     """A stored workflow, by slug or id."""
