@@ -35,9 +35,9 @@ async def list_watches(call: Call[Query, NoBody]) -> dict[str, Any]:
 
 
 async def watch_of(services: Services, tenant_id: TenantId, name: TableName, connection: str = "") -> Row:
-    """Describe one table, also one that no workflow watches."""
-    states = await _states(services, connection, name)
-    return watch(connection, name, _watchers(services, tenant_id).get((connection, name), ()), states)
+    """Describe one table, also one that no workflow watches: what other tenants' workflows do is not told."""
+    watchers = _watchers(services, tenant_id).get((connection, name), ())
+    return watch(connection, name, watchers, await _states(services, connection, name) if watchers else {})
 
 
 States = Mapping[TableName, Row]

@@ -17,10 +17,11 @@ from hark.actions.pooled_connection import Way, explain, open_connection
 from hark.actions.pooler import find_way
 from hark.daemon.configuration import mask_url
 from hark.daemon.doctor.report import Finding, error, ok
+from hark.daemon.hosts import hosts_of
 from hark.daemon.postgres.home import existing_url
 from hark.daemon.runtime_file import read_running
 from hark.daemon.settings import Settings
-from hark.daemon.store.connecting import connect, hosts_of
+from hark.daemon.store.connecting import connect
 from hark.daemon.store.database import Connection
 from hark.workflows.errors import ConfigurationError, ReadOnlyError, UnavailableError
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
+from hark.daemon.hosts import Host, hosts_of
 from hark.workflows.errors import ReadOnlyError, UnavailableError
 
 _STANDING = (
@@ -30,41 +29,6 @@ STANDBY = (
     "primary"
 )
 READ_ONLY = "the database takes no writes (default_transaction_read_only is on), like an old primary after a failover"
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """One of the servers that a URL names; a path is the directory of a socket."""
-
-    name: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.port}"
-
-
-def hosts_of(url: str) -> list[Host]:
-    """Return the hosts that a URL names, as libpq reads it: `postgresql://user@one:5432,two:5433/database`."""
-    parts = urlsplit(url)
-    given = parts.netloc.rpartition("@")[2]
-    query = parse_qs(parts.query)
-    ports = query.get("port", [""])[-1].split(",")
-    if given:
-        pairs = [_split(each) for each in given.split(",")]
-    else:
-        pairs = [(name, "") for name in query.get("host", [""])[-1].split(",") if name]
-    return [
-        Host(unquote(name), int(port or ports[number if number < len(ports) else -1] or 5432))
-        for number, (name, port) in enumerate(pairs)
-    ]
-
-
-def _split(spec: str) -> tuple[str, str]:
-    """Take a port off a host, which may be an address of IPv6 in brackets."""
-    name, colon, port = spec.rpartition(":")
-    if not colon or "]" in port:
-        name, port = spec, ""
-    return name.removeprefix("[").removesuffix("]"), port
 
 
 async def connect(dsn: str | None = None, **options: Any) -> asyncpg.Connection[asyncpg.Record]:

@@ -17,10 +17,11 @@ from support.faults.server import Server, own_server
 from hark.daemon import app
 from hark.daemon.configuration import load_settings
 from hark.daemon.engine import instance
+from hark.daemon.hosts import Host, hosts_of
 from hark.daemon.runtime_file import read_running
 from hark.daemon.settings import Settings
 from hark.daemon.store import listening
-from hark.daemon.store.connecting import Host, connect, hosts_of
+from hark.daemon.store.connecting import connect
 from hark.daemon.store.schema import ensure_schema
 from hark.daemon.systemd import Notifier
 from hark.workflows.errors import ConfigurationError, ReadOnlyError, UnavailableError
@@ -177,6 +178,13 @@ def test_hosts_are_read_as_libpq_reads_them() -> None:
     assert hosts_of("postgresql:///db?host=/run/a,/run/b&port=1,2") == [Host("/run/a", 1), Host("/run/b", 2)]
     assert hosts_of("postgresql://u@/db?host=/run/a&port=5") == [Host("/run/a", 5)]
     assert hosts_of("postgresql:///db") == []
+
+
+@pytest.mark.parametrize("given", ["one:abc,two", "one,two:99999", "[::1]:-1", "/db?host=/run&port=x"])
+def test_a_port_that_is_none_is_refused_where_it_is_set(given: str) -> None:
+    """It was found by whoever connected, and ended the daemon and the doctor with a traceback."""
+    with pytest.raises(ConfigurationError, match=r"database_url.* is no port: write a number up to 65535"):
+        load_settings({"database_url": f"postgresql://{given}"})
 
 
 def test_a_wish_for_a_server_that_cannot_be_written_to_is_refused() -> None:

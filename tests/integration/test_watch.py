@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -19,8 +20,9 @@ from support.program import Program
 from hark.daemon.api.live_changes import ChangesTail
 from hark.daemon.api.models import CapturedChange, WatchRow
 from hark.daemon.api.table import encode
+from hark.daemon.api.watches import watch_of
 from hark.triggers.table_name import TableName
-from hark.workflows.ids import DEFAULT_TENANT, floor_of
+from hark.workflows.ids import DEFAULT_TENANT, TenantId, floor_of
 
 WORKFLOWS = """
 id: greet
@@ -161,6 +163,14 @@ async def store(connection: asyncpg.Connection, moment: Any, number: int) -> Non
         "($1, $2, 'row', 'row.insert', 'table:public.clients', 'row:public.clients', $3, now(), true)",
         DEFAULT_TENANT, floor_of(moment), json.dumps({"n": number}),
     )  # fmt: skip
+
+
+async def test_what_another_tenant_watches_is_not_told(api: ApiUnderTest, clients: asyncpg.Connection) -> None:
+    await api.client.apply({"all.yaml": WORKFLOWS})
+    name = TableName("public", "clients")
+    assert (await watch_of(api.services, DEFAULT_TENANT, name))["key"] == ["id"]
+    other = await watch_of(api.services, TenantId(uuid4()), name)
+    assert (other["attached"], other["key"], other["workflows"]) == (False, [], [])
 
 
 async def test_that_the_capture_ends_is_told_too(
