@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hark.triggers.row_config import RowConfig
+from hark.triggers.row_kinds import mismatches
 from hark.workflows.catalogue import ActiveTrigger
 from hark.workflows.errors import ExpressionError
 from hark.workflows.expressions import ROOTS, Expression, compile_expression
@@ -31,7 +32,7 @@ def columns_used(trigger: ActiveTrigger) -> Iterator[tuple[Place, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A column that a workflow uses and that is not there: the rows are captured all the same."""
+    """A column that a workflow uses and that is not there, or of another type: the rows are captured all the same."""
 
     tenant_id: TenantId
     workflow_id: WorkflowId
@@ -39,16 +40,17 @@ class Lost:
 
 
 def lost_columns(trigger: ActiveTrigger, table: Table) -> list[Lost]:
-    """Return the columns that a trigger uses and the table no longer has, or whose values nobody sees."""
+    """Return the columns that a trigger uses and that are gone, nobody sees, or cannot be what it asks for."""
     there = {column.name: column for column in table.columns}
     found: dict[str, None] = {}
     for _, name in columns_used(trigger):
         if name not in there:
-            found[f"column {name}, which {table.name} no longer has"] = None
+            found[f"uses column {name}, which {table.name} no longer has"] = None
         elif there[name].virtual:
-            found[f"column {name} of {table.name}, which by now is computed when it is read: no trigger sees it"] = None
+            found[f"uses column {name} of {table.name}, which is computed when it is read: no trigger sees it"] = None
+    found.update(dict.fromkeys(mismatches(trigger, table)))
     who = f"workflow {trigger.workflow} (trigger {trigger.id})"
-    return [Lost(trigger.tenant_id, trigger.workflow_id, f"{who} uses {what}") for what in found]
+    return [Lost(trigger.tenant_id, trigger.workflow_id, f"{who} {what}") for what in found]
 
 
 def _read_by_condition(when: str | None) -> Iterable[str]:

@@ -98,6 +98,23 @@ async def test_a_column_that_goes_is_missed_until_it_is_back(
     await api.hark.until(lambda: len(api.hark.probe.calls) == 1)
 
 
+async def test_a_type_that_a_condition_cannot_be_true_of_is_told(
+    api: ApiUnderTest, clients: asyncpg.Connection
+) -> None:
+    await clients.execute("ALTER TABLE clients ADD COLUMN amount int")
+    await api.client.apply({"w.yaml": PLAIN.replace('== "lead"', '== "lead" || new.amount in [5, 6]')})
+    await warned(api)
+    await clients.execute("ALTER TABLE clients ALTER COLUMN amount TYPE text, ALTER COLUMN status TYPE varchar(9)")
+    await clients.execute("INSERT INTO clients (id, amount) VALUES (1, '5')")
+    told = "workflow greet (trigger row) compares column amount of public.clients, which is text, with a number"
+    await api.hark.until(lambda: api.hark.engine.health()["row"].detail == told)
+    await captured(api, 1)
+    await clients.execute("ALTER TABLE clients ALTER COLUMN amount TYPE numeric(9, 2) USING amount::numeric")
+    await warned(api)
+    await clients.execute("INSERT INTO clients (id, amount) VALUES (2, 5)")
+    await api.hark.until(lambda: len(api.hark.probe.calls) == 1)
+
+
 async def test_a_column_that_a_filter_names_goes_with_the_filter_and_nothing_fails(
     api: ApiUnderTest, clients: asyncpg.Connection
 ) -> None:
