@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 
 import asyncpg
+import orjson
 import pytest
 from support.capture import EVERYTHING, Capture, capturing, watch
 from support.database import connected
@@ -295,6 +296,68 @@ async def test_types_of_all_kinds_become_json(capture: Capture) -> None:
         "NaN",
     )
     assert (new["g"], new["h"], new["i"], new["l"], new["p"]) == ("10.0.0.1", "(1,2)", {"a": [1]}, "101", "{[1,3)}")
+
+
+_TYPES = """
+SELECT format_type(oid, NULL) FROM pg_type
+WHERE typnamespace = 'pg_catalog'::regnamespace AND typtype IN ('b', 'r', 'm') AND typelem = 0 AND typisdefined
+ORDER BY oid
+"""
+_SAMPLES = [
+    "1",
+    "t",
+    "2026-01-31",
+    "10:00",
+    "{}",
+    "(1,2)",
+    "[1,2)",
+    "((1,2),(3,4))",
+    "{1,2,3}",
+    "<(1,2),3>",
+    "[(1,2),(3,4)]",
+]
+_SAMPLES += [
+    "10.0.0.0/8",
+    "08:00:2b:01:02:03",
+    "08:00:2b:01:02:03:04:05",
+    "00000000-0000-0000-0000-000000000001",
+    "<a/>",
+]
+_SAMPLES += ["0/0", "pg_class", "10:20:", "[2026-01-31,2026-02-01)", "{[2026-01-31,2026-02-01)}", "english", "simple"]
+_SAMPLES += ["sum(int4)", "*(int4,int4)", "public", "postgres", "a"]
+
+
+async def samples(connection: asyncpg.Connection) -> dict[str, str]:
+    """Return all types that PostgreSQL brings and a column may have, each with a value as it is written in SQL."""
+    found: dict[str, str] = {}
+    for (name,) in await connection.fetch(_TYPES):
+        for sample in _SAMPLES:
+            try:
+                await connection.execute(f"CREATE TEMP TABLE try AS SELECT '{sample}'::{name} AS value; DROP TABLE try")
+            except asyncpg.PostgresError:
+                continue
+            found[name] = f"'{sample}'::{name}"
+            break
+    return found
+
+
+async def test_every_type_that_postgresql_brings_is_captured_as_it_reads(capture: Capture) -> None:
+    """Values and NULLs: no writer fails, and what is shown is what `to_jsonb` shows with plain settings."""
+    run, values = capture.connection.execute, await samples(capture.connection)
+    assert len(values) > 60
+    columns = ", ".join(f"c{number} {name}" for number, name in enumerate(values))
+    await run(f"CREATE TABLE every ({columns})")
+    await capture.watched(watch("every"))
+    row = ", ".join(values.values())
+    await run("SET timezone = 'UTC'; SET intervalstyle = 'iso_8601'; SET bytea_output = 'hex'; SET datestyle = 'ISO'")
+    names = ", ".join(f"c{number}" for number in range(len(values)))
+    plain = orjson.loads(await capture.connection.fetchval(f"SELECT to_jsonb(e) FROM (SELECT {row}) AS e ({names})"))
+    await run("SET datestyle = 'German'; SET intervalstyle = 'sql_standard'; SET bytea_output = 'escape'")
+    await run(f"INSERT INTO every VALUES ({row}); INSERT INTO every DEFAULT VALUES; DELETE FROM every")
+    filled, empty, *gone = [event.data for event in await capture.events()]
+    assert filled["new"] == plain
+    assert set(empty["new"].values()) == {None}
+    assert [data["old"] for data in gone] == [filled["new"], empty["new"]]
 
 
 async def test_columns_named_like_anything_in_the_capture_do_no_harm(capture: Capture) -> None:
