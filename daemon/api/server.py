@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, cast
 
+import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from hark.daemon.api import (
     approval_page,
@@ -42,6 +45,8 @@ from hark.daemon.api.services import Services
 from hark.daemon.api.table import SERVICES, Route, answer, encode
 from hark.daemon.file_limit import room_for_connections
 from hark.workflows.errors import ConfigurationError
+
+log = structlog.get_logger(__name__)
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -123,6 +128,7 @@ class Server:
             application,
             access_log=None,
             handle_signals=False,
+            logger=request_log(),
             # Also the deadline for headers: a connection that has not sent them whole by then is closed.
             keepalive_timeout=settings.header_timeout.total_seconds(),
             lingering_time=_LINGERING_S,
@@ -164,6 +170,24 @@ class Server:
         refusals, self._refusals = self._refusals, None
         if refusals is not None:
             await refusals.stop()
+
+
+def request_log() -> logging.Logger:
+    """Return what aiohttp logs to: all but requests that break the protocol, which are answered with 400.
+
+    It would log each with all that was sent, whoever sent it: without bound, and perhaps with a secret in it.
+    """
+    logger = logging.getLogger("hark.requests")
+    logger.filters[:] = [_is_defect]
+    return logger
+
+
+def _is_defect(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        log.debug("request.not_understood", error=type(error).__name__)
+        return False
+    return True
 
 
 def no_address(host: str, port: int, error: OSError) -> str:

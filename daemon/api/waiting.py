@@ -16,7 +16,7 @@ from prometheus_client.exposition import generate_latest
 
 from hark.daemon.api.health import show_health
 from hark.daemon.api.problems import problem_response
-from hark.daemon.api.server import BACKLOG, no_address, url_of
+from hark.daemon.api.server import BACKLOG, no_address, request_log, url_of
 from hark.daemon.runtime_file import RuntimeFile
 from hark.workflows.errors import ConfigurationError
 
@@ -54,6 +54,7 @@ class WaitingRoom:
             self._application(),
             access_log=None,
             handle_signals=False,
+            logger=request_log(),
             keepalive_timeout=_STAY_S,
             lingering_time=_PART_S,
             shutdown_timeout=_PART_S,

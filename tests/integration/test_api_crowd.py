@@ -111,6 +111,17 @@ async def test_whatever_a_request_is_it_has_its_time_and_no_more(database_url: s
             assert (await line.ask())[0] == 408
 
 
+async def test_what_breaks_the_protocol_is_refused_and_not_logged(
+    database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody could write to the log: megabytes, and what others take for a secret."""
+    async with serving(database_url, tmp_path) as (_, connect):
+        for broken in (b"Authorization Bearer secretly\r\n", b"Content-Length: 8\r\nX: secretly\r\n" + b"y" * 60_000):
+            assert (await (await connect()).ask(WHOLE.replace(b"Host: x\r\n", broken)))[0] == 400
+    assert "Bearer secretly" not in caplog.text
+    assert len(caplog.text) < 60_000
+
+
 async def test_who_has_said_all_and_says_so_is_answered(database_url: str, tmp_path: Path) -> None:
     """The event was stored, and the sender, who was not told, would have sent it again."""
     async with serving(database_url, tmp_path) as (_, connect):
