@@ -14,6 +14,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge
 from prometheus_client.exposition import generate_latest
 
+from hark._version import __version__
 from hark.daemon.api.health import show_health
 from hark.daemon.api.problems import problem_response
 from hark.daemon.api.server import BACKLOG, no_address, request_log, url_of
@@ -116,6 +117,10 @@ class WaitingRoom:
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:
         registry = CollectorRegistry()
+        # The process is there: whoever watches for that it is gone is not to be alarmed, but for the part that is down.
+        Gauge("hark_info", "Always 1; says which version runs.", ["version"], registry=registry).labels(
+            __version__
+        ).set(1)
         Gauge("hark_part_up", "Whether a part of the daemon works.", ["part"], registry=registry).labels("database")
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

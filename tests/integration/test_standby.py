@@ -137,7 +137,9 @@ async def started_on_a_standby(url: str, place: Path) -> None:
         async with http.post(f"{address}/hooks/any", json={}) as answer:
             assert (answer.status, detail in (await answer.json(content_type=None))["detail"]) == (503, True)
         async with http.get(f"{address}/metrics") as answer:
-            assert 'hark_part_up{part="database"} 0.0' in await answer.text()
+            figures = await answer.text()
+            assert 'hark_part_up{part="database"} 0.0' in figures
+            assert "hark_info{version=" in figures  # or the alert would be that it is gone
         async with http.get(f"{address}/healthz") as answer:
             assert answer.status == 200
         async with connected(url) as connection:
