@@ -61,7 +61,7 @@ def explain(error: BaseException) -> str:
     return said
 
 
-def _script(settings: Mapping[str, str], way: Way) -> str:
+def script_of(settings: Mapping[str, str], way: Way) -> str:
     """Write the settings as SET statements. Unlike set_config() they leave open how the transaction shall be."""
     return " ".join(_statements(settings, way))
 
@@ -195,7 +195,7 @@ async def open_connection(
         connection: asyncpg.Connection[asyncpg.Record] = await opener(url, server_settings=dict(settings), **options)
         return connection
     options["server_settings"] = _first_words(settings)
-    return await _open_pooled(url, way=way, script=_script(settings, way), opener=opener, **options)
+    return await _open_pooled(url, way=way, script=script_of(settings, way), opener=opener, **options)
 
 
 def make_pool(
@@ -216,7 +216,7 @@ def make_pool(
         options |= {"connect": opener, "server_settings": dict(settings)}
     else:
         options |= {
-            "connect": partial(_open_pooled, way=way, script=_script(settings, way), opener=opener),
+            "connect": partial(_open_pooled, way=way, script=script_of(settings, way), opener=opener),
             "connection_class": _CLASSES[way],
             "server_settings": _first_words(settings),
         }

@@ -138,7 +138,7 @@ async def _start(stack: AsyncExitStack, settings: Settings, notifier: Notifier, 
     database = Database(
         url,
         pool_size=settings.database_connections,
-        way=Way.said(settings.database_pooler),
+        way=Way.DIRECT if settings.database_url is None else Way.said(settings.database_pooler),
         listen_url=settings.listen_url,
     )
     await ensure_schema(url, await database.way())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from hark.actions.pooled_connection import Way
+from hark.actions.update_database import HOME
 from hark.daemon.doctor.active import active_triggers
 from hark.daemon.doctor.checking import Case
 from hark.daemon.doctor.report import Finding, error, ok, warning
@@ -32,5 +33,5 @@ async def look_at_hearing(case: Case) -> AsyncIterator[Finding]:
     """Find triggers that wait for notifications which cannot be heard."""
     if case.way is Way.TRANSACTION and case.settings.listen_url is None:
         for active in await active_triggers(case):
-            if active.kind == "notify" and not active.config.get("connection"):
+            if active.kind == "notify" and active.config.get("connection") in HOME:
                 yield error(f"{active.workflow}/{active.id}: nothing is heard", CANNOT_HEAR)

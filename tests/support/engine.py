@@ -147,7 +147,13 @@ async def running_engine(
     """Run an engine until the block ends; with HARK_TEST_POOL_MODE in the environment through a pgbouncer."""
     async with AsyncExitStack() as stack:
         if mode := os.environ.get("HARK_TEST_POOL_MODE"):
-            url = await stack.enter_async_context(pgbouncer(url, mode, 20 if mode == "transaction" else 60))
+            size = 20 if mode == "transaction" else 60
+            url = await stack.enter_async_context(pgbouncer(url, mode, size))
+            through = {
+                name: await stack.enter_async_context(pgbouncer(other, mode, size))
+                for name, other in (connections or {}).items()
+            }
+            connections = through
         yield await stack.enter_async_context(
             _running(url, secrets or {}, connections or {}, probe or Probe(), settings)
         )
