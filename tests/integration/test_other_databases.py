@@ -15,6 +15,7 @@ import pytest
 from support.database import connected, fresh_database
 from support.engine import EngineUnderTest, running_engine
 from support.faults.proxy import Proxy
+from support.pgbouncer import PROGRAM, pgbouncer
 
 from hark.daemon.doctor.checking import Case
 from hark.daemon.doctor.elsewhere import look_elsewhere
@@ -474,3 +475,18 @@ async def test_messages_of_another_database_are_one_event_each(
 
 async def _are_payloads(hark: EngineUnderTest, count: int) -> bool:
     return len(await events(hark, "notify")) >= count
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="there is no pgbouncer here: apt-get install pgbouncer")
+async def test_through_a_pooler_that_works_per_transaction_changes_are_looked_for(
+    database_url: str, crm_url: str, crm: asyncpg.Connection
+) -> None:
+    """Nothing can be heard there, which is said; rows come all the same."""
+    async with pgbouncer(crm_url, "transaction", 5) as pooled, hark_with(database_url, pooled) as hark:
+        await hark.apply(GREET)
+        await hark.apply(ORDERS)
+        await attached(hark, "row@crm")
+        await insert(crm, "anna", "bert")
+        await hark.until(lambda: are(hark, ["anna", "bert"]))
+        await hark.until(lambda: "HARK_CONNECTION_CRM" in hark.engine.health()["notify@crm"].detail)
+        await hark.until(lambda: is_settled(hark, crm))
