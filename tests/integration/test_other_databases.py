@@ -140,9 +140,13 @@ async def test_nothing_is_put_where_nobody_watches_and_all_is_taken_off_again(
         assert await crm.fetchval(ours) == 0
         await hark.apply(GREET)
         assert await crm.fetchval(triggers) == 1
+    outbox = f"{hark.engine.remotes.prefix}.outbox"
+    made = await crm.fetchval(f"SELECT functions FROM {outbox}")
+    await crm.execute(f"UPDATE {outbox} SET functions = 'of another version'")
     await insert(crm, "night")
     async with hark_with(database_url, crm_url) as hark:
         await hark.until(lambda: are(hark, ["night"]))
+        assert await crm.fetchval(f"SELECT functions FROM {outbox}") == made
         await hark.engine.publisher.archive(hark.engine.registry.triggers[0].tenant_id, "greet")
         assert await crm.fetchval(triggers) == 0
         await hark.until(lambda: _gone(hark))
