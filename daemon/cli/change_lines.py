@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LONGEST_VALUE = 40
 _STYLES = {"insert": "green", "update": "yellow", "delete": "red", "truncate": "red"}
-_NARROWEST = {"row": 24, "outcome": 20, "origin": 0}
+_NARROWEST = {"row": 20, "outcome": 24, "origin": 0}
 """How far the parts of a line are cut where it is too long; what is cut first stands last."""
 
 
@@ -77,8 +77,10 @@ def _values(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, key: S
             f"{visible(name)}={_short(row[name])}" for name in row if name not in named and row[name] is not None
         )
         return
-    changed = changed_columns(old, new)
-    yield from (f"{visible(name)}: {_short(old.get(name))} → {_short(new.get(name))}" for name in changed)
+    changed = [
+        f"{visible(name)}: {_short(old.get(name))} → {_short(new.get(name))}" for name in changed_columns(old, new)
+    ]
+    yield from sorted(changed, key=len)  # a status says more than a note, and is there when the line is cut
     if not changed:
         yield "nothing changed"
 

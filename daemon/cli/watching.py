@@ -9,7 +9,19 @@ import typer
 from rich.text import Text
 
 from hark.daemon.cli.connection import Json, Url, ask
-from hark.daemon.cli.output import complain, console, fail, fields, hint, print_json, say, state, table, while_read
+from hark.daemon.cli.output import (
+    complain,
+    console,
+    fail,
+    fields,
+    hint,
+    print_json,
+    say,
+    state,
+    table,
+    visible,
+    while_read,
+)
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
@@ -128,8 +140,8 @@ def _show_news(one: WatchRow, before: WatchRow | None) -> None:
         say(Text("no workflow watches it any more: nothing is captured", style="yellow"))
     else:
         word = state("attached" if one.attached else "missing")
-        detail = _detail(one) or f"for {', '.join(one.workflows)}"
-        say(Text.assemble(("capture: ", "dim"), word, f" {detail}"))
+        detail = f": {_detail(one)}" if _detail(one) else f" for {', '.join(one.workflows)}"
+        say(Text.assemble(("capture ", "dim"), word, visible(detail)))
 
 
 def _show_state(one: WatchRow) -> None:

@@ -89,6 +89,10 @@ def test_the_reason_that_came_closest_is_told_first() -> None:
         ({"old": {"id": 1}, "new": {"id": 1}}, "id=1  nothing changed  "),
         ({"old": {"id": 1, "b": "x"}, "new": {"id": 2, "b": ""}}, 'id=2  id: 1 → 2  b: x → ""  '),
         ({"old": {"id": 1, "b": 1, "gone": 1}, "new": {"id": 1, "b": True}}, "id=1  b: 1 → true  gone: 1 → null  "),
+        (
+            {"old": {"id": 1, "a": "x", "b": 1}, "new": {"id": 1, "a": "y" * 9, "b": 2}},
+            "id=1  b: 1 → 2  a: x → yyyyyyyyy  ",
+        ),
         ({"rows": [], "count": 1200}, "1,200 rows  "),
         ({"old": None, "new": None, "operation": "truncate", "partition": "p1"}, "partition p1  "),
     ],
