@@ -28,6 +28,8 @@ _RETRY_S = 1.0
 _AT_ONCE = 200
 _MOST_WAITING = 100_000
 _LAST_ATTEMPTS_S = 10.0
+_STOP_S = 1.0
+"""For another database, which may not answer; what was asked of it ends with its connections."""
 
 
 def route_of(channel: str, connection: str = "") -> str:
@@ -98,7 +100,7 @@ class Hearing:
         await self._port.listen(frozenset(), self)
         self.lost()
         marks.cancel()
-        await asyncio.wait([marks])
+        await asyncio.wait([marks], timeout=_STOP_S if self._connection else None)
         self._take(self._ledger.release())
         self._stopping = True
         self._arrived.set()

@@ -44,8 +44,8 @@ class NotifyListener:
 
     def _hearing(self, name: str) -> Hearing:
         if name not in self._elsewhere:
-            marks = f"{self._remotes.prefix}_marks"
-            self._elsewhere[name] = Hearing(self._emit, self._remotes.notify(name), marks, name)
+            remotes = self._remotes
+            self._elsewhere[name] = Hearing(self._emit, remotes.notify(name), remotes.marks(name), name)
         return self._elsewhere[name]
 
     def health(self) -> Health:

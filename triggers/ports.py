@@ -105,7 +105,11 @@ class RemotesPort(Protocol):
 
     @property
     def prefix(self) -> str:
-        """What the names of this Hark's own channels begin with there: `…_rows`, `…_marks`."""
+        """What the name of the channel of its wake-ups begins with there: `…_rows`."""
+        ...
+
+    def marks(self, name: str) -> str:
+        """Return the channel of `notify`'s marks on one: that of all who store what they hear there in one place."""
         ...
 
     def rows(self, name: str) -> RowPort:

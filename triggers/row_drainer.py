@@ -70,7 +70,7 @@ class Drainer:
             await self._notify.listen(frozenset(), self)
             await asyncio.wait([task], timeout=patience_s)
             task.cancel()
-            await asyncio.wait([task])
+            await asyncio.wait([task], timeout=patience_s)
 
     def watch(self, *, something: bool) -> None:
         """Note whether any table is watched; what is left in the outbox when none is, is in no hurry."""

@@ -31,6 +31,7 @@ AWAY_RETRY_S = 5.0
 PATIENCE_S = 0.2
 MOST_PATIENCE_S = 3.0
 MOST_WARNINGS = 10
+STOP_S = 1.0
 ATTACH_S = 2.0
 """How long publishing a workflow waits for its tables; a table that is locked for longer follows by itself."""
 
@@ -71,12 +72,14 @@ class Keeper:
             self._task = asyncio.create_task(self._run(), name="hark.row.keep")
 
     async def stop(self) -> None:
-        """Stop; the triggers stay, so that changes are captured while no instance runs. Idempotent."""
+        """Stop; the triggers stay, so that changes are captured while no instance runs. Idempotent.
+
+        Another database that does not answer is not waited for: what was asked of it ends with its connections.
+        """
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task], timeout=STOP_S if self._about else None)
 
     @property
     def is_bare(self) -> bool:

@@ -161,7 +161,16 @@ class Engine:
             database, self.programs, self.vault, now=self.clock.now, on_queued=self._work_arrived, on_due=self._due
         )
         self.rows = RowCapture(database, self.ingest, takings, lambda: self.registry.generation)
-        self.remotes = Remotes(database, connections or {}, self.ingest, takings, lambda: self.registry.generation)
+        self.remotes = Remotes(
+            database,
+            connections or {},
+            self.ingest,
+            takings,
+            lambda: self.registry.generation,
+            watched=lambda name: any(
+                trigger.kind == "row" and trigger.config.connection == name for trigger in self.registry.triggers
+            ),
+        )
         self.rehearsal = Rehearsal(database, self.registry, self.remotes, handed=open_to_all)
         self.why = Why(database, self.registry, handed=open_to_all)
         self.bulk = Bulk(database, self.repeats, self.cancel, now=self.clock.now)

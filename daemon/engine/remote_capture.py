@@ -23,7 +23,7 @@ from hark.daemon.engine.row_capture import EventsOf, RowCapture
 from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lane, sql
-from hark.daemon.store.remote_schema import Home, ensure_outbox, refusals
+from hark.daemon.store.remote_schema import Home, OtherNameError, ensure_outbox, refusals
 from hark.daemon.store.row_outbox import take_row_changes
 from hark.triggers.capture_plan import CapturePlan
 from hark.triggers.row_changes import RowChange
@@ -39,6 +39,8 @@ log = structlog.get_logger(__name__)
 TIDY_S = 60.0
 _AT_ONCE = 1000
 _LOOK_S = 0.05
+_CONFIRM_S = 3.0
+"""Less than the five seconds after which the home database ends a transaction in which nothing happens."""
 
 
 class Moved(NamedTuple):
@@ -52,7 +54,8 @@ class RemoteCapture(RowCapture):
     """Moves row changes to the home database, and keeps the triggers that capture them.
 
     Instances take turns by a lock in the other database; that is for the order of events and for speed. That nothing
-    doubles is up to `moved_changes` alone: whoever stores the same change waits there for the other's transaction.
+    doubles is up to `moved_changes` alone: whoever stores the same change waits there for the other's transaction. It
+    may be forgotten there by then, so after that the other database is asked whether it still holds the change for us.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class RemoteCapture(RowCapture):
         generation: Callable[[], int],
         *,
         others: Collection[str],
+        watched: Callable[[], bool],
     ) -> None:
         async def current() -> int:
             return int(await home_database.fetchval("get_generation"))
@@ -74,6 +78,9 @@ class RemoteCapture(RowCapture):
         self._home_database = home_database
         self._home_lane = Lane(home_database, f"row moves {database.name}", ENGINE_PLANNER)
         self._others = frozenset(others)
+        self._watched = watched
+        self._is_others = False
+        """Whether other instances capture there under another name, and nobody watches under this one."""
         self._outbox: UUID | None = None
         self._let_go: list[Moved] = []
         """Changes of which the other database has let go, and which are to be forgotten at home."""
@@ -88,8 +95,12 @@ class RemoteCapture(RowCapture):
         """Look at tables, after making sure that row capture is there."""
         generation = self._generation()
         with refusals(self._database.name):
-            async with self._database.transaction() as connection:
-                await self._ensure(connection)
+            try:
+                async with self._database.transaction() as connection:
+                    await self._ensure(connection)
+            except OtherNameError:
+                self._is_others = True
+                return Picture(generation, {})
             picture = await super().look(tables)
         return Picture(generation, picture.tables)
 
@@ -97,8 +108,14 @@ class RemoteCapture(RowCapture):
         self, plans: Sequence[CapturePlan], generation: int, *, patience_s: float, part: Part | None = None
     ) -> Installed:
         """Make the database capture exactly what the plans say."""
+        if self._is_others:
+            return Installed()
         with refusals(self._database.name):
             return await super().install(plans, generation, patience_s=patience_s, part=part)
+
+    async def is_empty(self) -> bool:
+        """Tell whether no change waits to become an event through this connection."""
+        return self._is_others or await super().is_empty()
 
     async def caught_up(self) -> None:
         """Return when changes from before this moment are events, but for those that were put aside."""
@@ -113,6 +130,8 @@ class RemoteCapture(RowCapture):
 
     async def close(self) -> None:
         """Close the connections, after forgetting at home what can be; idempotent."""
+        if self._lane.is_taken:
+            self._lane.cut()  # by somebody who waits for an answer that does not come
         with suppress(UnavailableError):
             await self._forget()
         await self._home_lane.stop()
@@ -125,7 +144,8 @@ class RemoteCapture(RowCapture):
                 yield connection
 
     async def _ensure(self, connection: Connection) -> None:
-        outbox = await ensure_outbox(connection, self._home, self._database.name, self._others)
+        outbox = await ensure_outbox(connection, self._home, self._database.name, self._others, watched=self._watched())
+        self._is_others = False
         if outbox != self._outbox:
             self._outbox, self._let_go = outbox, []
         await self._home_database.execute("note_remote", self._database.name, self._outbox)
@@ -139,23 +159,27 @@ class RemoteCapture(RowCapture):
     # ------------------------------------------------------------------ the move
 
     async def _drain(self, events_of: EventsOf, limit: int) -> Drained:
-        return await self._take_in(events_of, limit)
+        try:
+            return await self._take_in(events_of, limit)
+        except OtherNameError:
+            return Drained(0, more=False)
 
     async def _take_in(self, events_of: EventsOf, limit: int) -> Drained:
         failure: Exception | None = None
         async with self._connected() as connection:
             await self._adopt(connection)
-            await connection.execute("BEGIN")
-            changes, more = await self._take_out(connection, limit)
             try:
-                if changes:
-                    await self._store(changes, events_of)
-            except Exception as error:  # noqa: BLE001 - of the home database: it is not this connection's
+                await connection.execute("BEGIN")
+                changes, more = await self._take_out(connection, limit)
+                failure = await self._failure(connection, changes, events_of) if changes else None
+                if failure is None:
+                    await self._commit(connection)
+            except BaseException:
+                # Whatever it was: what the next one begins must not be part of a transaction that is still open.
                 self._lane.cut()
-                failure = error
-            else:
-                await self._commit(connection)
+                raise
         if failure is not None:
+            self._lane.cut()
             raise failure
         self._let_go += _named(changes)
         if not more:
@@ -165,23 +189,49 @@ class RemoteCapture(RowCapture):
 
     async def _take_out(self, connection: Connection, limit: int) -> tuple[list[RowChange], bool]:
         """Take changes out of the outbox, if no other instance is just at it."""
-        if not await connection.fetchval(sql("try_to_move"), self._site.schema):
+        turn = await connection.fetchrow(
+            self._site.sql("try_to_move"), self._site.schema, self._outbox, self._home.place, self._database.name
+        )
+        if turn is None or not turn["ours"]:
+            self._session = None  # as if it were another server: all is looked at anew
+            return [], False
+        if not turn["mine"]:
             return [], False
         changes, more, _ = await take_row_changes(connection, self._floor, limit, self._site.schema)
         self._offered = [change.id for change in changes]
         return changes, more
 
-    async def _store(self, changes: Sequence[RowChange], events_of: EventsOf) -> None:
+    async def _failure(
+        self, connection: Connection, changes: Sequence[RowChange], events_of: EventsOf
+    ) -> Exception | None:
+        """Store the events; return what kept the home database from it, which is not this connection's error."""
+        try:
+            await self._store(connection, changes, events_of)
+        except Exception as error:  # noqa: BLE001 - raised where it is not taken for one of the other database
+            return error
+        return None
+
+    async def _store(self, there: Connection, changes: Sequence[RowChange], events_of: EventsOf) -> None:
         """Store the events of those changes of which there are none yet, and which ones these are."""
         with self._takings.under_way():
             async with self._home_lane.connection() as connection, taking(connection) as taken:
                 await self._forget_on(connection)
                 new = await connection.fetch(sql("keep_moved"), self._outbox, *_pairs(_named(changes)))
+                await self._confirm(there)
                 wanted = {row["change_id"] for row in new}
                 events = [event for change in changes if change.id in wanted for event in events_of(change)]
                 if events:
                     taken.append(await self._ingest.take_within(connection, events, since=new[0]["now"]))
             self._let_go.clear()
+
+    async def _confirm(self, there: Connection) -> None:
+        """Make sure that the changes are still held for us, now that others have to wait for our names of them.
+
+        Who was frozen since they were taken may have lost them to another instance, which has moved them and forgotten
+        their names at home: then they look new.
+        """
+        with refusals(self._database.name), self._database.translated():
+            await there.fetchval("SELECT 1", timeout=_CONFIRM_S)
 
     @staticmethod
     async def _commit(connection: Connection) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from hark.daemon.engine.remotes import Remotes, hint, patiently
 from hark.daemon.store.capture_checks import check_tables
 from hark.daemon.store.database import Connection
-from hark.daemon.store.remote_schema import DROP, HomeItselfError
+from hark.daemon.store.remote_schema import DROP, HomeItselfError, second_name
 from hark.workflows.catalogue import ActiveTrigger
 from hark.workflows.errors import Problem, UnavailableError
 
@@ -50,8 +50,12 @@ class RemoteChecks:
         return problems
 
     async def _look(self, name: str, triggers: Sequence[ActiveTrigger]) -> list[Problem]:
+        rows = [trigger for trigger in triggers if trigger.kind == "row"]
         async with self._remotes.looking(name) as connection:
-            return await check_tables(connection, triggers, self._remotes.prefix)
+            second = await second_name(connection, self._remotes.home, name, frozenset(self._remotes.names))
+            if second is not None:
+                return list(_of_all(rows, Problem(f"connection {name}: {second}")))
+            return await check_tables(connection, rows, self._remotes.prefix)
 
 
 def _of_all(triggers: Sequence[ActiveTrigger], problem: Problem) -> Iterator[Problem]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 from hark.daemon.engine.ingest import Ingest
@@ -54,12 +56,14 @@ class Remotes:
         ingest: Ingest,
         takings: Takings,
         generation: Callable[[], int],
+        watched: Callable[[str], bool],
     ) -> None:
         self._database = database
         self._urls = dict(urls)
         self._ingest = ingest
         self._takings = takings
         self._generation = generation
+        self._watched = watched
         self.silent: set[str] = set()
         """Connections that have just kept somebody waiting in vain."""
         self._home: Home | None = None
@@ -74,6 +78,15 @@ class Remotes:
     def prefix(self) -> str:
         """What the names of all that is ours begin with in other databases: schema, channels, triggers."""
         return self.home.schema
+
+    def marks(self, name: str) -> str:
+        """Return the channel on which instances tell each other which messages from there they have stored.
+
+        A copy of the home stores elsewhere, and what another connection to the same database hears is another event:
+        neither may be taken for one of us.
+        """
+        of = f"{self.home.place} {name}".encode()
+        return f"{self.prefix}_marks_{blake2b(of, digest_size=8).hexdigest()}"
 
     @property
     def home(self) -> Home:
@@ -94,7 +107,14 @@ class Remotes:
         for name, url in self._urls.items():
             database = Database(url, pool_size=_POOL, name=name)
             rows = RemoteCapture(
-                database, self.home, self._database, self._ingest, self._takings, self._generation, others=self.names
+                database,
+                self.home,
+                self._database,
+                self._ingest,
+                self._takings,
+                self._generation,
+                others=self.names,
+                watched=partial(self._watched, name),
             )
             self._remotes[name] = remote = Remote(database, rows)
             await remote.start()
@@ -145,7 +165,7 @@ class Remotes:
     async def _looking(self, name: str, *, captures: bool) -> AsyncIterator[Connection]:
         async with self[name].database.transaction() as connection:
             if captures:
-                await ensure_outbox(connection, self.home, name, frozenset(self.names))
+                await ensure_outbox(connection, self.home, name, frozenset(self.names), watched=self._watched(name))
             else:
                 await refuse_home(connection, self.home, name)
             yield connection

@@ -253,12 +253,12 @@ class Database:
             )
 
     async def stop(self) -> None:
-        """Close the pool; connections that do not answer are cut after five seconds."""
+        """Close the pool; connections that do not answer are cut after five seconds, to another database after one."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(1 if self.name else 5):
                 await pool.close()
         except TimeoutError:
             pool.terminate()
@@ -444,6 +444,11 @@ class Lane:
         if not self._database.keeps_sessions:
             return None
         return None if connection is None or connection.is_closed() else connection.get_server_pid()
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether somebody uses it."""
+        return self._turn.locked()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:

@@ -30,6 +30,10 @@ class HomeItselfError(UnavailableError):
     """A named connection leads to the home database, which triggers listen to without one."""
 
 
+class OtherNameError(UnavailableError):
+    """Another connection, known to other instances alone, leads to the same database and is used for it by now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """Which Hark this is: the identity that goes with its data, and the server and database on which they lie."""
@@ -114,11 +118,14 @@ async def is_made(connection: Connection, home: Home) -> bool:
     return await connection.fetchval("SELECT to_regclass($1)", f"{home.schema}.outbox") is not None
 
 
-async def ensure_outbox(connection: Connection, home: Home, name: str, others: frozenset[str]) -> UUID:
+async def ensure_outbox(
+    connection: Connection, home: Home, name: str, others: frozenset[str], *, watched: bool
+) -> UUID:
     """Make row capture in the database of a named connection, or bring it up to date; return its outbox's identity.
 
-    Several instances may do so at once. `others` are the names of all connections: one database has one of them. Raises
-    UnavailableError with what is in the way, and what to do about it.
+    Several instances may do so at once. `others` are the names of all connections: one database has one of them. A
+    connection that was renamed takes it over when something is `watched` through the new name; else OtherNameError is
+    raised. Raises UnavailableError with what is in the way, and what to do about it.
     """
     try:
         async with connection.transaction():
@@ -126,7 +133,7 @@ async def ensure_outbox(connection: Connection, home: Home, name: str, others: f
             await refuse_home(connection, home, name)
             if not await is_made(connection, home):
                 await _create(connection, home, name)
-            return await _checked(connection, home, name, others)
+            return await _checked(connection, home, name, others, watched=watched)
     except asyncpg.InsufficientPrivilegeError as error:
         raise UnavailableError(f"connection {name}: {error}; {_grant(home)}") from error
 
@@ -158,12 +165,28 @@ async def _claim(connection: Connection, home: Home, name: str, text: CaptureTex
     await connection.execute(claim, home.identity, home.place, name, text.layout, text.version)
 
 
-async def _checked(connection: Connection, home: Home, name: str, others: frozenset[str]) -> UUID:
+async def second_name(connection: Connection, home: Home, name: str, others: frozenset[str]) -> str | None:
+    """Say so if row capture there goes by the name of another connection, which is set as well."""
+    if not await is_made(connection, home):
+        return None
+    row = await connection.fetchrow(sql_in(home.schema, "get_outbox"))
+    return None if row is None or row["home"] != home.identity else _second_name(row["connection"], name, others)
+
+
+def _second_name(used: str, name: str, others: frozenset[str]) -> str | None:
+    if used == name or used not in others:
+        return None
+    return f"the same database is connection {used}: name that one in triggers"
+
+
+async def _checked(connection: Connection, home: Home, name: str, others: frozenset[str], *, watched: bool) -> UUID:
     row = await connection.fetchrow(sql_in(home.schema, "get_outbox"))
     text = capture_text(home.schema)
     problem = "its row is gone" if row is None else _problem(row, home, name, others, text)
     if row is None or problem is not None:
         raise UnavailableError(f"connection {name}: schema {home.schema}: {problem}")
+    if row["connection"] != name and not watched:
+        raise OtherNameError(f"connection {name}: {row['connection']} leads to the same database, and is used for it")
     if row["functions"] != text.version:
         await _run(connection, home, text.functions)
     if (row["connection"], row["functions"]) != (name, text.version):
@@ -182,8 +205,8 @@ def _problem(row: Record, home: Home, name: str, others: frozenset[str], text: C
             "it was moved here. A copy needs a new hark.outbox.identity (gen_random_uuid()) here, and a restart. "
             f"If it was moved, set {home.schema}.outbox.place on {name} to '{home.place}'"
         )
-    if row["connection"] != name and row["connection"] in others:
-        return f"the same database is connection {row['connection']}: name that one in triggers"
+    if (second := _second_name(row["connection"], name, others)) is not None:
+        return second
     if row["layout"] != text.layout:
         return (
             "it was made by another version of Hark: with that version pause the workflows that watch it, until its "

@@ -24,6 +24,7 @@ from hark.daemon.engine.remote_capture import RemoteCapture
 from hark.daemon.engine.row_backfill import WantedRows
 from hark.daemon.settings import Settings
 from hark.daemon.store.listing import capture_fault
+from hark.daemon.store.row_outbox import take_row_changes
 from hark.workflows.errors import DefinitionError, UnavailableError
 from hark.workflows.ids import DEFAULT_TENANT
 
@@ -208,9 +209,43 @@ async def test_a_copy_of_the_home_does_not_take_its_changes_and_says_why(
             await copy.apply(GREET)
             await copy.until(lambda: "is a copy of it" in copy.engine.health()["row@crm"].detail)
             assert copy.engine.health()["row"].attached
+            assert copy.engine.remotes.prefix == hark.engine.remotes.prefix
             await insert(crm, "anna")
             await hark.until(lambda: are(hark, ["anna"]))
             assert await names(copy) == []
+
+
+async def test_a_connection_is_renamed_instance_by_instance(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who knows the old name alone takes off no triggers, and moves nothing under a name to which nobody listens."""
+    monkeypatch.setattr("hark.triggers.row_keeper.CHECK_S", 0.1)
+    async with (
+        hark_with(database_url, crm_url) as old,
+        running_engine(database_url, connections={"new": crm_url}) as new,
+    ):
+        await old.apply(GREET)
+        await insert(crm, "before")
+        await old.until(lambda: are(old, ["before"]))
+        await new.apply(GREET.replace("crm", "new"))
+        await attached(new, "row@new")
+        wanted = [f"row {number:02}" for number in range(30)]
+        for name in wanted:
+            await insert(crm, name)
+            await asyncio.sleep(0.02)
+        await new.until(lambda: are(new, ["before", *wanted]))
+        sources = await new.database.pool.fetch("SELECT source, count(*) FROM hark.events GROUP BY 1 ORDER BY 2")
+        assert [*map(tuple, sources)] == [("table@crm:public.clients", 1), ("table@new:public.clients", 30)]
+        await old.until(lambda: "row@crm" not in old.engine.health())
+        assert await new.engine.remotes.captured() == ["new"]
+
+
+async def test_a_second_name_for_the_same_database_is_refused(database_url: str, crm_url: str) -> None:
+    async with hark_with(database_url, crm_url, crm2=crm_url) as hark:
+        await hark.apply(GREET)
+        await attached(hark, "row@crm")
+        with pytest.raises(DefinitionError, match="connection crm2: the same database is connection crm: name that"):
+            await hark.apply(GREET.replace("id: greet", "id: greet2").replace("crm", "crm2"))
 
 
 async def test_rights_that_are_missing_are_named_and_taken_up_when_they_are_given(
@@ -398,6 +433,90 @@ async def test_who_was_frozen_between_the_commits_and_wakes_up_stores_nothing_tw
         assert await names(two) == wanted
 
 
+async def test_who_was_frozen_before_it_stored_what_another_has_moved_meanwhile_stores_nothing(
+    database_url: str, crm_url: str, crm: asyncpg.Connection
+) -> None:
+    """By the time it wakes up, the names of those changes are forgotten at home, and they look new."""
+    async with hark_with(database_url, crm_url) as one, hark_with(database_url, crm_url) as two:
+        rows = one.engine.remotes.rows("crm")
+        frozen, thaw, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        store, inserted = rows._store, 0
+
+        async def freeze(*args: Any) -> None:
+            frozen.set()
+            await thaw.wait()
+            try:
+                await store(*args)
+            finally:
+                over.set()
+
+        rows._store = freeze  # type: ignore[method-assign]
+        await one.apply(GREET)
+        await attached(two, "row@crm")
+        while not frozen.is_set():
+            await insert(crm, str(inserted))
+            inserted += 1
+            await asyncio.sleep(0.02)
+        await crm.execute("SELECT pg_terminate_backend($1)", rows._lane.backend_pid)
+        await insert(crm, str(inserted))
+        wanted = sorted(map(str, range(inserted + 1)))
+        await two.until(lambda: are(two, wanted))
+        await two.until(lambda: is_settled(two, crm))
+        thaw.set()
+        await over.wait()
+        await insert(crm, "last")
+        await two.until(lambda: are(two, [*wanted, "last"]))
+
+
+@pytest.mark.parametrize("fails", ["here", "there"])
+async def test_a_move_that_fails_half_way_is_no_part_of_the_next_one(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """What it had taken out of the outbox is in it again, and the connection is good for the next one at once."""
+    take, count = take_row_changes, 0
+
+    async def take_badly(connection: Any, *args: Any) -> Any:
+        nonlocal count
+        count += 1
+        taken = await take(connection, *args)
+        if count == 1 and fails == "here":
+            raise ValueError("this cannot be read")
+        if count == 1:
+            await connection.execute("SELECT 1 / 0")
+        return taken
+
+    async with hark_with(database_url, crm_url) as hark:
+        await hark.apply(GREET)
+        await attached(hark, "row@crm")
+        async with crm.transaction():
+            monkeypatch.setattr("hark.daemon.engine.remote_capture.take_row_changes", take_badly)
+            await insert(crm, "a", "b")
+        async with asyncio.timeout(4):
+            await hark.until(lambda: are(hark, ["a", "b"]))
+        assert count > 1
+
+
+async def test_a_home_that_does_not_wait_for_its_log_does_so_for_what_was_moved(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, connection: asyncpg.Connection
+) -> None:
+    """Else a crash of the home server would lose what the other database has let go of."""
+    await connection.execute("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', "
+                             "current_database()); END $$")  # fmt: skip
+    async with hark_with(database_url, crm_url) as hark:
+        at_commit: list[str] = []
+        store = hark.engine.ingest.take_within
+
+        async def note(connection: Any, *args: Any, **options: Any) -> Any:
+            at_commit.append(await connection.fetchval("SELECT current_setting('synchronous_commit')"))
+            return await store(connection, *args, **options)
+
+        hark.engine.ingest.take_within = note  # type: ignore[method-assign]
+        await hark.apply(GREET)
+        await insert(crm, "anna")
+        await hark.until(lambda: are(hark, ["anna"]))
+        assert at_commit == ["on"]
+
+
 async def test_two_instances_move_each_change_once(database_url: str, crm_url: str, crm: asyncpg.Connection) -> None:
     wanted = [f"{number:04}" for number in range(400)]
     async with AsyncExitStack() as stack:
@@ -454,6 +573,9 @@ async def test_a_database_that_is_away_holds_up_nobody_and_is_made_up_for(
             await hark.until(lambda: hark.engine.health()["row@crm"].attached)
             await insert(crm, "elsewhere")
             await hark.until(lambda: are(hark, ["at home", "elsewhere"]))
+            proxy.dark.set()
+            began = loop.time()
+        assert loop.time() - began < 4
     finally:
         await proxy.stop()
 
@@ -475,6 +597,26 @@ async def test_messages_of_another_database_are_one_event_each(
         found = await events(hark, "notify")
     assert sorted(one["payload"] for one in found) == [*range(30)]
     assert {one["connection"] for one in found} == {"crm"}
+
+
+async def test_a_copy_of_the_home_and_another_name_hear_each_message_for_themselves(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, server_url: str, template_database: str
+) -> None:
+    """None of them says to another that it has stored what it heard, for it did so elsewhere, or as another event."""
+    twice = ORDERS + "---\n" + ORDERS.replace("id: orders", "id: orders2").replace("crm", "crm2")
+    async with AsyncExitStack() as stack:
+        copy_url = await stack.enter_async_context(fresh_database(server_url, template_database))
+        hark = await stack.enter_async_context(hark_with(database_url, crm_url, crm2=crm_url))
+        copy = await stack.enter_async_context(hark_with(copy_url, crm_url))
+        await hark.apply(twice)
+        await copy.apply(ORDERS)
+        await attached(hark, "notify@crm")
+        await attached(hark, "notify@crm2")
+        await attached(copy, "notify@crm")
+        for number in range(10):
+            await crm.execute("SELECT pg_notify('orders', $1)", str(number))
+        await copy.until(lambda: _are_payloads(copy, 10))
+        await hark.until(lambda: _are_payloads(hark, 20))
 
 
 async def _are_payloads(hark: EngineUnderTest, count: int) -> bool:
