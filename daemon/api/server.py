@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import chain
@@ -72,6 +73,8 @@ TABLES = (
 _LINGERING_S = 2.0
 """After a refusal the rest of a body is read for so long, so that the sender sees the answer; then it is cut."""
 _SHUTDOWN_S = 5.0
+_UNREAD_S = 60.0
+"""Who takes nothing of an answer for so long is cut off, by the kernel: who writes would wait as long as he likes."""
 BACKLOG = 4096
 """For `listen`: bursts of ten thousand connections are taken without a reset."""
 
@@ -154,6 +157,8 @@ class Server:
             self._listening.append(await loop.create_server(front, sock=sock, backlog=BACKLOG))
         if not self._sockets:
             self._listening.append(await loop.create_server(front, settings.host, settings.port, backlog=BACKLOG))
+        for listening in self._listening:
+            _bound_waiting(listening)
 
     async def stop(self) -> None:
         """Take no more requests and finish those in flight; idempotent, safe before start."""
@@ -170,6 +175,14 @@ class Server:
         refusals, self._refusals = self._refusals, None
         if refusals is not None:
             await refusals.stop()
+
+
+def _bound_waiting(listening: asyncio.Server) -> None:
+    """Set for how long answers may go unread; what is accepted takes it over from what listens."""
+    for each in listening.sockets:
+        if each.family in (socket.AF_INET, socket.AF_INET6):
+            with socket.socket(fileno=os.dup(each.fileno())) as own:
+                own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_UNREAD_S * 1000))
 
 
 def request_log() -> logging.Logger:

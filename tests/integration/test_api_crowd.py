@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -109,6 +110,29 @@ async def test_whatever_a_request_is_it_has_its_time_and_no_more(database_url: s
         lines[1].writer.write(WHOLE[:-1])
         for line in lines:
             assert (await line.ask())[0] == 408
+
+
+async def test_who_reads_nothing_of_an_answer_is_cut_off(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request of each kept all places for as long as it liked, and so did a follower that was suspended."""
+    monkeypatch.setattr("hark.daemon.api.server._UNREAD_S", 0.5)
+    async with serving(database_url, tmp_path) as (api, _):
+        assert (await api.get("/api/openapi.json"))[0] == 200
+        before = served(api)
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            deaf.connect(("127.0.0.1", int(api.url.rpartition(":")[2])))
+            deaf.sendall(b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+            await api.hark.until(lambda: served(api) > before)
+            await api.hark.until(lambda: served(api) == before)
+
+
+def served(api: ApiUnderTest) -> int:
+    runner = api.server._runner
+    assert runner is not None
+    assert runner.server is not None
+    return len(runner.server.connections)
 
 
 async def test_what_breaks_the_protocol_is_refused_and_not_logged(
