@@ -23,7 +23,8 @@ Mode = Literal["production", "test", "dry_run"]
 class Answer(Documented, BaseModel):
     """Base of what the API answers."""
 
-    model_config = ConfigDict(extra="allow")
+    # Built at its first use: most processes need few of them.
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
 
 class Page(Answer, Generic[ItemT]):
