@@ -197,6 +197,7 @@ class RemoteCapture(RowCapture):
             return [], False
         if not turn["mine"]:
             return [], False
+        await self._offer(connection, limit)
         changes, more, _ = await take_row_changes(connection, self._floor, limit, self._site.schema)
         self._offered = [change.id for change in changes]
         return changes, more

@@ -176,6 +176,7 @@ class RowCapture:
                     return drained
             async with taking(connection) as taken:
                 await self._adopt(connection)
+                await self._offer(connection, limit)
                 found = await take_row_changes(connection, self._floor, limit)
                 self._offered = [change.id for change in found.changes]
                 events = [event for change in found.changes for event in events_of(change)]
@@ -183,6 +184,12 @@ class RowCapture:
                     taken.append(await self._ingest.take_within(connection, events, since=found.at))
         self._quiet = len(found.changes) <= FEW_RECORDS
         return Drained(len(found.changes), found.more)
+
+    async def _offer(self, connection: Connection, limit: int) -> None:
+        """Note which change is about to be taken alone, for it may be one that cannot even be read."""
+        if limit == 1:
+            (bounds,) = await connection.fetch(self._site.sql("row_change_bounds"), self._floor)
+            self._offered = [] if bounds["first_id"] is None else [bounds["first_id"]]
 
     async def _take_few(self, connection: Connection, events_of: EventsOf) -> Drained | None:
         """Take what is there, if that is little and nobody else is at it; otherwise nothing is done."""

@@ -35,8 +35,15 @@ class TakenChanges(NamedTuple):
 
 
 async def take_row_changes(connection: Connection, after: int, limit: int, schema: str = HOME_SCHEMA) -> TakenChanges:
-    """Take up to `limit` of the oldest changes after an id, in the caller's transaction; meanwhile nobody else can."""
-    rows = await connection.fetch(sql_in(schema, "take_row_changes"), after, limit, MOST_BYTES, MOST_ROWS)
+    """Take up to `limit` of the oldest changes after an id, in the caller's transaction; meanwhile nobody else can.
+
+    Raises ValueError when one of them cannot be read at all; the transaction is of no more use then.
+    """
+    try:
+        rows = await connection.fetch(sql_in(schema, "take_row_changes"), after, limit, MOST_BYTES, MOST_ROWS)
+    except asyncpg.DataError as error:
+        # In a database without an encoding, for example, there may be bytes that are no text.
+        raise ValueError(f"a change cannot be read: {error}") from error
     if not rows:
         return TakenChanges([], more=False, at=None)
     found = rows[0]["found"]

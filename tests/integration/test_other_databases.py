@@ -496,6 +496,23 @@ async def test_a_move_that_fails_half_way_is_no_part_of_the_next_one(
         assert count > 1
 
 
+async def test_a_change_that_cannot_be_read_is_put_aside_and_keeps_no_other(database_url: str, server_url: str) -> None:
+    """A database without an encoding may hold bytes that are no text, which nothing can be sent as."""
+    database = fresh_database(server_url, "template0 ENCODING SQL_ASCII LOCALE_PROVIDER libc LOCALE 'C'")
+    async with database as url, connected(url) as crm, hark_with(database_url, url) as hark:
+        await crm.execute(TABLE)
+        await hark.apply(GREET)
+        await attached(hark, "row@crm")
+        async with crm.transaction():
+            await insert(crm, "before")
+            await crm.execute("INSERT INTO public.clients (name) VALUES (E'caf\\xe9')")
+            await insert(crm, "café")
+        await hark.until(lambda: are(hark, ["before", "café"]))
+        (left,) = await crm.fetch(f"SELECT parked_at, note FROM {await schema_of(hark)}.row_changes")
+        assert left["parked_at"] is not None
+        assert "invalid byte sequence" in left["note"]
+
+
 async def test_a_home_that_does_not_wait_for_its_log_does_so_for_what_was_moved(
     database_url: str, crm_url: str, crm: asyncpg.Connection, connection: asyncpg.Connection
 ) -> None:
