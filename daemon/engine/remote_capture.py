@@ -23,7 +23,7 @@ from hark.daemon.engine.row_capture import EventsOf, RowCapture
 from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lane, sql
-from hark.daemon.store.remote_schema import Home, OtherNameError, ensure_outbox, refusals
+from hark.daemon.store.remote_schema import Home, OtherNameError, Outbox, ensure_outbox, refusals
 from hark.daemon.store.row_outbox import take_row_changes
 from hark.triggers.capture_plan import CapturePlan
 from hark.triggers.row_changes import RowChange
@@ -81,6 +81,7 @@ class RemoteCapture(RowCapture):
         self._watched = watched
         self._is_others = False
         """Whether other instances capture there under another name, and nobody watches under this one."""
+        self._seen: Outbox | None = None
         self._outbox: UUID | None = None
         self._let_go: list[Moved] = []
         """Changes of which the other database has let go, and which are to be forgotten at home."""
@@ -146,8 +147,10 @@ class RemoteCapture(RowCapture):
     async def _ensure(self, connection: Connection) -> None:
         outbox = await ensure_outbox(connection, self._home, self._database.name, self._others, watched=self._watched())
         self._is_others = False
-        if outbox != self._outbox:
-            self._outbox, self._let_go = outbox, []
+        if outbox != self._seen:
+            # Made anew, or restored, maybe under a session that goes on: its ids have begun again.
+            self._seen, self._outbox, self._let_go = outbox, outbox.identity, []
+            self._floor, self._mark = 0, None
         await self._home_database.execute("note_remote", self._database.name, self._outbox)
 
     async def _adopt(self, connection: Connection) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -45,6 +46,14 @@ class Home:
     def schema(self) -> str:
         """The name of its schema in other databases."""
         return f"hark_{self.identity.hex[:8]}"
+
+
+class Outbox(NamedTuple):
+    """What tells an outbox from all others, and from one that was dropped and made anew, or restored."""
+
+    identity: UUID
+    relation: int
+    """The OID of the table that holds the changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +129,8 @@ async def is_made(connection: Connection, home: Home) -> bool:
 
 async def ensure_outbox(
     connection: Connection, home: Home, name: str, others: frozenset[str], *, watched: bool
-) -> UUID:
-    """Make row capture in the database of a named connection, or bring it up to date; return its outbox's identity.
+) -> Outbox:
+    """Make row capture in the database of a named connection, or bring it up to date; return what its outbox is.
 
     Several instances may do so at once. `others` are the names of all connections: one database has one of them. A
     connection that was renamed takes it over when something is `watched` through the new name; else OtherNameError is
@@ -179,7 +188,7 @@ def _second_name(used: str, name: str, others: frozenset[str]) -> str | None:
     return f"the same database is connection {used}: name that one in triggers"
 
 
-async def _checked(connection: Connection, home: Home, name: str, others: frozenset[str], *, watched: bool) -> UUID:
+async def _checked(connection: Connection, home: Home, name: str, others: frozenset[str], *, watched: bool) -> Outbox:
     row = await connection.fetchrow(sql_in(home.schema, "get_outbox"))
     text = capture_text(home.schema)
     problem = "its row is gone" if row is None else _problem(row, home, name, others, text)
@@ -191,8 +200,7 @@ async def _checked(connection: Connection, home: Home, name: str, others: frozen
         await _run(connection, home, text.functions)
     if (row["connection"], row["functions"]) != (name, text.version):
         await _claim(connection, home, name, text)
-    identity: UUID = row["identity"]
-    return identity
+    return Outbox(row["identity"], row["relation"])
 
 
 def _problem(row: Record, home: Home, name: str, others: frozenset[str], text: CaptureText) -> str | None:

@@ -181,6 +181,24 @@ async def test_a_database_that_is_another_harks_home_keeps_its_own_capture(
             assert await names(other) == [*"abcdefgh"]
 
 
+async def test_what_somebody_drops_there_is_made_anew(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ids begin at 1, far below those of the outbox that a session has read before."""
+    monkeypatch.setattr("hark.triggers.row_keeper.CHECK_S", 0.1)
+    monkeypatch.setattr("hark.triggers.row_drainer.POLL_S", 0.2)
+    async with hark_with(database_url, crm_url) as hark:
+        await hark.apply(GREET)
+        await insert(crm, "before")
+        await hark.until(lambda: are(hark, ["before"]))
+        hark.engine.remotes.rows("crm")._floor = 1_000_000
+        await crm.execute(f"DROP SCHEMA {hark.engine.remotes.prefix} CASCADE")
+        triggers = "SELECT count(*) = 1 FROM pg_trigger WHERE NOT tgisinternal"
+        await hark.until(lambda: crm.fetchval(triggers), "the trigger is back")
+        await insert(crm, "later")
+        await hark.until(lambda: are(hark, ["before", "later"]))
+
+
 async def test_connections_that_lead_nowhere_or_home_are_refused(
     database_url: str, crm_url: str, crm: asyncpg.Connection
 ) -> None:
