@@ -182,7 +182,7 @@ class Engine:
             unmatched=settings.unmatched_retention,
             now=self.clock.now,
         )
-        self.lag = Lag(database, lambda: self.rows.floor)
+        self.lag = Lag(database, self.rows, self.remotes)
         self.row_backfill = RowBackfill(
             database, self.registry, self.ingest, self.remotes, handed=open_to_all, now=self.clock.now
         )
@@ -231,6 +231,7 @@ class Engine:
         self._tasks = [
             Background("follow registry", self._follow_registry),
             Background("tend", self._tend),
+            Background("look elsewhere", self._look_elsewhere),
             Background("share work", self._share_work),
         ]
         self._held_back = {"executions_queued": 0, "executions_delayed": 0, "ends_parked": 0}
@@ -599,6 +600,17 @@ class Engine:
                 continue  # the heartbeat tells about it
             except Exception:
                 log.exception("engine.tending_broken")
+
+    async def _look_elsewhere(self) -> None:
+        """Measure how far named connections are behind. Apart from the rest: they may be slow to answer."""
+        while self.remotes.names:
+            await asyncio.sleep(TEND_S)
+            try:
+                await self.lag.look_elsewhere()
+            except UnavailableError:
+                continue
+            except Exception:
+                log.exception("engine.looking_broken")
 
     async def _tell_runs(self) -> None:
         """Tell what runs here that it is to end, or that there is news for it."""

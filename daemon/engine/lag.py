@@ -2,49 +2,86 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 
 from hark.daemon.engine.figures import Figure
+from hark.daemon.engine.remotes import Remotes, patiently
+from hark.daemon.engine.row_capture import RowCapture
 from hark.daemon.store.database import Database
+from hark.workflows.errors import UnavailableError
 
-_AGES = {"row_changes": "row_changes_age_s", "execution_ends": "ends_age_s"}
+_ROWS = "row_changes"
+_ENDS = "execution_ends"
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """What waits somewhere, and the monotonic moment since which the oldest does; None while nothing does."""
+
+    records: int = 0
+    since: float | None = None
+
+    @classmethod
+    def of(cls, records: int, age_s: float | None) -> _Waiting:
+        return cls(records, None if age_s is None else time.monotonic() - max(age_s, 0.0))
+
+    @property
+    def age_s(self) -> float:
+        """For how long; grows on while nobody can look."""
+        return 0.0 if self.since is None else time.monotonic() - self.since
 
 
 class Lag:
-    """What the last look found, for the whole database. An age grows on while nobody can look."""
+    """What the last look found, for the whole database and those of the named connections where rows are captured."""
 
-    def __init__(self, database: Database, floor: Callable[[], int]) -> None:
+    def __init__(self, database: Database, rows: RowCapture, remotes: Remotes) -> None:
         self._database = database
-        self._floor = floor
-        self._records: dict[str, float] = dict.fromkeys(_AGES, 0.0)
-        self._since: dict[str, float | None] = dict.fromkeys((*_AGES, "claimable"))
-        """The monotonic moment from which the oldest waits; None while none does."""
+        self._rows = rows
+        self._remotes = remotes
+        self._waiting = {_ROWS: _Waiting(), _ENDS: _Waiting()}
+        self._elsewhere: dict[str, _Waiting] = {}
+        self._claimable = _Waiting()
 
     async def look(self) -> None:
-        """Look, in bounded time. Raises UnavailableError."""
-        (row,) = await self._database.fetch("get_lag", self._floor())
-        now = time.monotonic()
-        self._records = {"row_changes": row["row_changes"], "execution_ends": row["ends"]}
-        ages = {source: row[column] for source, column in _AGES.items()} | {"claimable": row["claimable_age_s"]}
-        self._since = {source: None if age is None else now - max(age, 0.0) for source, age in ages.items()}
+        """Look at home, in bounded time. Raises UnavailableError."""
+        (row,) = await self._database.fetch("get_lag")
+        self._waiting = {_ROWS: await self._outbox(self._rows), _ENDS: _Waiting.of(row["ends"], row["ends_age_s"])}
+        self._claimable = _Waiting.of(0, row["claimable_age_s"])
+
+    async def look_elsewhere(self) -> None:
+        """Look at the named connections; of what does not answer soon the last look counts. Raises UnavailableError."""
+        names = [name for name in await self._remotes.captured() if name in self._remotes.names]
+        self._elsewhere = {name: self._elsewhere.get(name, _Waiting()) for name in names}
+        await asyncio.gather(*map(self._look_at, names))
+
+    async def _look_at(self, name: str) -> None:
+        with suppress(UnavailableError):
+            self._elsewhere[name] = await patiently(self._outbox(self._remotes.rows(name)), name)
+
+    @staticmethod
+    async def _outbox(rows: RowCapture) -> _Waiting:
+        return _Waiting.of(*await rows.lag())
 
     def figures(self) -> Iterator[Figure]:
         """Give them as metrics."""
+        waiting = self._waiting | {f"{_ROWS}@{name}": found for name, found in self._elsewhere.items()}
         yield Figure(
-            "unmatched_records", "What is captured or noted and is no event yet, to 10,000.", "source", self._records
+            "unmatched_records",
+            "What is captured or noted and is no event yet, to 10,000.",
+            "source",
+            {source: found.records for source, found in waiting.items()},
         )
         yield Figure(
             "unmatched_oldest_age_seconds",
             "For how long the oldest of it has waited.",
             "source",
-            {source: self._age(source) for source in _AGES},
+            {source: found.age_s for source, found in waiting.items()},
         )
 
     def stats(self) -> dict[str, float]:
         """Return the figure that has no label."""
-        return {"executions_claimable_oldest_age_seconds": self._age("claimable")}
-
-    def _age(self, source: str) -> float:
-        since = self._since[source]
-        return 0.0 if since is None else time.monotonic() - since
+        return {"executions_claimable_oldest_age_seconds": self._claimable.age_s}

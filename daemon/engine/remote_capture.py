@@ -92,6 +92,11 @@ class RemoteCapture(RowCapture):
         """The server process at home behind the moves."""
         return self._home_lane.backend_pid
 
+    async def lag(self) -> tuple[int, float | None]:
+        """Count what waits in the outbox, and tell for how long."""
+        with refusals(self._database.name):
+            return await super().lag()
+
     async def look(self, tables: Collection[TableName]) -> Picture:
         """Look at tables, after making sure that row capture is there."""
         generation = self._generation()

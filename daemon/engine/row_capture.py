@@ -88,14 +88,15 @@ class RowCapture:
         return self._lane.backend_pid
 
     @property
-    def floor(self) -> int:
-        """The id below which the outbox is known to be empty."""
-        return self._floor
-
-    @property
     def can_wake(self) -> bool:
         """Whether writers may NOTIFY."""
         return not self._two_phase
+
+    async def lag(self) -> tuple[int, float | None]:
+        """Count what waits in the outbox, to 10,000, and tell for how many seconds the oldest has."""
+        async with self._database.transaction() as connection:
+            (row,) = await connection.fetch(self._site.sql("get_outbox_lag"), self._floor)
+        return row["records"], row["age_s"]
 
     async def look(self, tables: Collection[TableName]) -> Picture:
         """Look at tables."""

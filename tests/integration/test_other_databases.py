@@ -132,6 +132,24 @@ steps:
         await hark.until(lambda: is_settled(hark, crm))
 
 
+async def test_how_far_another_database_is_behind_is_measured(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, connection: asyncpg.Connection
+) -> None:
+    async with hark_with(database_url, crm_url) as hark:
+        await hark.apply(GREET)
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE hark.moved_changes")
+            await insert(crm, "anna", "berta")
+            await hark.engine.lag.look_elsewhere()
+            records, ages = (figure.values for figure in hark.engine.lag.figures())
+            assert records["row_changes@crm"] == 2
+            assert ages["row_changes@crm"] > 0
+        await hark.until(lambda: are(hark, ["anna", "berta"]))
+        await hark.engine.lag.look_elsewhere()
+        records, ages = (figure.values for figure in hark.engine.lag.figures())
+        assert (records["row_changes@crm"], ages["row_changes@crm"]) == (0, 0)
+
+
 async def test_nothing_is_put_where_nobody_watches_and_all_is_taken_off_again(
     database_url: str, crm_url: str, crm: asyncpg.Connection
 ) -> None:

@@ -1,10 +1,6 @@
--- What waits to become events or to be run, of up to 10,000 each, and for how long the oldest has; $1 the id from which the
--- outbox is read. Of what waits for a free instance the oldest of the first 1,000.
-SELECT (SELECT count(*) FROM (SELECT FROM hark.row_changes AS c
-                              WHERE c.id > $1 AND c.parked_at IS NULL LIMIT 10000) AS r) AS row_changes,
-       (SELECT extract(epoch FROM now() - c.occurred_at)::float8 FROM hark.row_changes AS c
-        WHERE c.id > $1 AND c.parked_at IS NULL ORDER BY c.id LIMIT 1) AS row_changes_age_s,
-       (SELECT count(*) FROM (SELECT FROM hark.execution_ends AS d
+-- What waits to become events or to be run, of up to 10,000, and for how long the oldest has; but for captured changes. Of what
+-- waits for a free instance the oldest of the first 1,000.
+SELECT (SELECT count(*) FROM (SELECT FROM hark.execution_ends AS d
                               WHERE d.parked_at IS NULL LIMIT 10000) AS n) AS ends,
        (SELECT extract(epoch FROM now() - d.noted_at)::float8 FROM hark.execution_ends AS d
         WHERE d.parked_at IS NULL ORDER BY d.id LIMIT 1) AS ends_age_s,
