@@ -18,6 +18,7 @@ from hark.daemon.engine.ingest import Taken
 from hark.daemon.engine.row_capture import RowCapture
 from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.database import Database
+from hark.daemon.store.row_outbox import take_row_changes
 from hark.triggers.row_changes import events_of
 from hark.workflows.catalogue import NewEvent
 from hark.workflows.errors import DefinitionError, UnavailableError, UnprocessableError
@@ -217,6 +218,26 @@ async def test_changes_are_taken_with_the_statement_that_stores_their_events_all
     assert await clients.fetchval(left) is None
     assert await clients.fetchval("SELECT count(*) FROM hark.events") == 1
     await transaction.rollback()
+
+
+async def test_while_a_few_changes_are_being_stored_nobody_takes_what_came_after_them(
+    hark: EngineUnderTest, clients: asyncpg.Connection, database_url: str
+) -> None:
+    """Else a row's later change would be an event before the earlier one, whose storing may even fail."""
+    event = NewEvent(DEFAULT_TENANT, "row", "insert", "test", "row:public.clients", {"new": {"id": 1}})
+    async with connected(database_url) as other:
+        await other.execute("BEGIN")
+        later = [row["id"] for row in await other.fetch(KEEP)]  # not committed, lest the engine takes them
+        await clients.execute("BEGIN")
+        few = [row["id"] for row in await clients.fetch(KEEP)]
+        assert await hark.engine.ingest.take_from_outbox(clients, [event], few, since=None)
+        assert (await take_row_changes(other, 0, 10)).changes == []
+        await clients.execute("ROLLBACK; BEGIN")
+        assert [change.id for change in (await take_row_changes(other, 0, 10)).changes] == later
+        few = [row["id"] for row in await clients.fetch(KEEP)]
+        assert not await hark.engine.ingest.take_from_outbox(clients, [event], few, since=None)
+        await clients.execute("ROLLBACK")
+        await other.execute("ROLLBACK")
 
 
 # ------------------------------------------------------------------ the drain by itself

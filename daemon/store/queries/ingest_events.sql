@@ -1,9 +1,13 @@
 -- Stores events, what they started, and why others did not start; one transaction, for all arrivals of a flush.
 -- $1 instance, $2 generation of the registry that they were matched against: both must still hold, or nothing is stored.
--- $11 the changes in the outbox that the events were made from, which go: all must be there, or nothing is stored.
-WITH outbox AS MATERIALIZED (
+-- $11 the changes in the outbox that the events were made from, which go: all must be there, or nothing is stored. Nor is it
+-- while another transaction takes some, and none takes any until this one has ended; see take_row_changes.sql.
+WITH turn AS MATERIALIZED (
+    SELECT CASE WHEN cardinality($11::bigint[]) > 0
+        THEN pg_try_advisory_xact_lock(7020856, 'hark.row_changes'::regclass::oid::integer) END AS ours
+), outbox AS MATERIALIZED (
     SELECT c.id FROM hark.row_changes AS c
-    WHERE c.id = ANY ($11::bigint[]) AND c.parked_at IS NULL
+    WHERE (SELECT ours FROM turn) AND c.id = ANY ($11::bigint[]) AND c.parked_at IS NULL
     FOR UPDATE SKIP LOCKED
 ), licence AS MATERIALIZED (
     SELECT r.generation, hark.lock_lanes($9::uuid[], $10::uuid[])
