@@ -203,6 +203,7 @@ async def test_what_somebody_drops_there_is_made_anew(
     database_url: str, crm_url: str, crm: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its ids begin at 1, far below those of the outbox that a session has read before."""
+    monkeypatch.setattr("hark.triggers.row_keeper.AWAY_RETRY_S", 0.1)
     monkeypatch.setattr("hark.triggers.row_keeper.CHECK_S", 0.1)
     monkeypatch.setattr("hark.triggers.row_drainer.POLL_S", 0.2)
     async with hark_with(database_url, crm_url) as hark:
