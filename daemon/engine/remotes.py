@@ -15,7 +15,7 @@ from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.database import Connection, Database
 from hark.daemon.store.listening import Listening
-from hark.daemon.store.remote_schema import Home, ensure_outbox, find_home, refusals, refuse_home
+from hark.daemon.store.remote_schema import Home, ensure_outbox, find_home, is_made, refusals, refuse_home
 from hark.workflows.catalogue import suggestion
 from hark.workflows.errors import UnavailableError, UnprocessableError
 
@@ -175,7 +175,9 @@ class Remotes:
     ) -> list[dict[str, Any]]:
         """Return the tables whose changes are captured there, or one of them, with the state of their triggers."""
         site = self.site(name)
-        async with self.looking(name, captures=True) as connection:
+        async with self.looking(name, captures=self._watched(name)) as connection:
+            if not await is_made(connection, self.home):
+                return []  # who only looks puts nothing there
             return [dict(row) for row in await connection.fetch(site.sql("list_watches"), schema, table)]
 
     async def settled(self) -> None:

@@ -211,8 +211,15 @@ class Database:
             async with self._finding_way:
                 if self._way is None:
                     with self.translated():
-                        self._way = await find_way(self.url, self._connect_timeout_s, opener=connect)
+                        self._way = await find_way(self.url, self._connect_timeout_s, opener=self._connect)
         return self._way
+
+    async def _connect(self, *args: Any, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
+        """Connect to a server that takes writes; where it does not, that is said of this database and no other."""
+        try:
+            return await connect(*args, **options)
+        except UnavailableError as error:
+            raise type(error)(f"connection {self.name}: {error}" if self.name else str(error)) from error
 
     async def start(self) -> None:
         """Open the pool, and say so if a pooler stands before the server. Raises UnavailableError without one.
@@ -245,7 +252,7 @@ class Database:
                 {**self._settings, **POOL_PLANNER, "application_name": "hark"},
                 min_size=0 if self.name else 1,
                 max_size=self._pool_size,
-                opener=connect,
+                opener=self._connect,
                 timeout=self._connect_timeout_s,
                 command_timeout=self._pool_s,
                 max_inactive_connection_lifetime=_OTHER_IDLE_S if self.name else 300.0,
@@ -277,7 +284,7 @@ class Database:
                 self.url,
                 await self.way(),
                 {**self._settings, "application_name": f"hark {name}", **(settings or {})},
-                opener=connect,
+                opener=self._connect,
                 timeout=self._connect_timeout_s,
                 command_timeout=self._own_s,
             )

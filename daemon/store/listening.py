@@ -104,6 +104,7 @@ class Listening:
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._epoch = 0
+        self._told = ""
         self.rebuilt = 0
         self.heard: dict[str, Heard] = {}
         """What came, by channel; those of Hark's own alone, for the others are named by users."""
@@ -175,14 +176,21 @@ class Listening:
                 if rebuilding or self._is_behind:
                     await self._tune()
                 if rebuilding:
+                    self._told = ""
                     self.rebuilt += 1
                     log.info("listening.rebuilt", channels=len(self._on_server), **self._about)
             except UnavailableError as error:
-                log.warning("listening.lost", error=str(error), **self._about)
+                self._tell(str(error))
                 self._drop()
             except Exception:
                 log.exception("listening.broken", **self._about)
                 self._drop()
+
+    def _tell(self, error: str) -> None:
+        """Log why nothing is heard; of another database, which may be away for days, once for each reason."""
+        if self._waits or error != self._told:
+            log.warning("listening.lost", error=error, **self._about)
+        self._told = error
 
     async def _pause(self) -> None:
         """Wait for the next heartbeat or rebuild, or until somebody asks who does not wait for it."""

@@ -157,6 +157,8 @@ async def test_nothing_is_put_where_nobody_watches_and_all_is_taken_off_again(
     ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'hark%'"
     async with hark_with(database_url, crm_url) as hark:
         assert await crm.fetchval(ours) == 0
+        assert await hark.engine.remotes.list_watches("crm", "public", "clients") == []
+        assert await crm.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'hark%'") == 0
         await hark.apply(GREET)
         assert await crm.fetchval(triggers) == 1
     outbox = f"{hark.engine.remotes.prefix}.outbox"
@@ -283,6 +285,17 @@ async def test_a_second_name_for_the_same_database_is_refused(database_url: str,
         await attached(hark, "row@crm")
         with pytest.raises(DefinitionError, match="connection crm2: the same database is connection crm: name that"):
             await hark.apply(GREET.replace("id: greet", "id: greet2").replace("crm", "crm2"))
+
+
+async def test_one_that_takes_no_writes_is_told_from_the_home_database(
+    database_url: str, crm_url: str, crm: asyncpg.Connection
+) -> None:
+    name = await crm.fetchval("SELECT current_database()")
+    await crm.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    async with hark_with(database_url, crm_url) as hark:
+        (applied,) = await hark.apply(GREET)
+        assert applied.warnings[0].message.startswith("connection crm: the database takes no writes")
+        await hark.until(lambda: "connection crm: " in hark.engine.health()["row@crm"].detail)
 
 
 async def test_rights_that_are_missing_are_named_and_taken_up_when_they_are_given(
