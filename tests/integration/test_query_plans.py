@@ -169,7 +169,7 @@ GUARDED: dict[str, Guard] = {
     "list_instances": pool(pages=600),
     "count_held_back": pool(pages=600),
     "get_lag": pool(pages=1_200),
-    "get_outbox_lag": pool("0", pages=50),
+    "get_outbox_lag": pool("0", pages=150),
     "get_stats": pool("@tenant", pages=12_000),
     "doctor_count_waiting": pool("00:05:00", pages=12_000),
     "doctor_list_sealed": pool(pages=100),
@@ -192,7 +192,7 @@ GUARDED: dict[str, Guard] = {
     "doctor_look_up_steps": pool(*ONE, pages=50),
     # clearing up
     "prune_open": pool("00:00:00", "00:00:00", "@tenant", "waiting", ANY_ID[1], "100", pages=4_000),
-    "prune_activations": pool("28 days", "28 days", "7 days", "500", pages=1_000),
+    "prune_activations": pool("28 days", "28 days", "7 days", "500", pages=6_000),
     "prune_decisions": pool("28 days", "500", pages=8_000),
     "prune_unmatched_events": pool("28 days", "500", pages=20_000),
     "list_ended": pool("@tenant", *reversed(ANY_ID), "500", pages=2_000),

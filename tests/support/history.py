@@ -69,6 +69,10 @@ INSERT INTO hark.workflow_triggers (tenant_id, workflow_id, id, kind, route, con
 SELECT tenant_id, id, 'go', 'event', 'event:E' || number % 1000, '{{}}' FROM public.made_workflows;
 INSERT INTO hark.followed_workflows (tenant_id, workflow_id, trigger_id, followed)
 SELECT tenant_id, id, 'go', 'w' || number FROM public.made_workflows;
+INSERT INTO hark.workflow_activations (tenant_id, workflow_id, since, state, version)
+SELECT tenant_id, id, now() - interval '1 year', 'active', 1 FROM public.made_workflows;
+INSERT INTO hark.row_changes (watch_id, operation, row_count, transaction_id, occurred_at)
+SELECT 1, 'insert', 1, pg_current_xact_id(), now() FROM generate_series(1, 500);
 """
 
 # In the order in which the daemon writes them; each line is one table's, and no line waits for another.
