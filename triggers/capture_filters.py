@@ -38,6 +38,7 @@ _WITH_EQUALITY = frozenset(
     {"smallint", "integer", "bigint", "oid", "boolean", "uuid", "real", "double precision", "numeric", "date", "bytea"}
     | {"jsonb", "timestamp without time zone", "timestamp with time zone", "time without time zone"}
 )
+_TEXTS = frozenset({"text", "character varying"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +174,16 @@ def _changed(names: Sequence[str], columns: Mapping[str, str]) -> str | None:
 
 
 def _differs(column: str, type_name: str) -> str:
-    """Compare as text where a type has no `=`, or one that does not see every difference (citext, interval, …)."""
-    if _MODIFIER.sub("", type_name) in _WITH_EQUALITY:
+    """Compare as stored where a type has no `=`, or one that does not see every difference (citext, interval, …).
+
+    As text two numbers in an array or a point may look the same: the writer's session says how many digits there are.
+    """
+    type_name = _MODIFIER.sub("", type_name)
+    if type_name in _WITH_EQUALITY:
         return f"OLD.{column} IS DISTINCT FROM NEW.{column}"
-    return f'(OLD.{column}::text COLLATE "C") IS DISTINCT FROM (NEW.{column}::text COLLATE "C")'
+    if type_name in _TEXTS:
+        return f'(OLD.{column}::text COLLATE "C") IS DISTINCT FROM (NEW.{column}::text COLLATE "C")'
+    return f"pg_catalog.record_image_ne(ROW(OLD.{column}), ROW(NEW.{column}))"
 
 
 def _conditions(config: RowConfig, when: str | None, operation: str) -> Iterator[str]:

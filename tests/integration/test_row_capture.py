@@ -517,6 +517,19 @@ async def test_columns_without_equality_are_compared(capture: Capture) -> None:
     assert await capture.seen() == [("update", 1, 1)]
 
 
+async def test_a_difference_counts_that_the_writers_session_would_not_show(capture: Capture) -> None:
+    await capture.connection.execute(
+        "ALTER TABLE clients ADD places float8[], ADD at point, ADD known boolean[];"
+        "INSERT INTO clients (places, at) VALUES ('{0.100000000000000001}', '(0.1, 0)'); SET extra_float_digits = -15"
+    )
+    for column, value in (("places", "{0.1000000000000001}"), ("at", "(0.1000000000000001, 0)"), ("known", "{}")):
+        await capture.watched(watch(columns=column))
+        await capture.connection.execute(f"UPDATE clients SET {column} = '{value}'")
+        await capture.connection.execute(f"UPDATE clients SET {column} = '{value}'")
+        (event,) = await capture.events()
+        assert event.data["changed"] == [column]
+
+
 async def test_capture_all_captures_what_the_filter_would_hold_back(capture: Capture) -> None:
     await capture.watched(watch(operations=["insert"], when='new.status == "lead"', capture="all"))
     await capture.connection.execute("INSERT INTO clients (status) VALUES ('won')")

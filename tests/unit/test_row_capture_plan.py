@@ -248,9 +248,10 @@ def sql(when: str | None = None, operation: str = "update", **fields: Any) -> st
     return None if made is None else made.sql
 
 
-def test_columns_without_an_equality_that_sees_everything_are_compared_as_text() -> None:
-    assert sql(columns=["data", "id"]) == (
-        '((OLD."data"::text COLLATE "C") IS DISTINCT FROM (NEW."data"::text COLLATE "C")'
+def test_columns_without_an_equality_that_sees_everything_are_compared_as_stored() -> None:
+    assert sql(columns=["data", "status", "id"]) == (
+        '(pg_catalog.record_image_ne(ROW(OLD."data"), ROW(NEW."data"))'
+        ' OR (OLD."status"::text COLLATE "C") IS DISTINCT FROM (NEW."status"::text COLLATE "C")'
         ' OR OLD."id" IS DISTINCT FROM NEW."id")'
     )
 
