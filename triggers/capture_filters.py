@@ -85,16 +85,17 @@ def filter_of(config: RowConfig, when: str | None, operation: str, table: Table)
         return None
     columns = {column.name: _compared_as(column) for column in table.columns if not column.virtual}
     conditions = [found for source in _conditions(config, when, operation) if (found := _compiled(source)) is not None]
+    pushed = {condition: to_sql(condition, columns, operation=operation) for condition in conditions}
     parts = [_changed(group, columns) for group in _change_groups(config, operation)]
-    parts += [to_sql(condition, columns, operation=operation) for condition in conditions]
-    known = dict.fromkeys(part for part in parts if part is not None)
+    known = dict.fromkeys(part for part in (*parts, *pushed.values()) if part is not None and table.can_say(part))
     if not known:
         return None
     keys: Keys = {}
     bounds: Bounds = {}
-    for condition in conditions:
-        keys.update(keys_of(condition, columns, operation=operation))
-        bounds.update(bounds_of(condition, columns, operation=operation))
+    for condition, sql in pushed.items():
+        if sql in known:
+            keys.update(keys_of(condition, columns, operation=operation))
+            bounds.update(bounds_of(condition, columns, operation=operation))
     return Filter(" AND ".join(known), keys, bounds)
 
 

@@ -74,6 +74,12 @@ class Table:
     may_trigger: bool = True
     capture_schema: str = "hark"
     """Where the functions of row capture are in its database."""
+    encoding: str = "UTF8"
+    """Of its database: what a trigger's condition is kept in."""
+
+    def can_say(self, sql: str) -> bool:
+        """Tell whether a condition can be kept there. Nothing but its letters is sure to be in every encoding."""
+        return sql.isascii() or self.encoding in {"UTF8", "SQL_ASCII"}
 
     @property
     def refusal(self) -> str | None:

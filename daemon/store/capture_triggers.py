@@ -84,6 +84,7 @@ def _table(row: asyncpg.Record, schema: str) -> Table:
         persistence=row["persistence"],
         may_trigger=row["may_trigger"],
         capture_schema=schema,
+        encoding=row["encoding"],
     )
 
 

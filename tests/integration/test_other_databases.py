@@ -563,6 +563,22 @@ async def test_a_change_that_cannot_be_read_is_put_aside_and_keeps_no_other(data
         assert "invalid byte sequence" in left["note"]
 
 
+async def test_a_condition_that_cannot_be_said_in_the_encoding_there_is_left_to_the_daemon(
+    database_url: str, server_url: str
+) -> None:
+    """One trigger serves all workflows: what it does not take from one of them would be captured for none."""
+    database = fresh_database(server_url, "template0 ENCODING LATIN1 LOCALE_PROVIDER libc LOCALE 'C'")
+    async with database as url, connected(url) as crm, hark_with(database_url, url) as hark:
+        await crm.execute(TABLE)
+        for slug, name in (("greet", "café"), ("east", "日本")):
+            text = GREET.replace("id: greet", f"id: {slug}")
+            await hark.apply(text.replace("inputs: {name: ", f"when: 'new.name == \"{name}\"', inputs: {{name: ", 1))
+        await attached(hark, "row@crm")
+        await insert(crm, "cafe", "café")
+        await hark.until(lambda: len(hark.probe.calls) == 1)
+        assert "café" in await names(hark)
+
+
 async def test_a_home_that_does_not_wait_for_its_log_does_so_for_what_was_moved(
     database_url: str, crm_url: str, crm: asyncpg.Connection, connection: asyncpg.Connection
 ) -> None:

@@ -530,6 +530,17 @@ async def test_a_difference_counts_that_the_writers_session_would_not_show(captu
         assert event.data["changed"] == [column]
 
 
+async def test_an_enum_that_is_another_text_than_its_label_is_no_text(capture: Capture) -> None:
+    await capture.connection.execute(
+        "CREATE TYPE mood AS ENUM ('fine', 'bad'); ALTER TABLE clients ADD mood mood;"
+        "CREATE FUNCTION told(mood) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'told' $$;"
+        "CREATE CAST (mood AS text) WITH FUNCTION told(mood)"
+    )
+    await capture.watched(watch(operations=["insert", "update"], when='new.mood == "bad"'), watch(columns="mood"))
+    await capture.connection.execute("INSERT INTO clients (mood) VALUES ('bad'); UPDATE clients SET mood = 'fine'")
+    assert await capture.seen("mood") == [("insert", None, "bad"), ("update", "bad", "fine")]
+
+
 async def test_capture_all_captures_what_the_filter_would_hold_back(capture: Capture) -> None:
     await capture.watched(watch(operations=["insert"], when='new.status == "lead"', capture="all"))
     await capture.connection.execute("INSERT INTO clients (status) VALUES ('won')")
