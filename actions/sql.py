@@ -163,7 +163,7 @@ class NamedConnections:
         self._max_size = max_size
         self._connect_timeout_s = connect_timeout_s
         self._pools: dict[str, asyncpg.Pool[Any]] = {}
-        self._opening = asyncio.Lock()
+        self._opening: dict[str, asyncio.Task[asyncpg.Pool[Any]]] = {}
 
     def __call__(self, name: str, marks: Mapping[str, str] | None = None) -> AbstractAsyncContextManager[Sql]:
         """Give a transaction on a connection: committed at the end of the block, rolled back by an exception.
@@ -193,12 +193,22 @@ class NamedConnections:
             raise ActionError(
                 f"there is no connection {name!r} ({hint})", error_class="sql_connection_unknown", retryable=False
             )
-        async with self._opening:
-            if name not in self._pools:
-                self._pools[name] = await self._open(self._urls[name])
-        return self._pools[name]
+        if name in self._pools:
+            return self._pools[name]
+        # One attempt for all who want it by now, each of whom may be cancelled; nobody waits for another database.
+        opening = self._opening.get(name)
+        if opening is None:
+            opening = self._opening[name] = asyncio.create_task(self._open(name), name=f"connection {name}")
+            opening.add_done_callback(lambda done: self._opened(name, done))
+        return await asyncio.shield(opening)
 
-    async def _open(self, url: str) -> asyncpg.Pool[Any]:
+    def _opened(self, name: str, opening: asyncio.Task[asyncpg.Pool[Any]]) -> None:
+        del self._opening[name]
+        if not opening.cancelled() and opening.exception() is None:
+            self._pools[name] = opening.result()
+
+    async def _open(self, name: str) -> asyncpg.Pool[Any]:
+        url = self._urls[name]
         way = await find_way(url, self._connect_timeout_s)
         return await make_pool(
             url,
@@ -213,6 +223,8 @@ class NamedConnections:
 
     async def aclose(self) -> None:
         """Close all pools; idempotent. Statements that still run have `_CLOSE_S` to end."""
+        for opening in self._opening.values():
+            opening.cancel()
         pools, self._pools = self._pools, {}
         await asyncio.gather(*(_close(pool) for pool in pools.values()))
 

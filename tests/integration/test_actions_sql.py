@@ -338,6 +338,30 @@ async def test_a_failed_statement_leaves_nothing_behind(databases: NamedConnecti
     assert (await run(databases, sql="SELECT count(*) AS n FROM t"))["rows"] == [{"n": 0}]
 
 
+async def test_a_database_that_does_not_answer_holds_up_nobody_else(database_url: str) -> None:
+    ends: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _reader, writer: ends.append(writer), "127.0.0.1", 0)
+    url = f"postgresql://postgres@127.0.0.1:{silent.sockets[0].getsockname()[1]}/none"
+    connections = NamedConnections({"home": database_url, "silent": url}, connect_timeout_s=2.0)
+
+    async def use(name: str) -> None:
+        async with connections(name) as sql:
+            await sql.execute("SELECT 1")
+
+    waiting = [asyncio.create_task(use("silent")) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    async with asyncio.timeout(1.5):
+        await use("home")
+    async with asyncio.timeout(3.5):  # who wait for the same wait together
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError, ActionError, ActionError]
+    await connections.aclose()
+    for end in ends:
+        end.close()
+    silent.close()
+
+
 async def test_a_transaction_ends_with_its_block(databases: NamedConnections) -> None:
     await run(databases, sql="CREATE TABLE public.t (a int)")
     transaction = databases("home")
