@@ -62,6 +62,8 @@ class Keeper:
         self._lost: dict[str, tuple[Lost, ...]] = {}
         self._wanted = asyncio.Event()
         self._answered = asyncio.Event()
+        self._compared = False
+        """Whether all triggers have been compared before: what differs now, others have changed."""
         self._check_at = 0.0
         self._patience_s = PATIENCE_S
         self._task: asyncio.Task[None] | None = None
@@ -153,7 +155,8 @@ class Keeper:
         if whole:
             # However many tables there are, to compare them takes no more than a small part of the time.
             self._check_at = began + max(CHECK_S, CHECK_SHARE * (time.monotonic() - began))
-        self._report(installed, names, repaired=whole)
+        self._report(installed, names, repaired=whole and self._compared)
+        self._compared |= whole
         if installed.busy:
             self._patience_s = min(self._patience_s * 1.3, MOST_PATIENCE_S)
             self._check_at = min(self._check_at, time.monotonic() + BUSY_RETRY_S)

@@ -105,6 +105,8 @@ class Listening:
         self._task: asyncio.Task[None] | None = None
         self._epoch = 0
         self._told = ""
+        self._is_new = not self._waits
+        """Whether the next connection takes the place of none that was lost."""
         self.rebuilt = 0
         self.heard: dict[str, Heard] = {}
         """What came, by channel; those of Hark's own alone, for the others are named by users."""
@@ -169,6 +171,7 @@ class Listening:
                     self._drop()
                 if not self._waits and (self.deaf or not self._wanted):
                     self._drop()
+                    self._is_new = True
                     continue
                 if self.hears:
                     await self._beat()
@@ -176,15 +179,19 @@ class Listening:
                 if rebuilding or self._is_behind:
                     await self._tune()
                 if rebuilding:
-                    self._told = ""
-                    self.rebuilt += 1
-                    log.info("listening.rebuilt", channels=len(self._on_server), **self._about)
+                    self._note_opened()
             except UnavailableError as error:
                 self._tell(str(error))
                 self._drop()
             except Exception:
                 log.exception("listening.broken", **self._about)
                 self._drop()
+
+    def _note_opened(self) -> None:
+        event = "listening.opened" if self._is_new else "listening.rebuilt"
+        log.info(event, channels=len(self._on_server), **self._about)
+        self.rebuilt += not self._is_new
+        self._is_new, self._told = False, ""
 
     def _tell(self, error: str) -> None:
         """Log why nothing is heard; of another database, which may be away for days, once for each reason."""
