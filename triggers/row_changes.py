@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+import orjson
 
 from hark.triggers.connection_name import addressed
 from hark.triggers.row_config import Granularity
@@ -163,6 +166,25 @@ def changed_columns(old: Row | None, new: Row | None) -> list[str]:
     changed = [
         name
         for name, value in new.items()
-        if name not in old or old[name] != value or isinstance(old[name], bool) is not isinstance(value, bool)
+        if name not in old or old[name] != value or (type(value) is not str and not _alike(old[name], value))
     ]
     return changed + [name for name in old if name not in new]
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Tell whether values that Python takes for equal are so as JSON, where 1 is 1.0 and not true, at any depth."""
+    if not isinstance(one, dict | list):
+        return isinstance(one, bool) is isinstance(other, bool)
+    with suppress(orjson.JSONEncodeError):  # nested too deeply for that
+        if orjson.dumps(one) == orjson.dumps(other):
+            return True
+    pairs = [(one, other)]
+    while pairs:
+        a, b = pairs.pop()
+        if isinstance(a, bool) is not isinstance(b, bool):
+            return False
+        if isinstance(a, dict):
+            pairs += [(value, b[name]) for name, value in a.items()]
+        elif isinstance(a, list):
+            pairs += zip(a, b, strict=True)
+    return True

@@ -118,6 +118,8 @@ def test_a_change_that_could_not_be_captured_is_still_an_event() -> None:
     [
         ({"a": 1}, {"a": 1}, []),
         ({"a": 1}, {"a": True}, ["a"]),
+        ({"a": {"b": [1, 2]}}, {"a": {"b": [True, 2]}}, ["a"]),
+        ({"a": {"b": 1, "c": True}}, {"a": {"c": True, "b": 1.0}}, []),
         ({"a": None}, {"a": 0}, ["a"]),
         ({"a": 1, "b": 2}, {"a": 1}, ["b"]),
         ({"a": 1}, {"a": 1, "b": 2}, ["b"]),
