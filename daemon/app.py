@@ -31,8 +31,9 @@ from hark.daemon.runtime_file import RuntimeFile
 from hark.daemon.secrets import load_connections, load_secrets
 from hark.daemon.settings import Settings
 from hark.daemon.store.connecting import connect
-from hark.daemon.store.database import Database, translated
+from hark.daemon.store.database import Database
 from hark.daemon.store.keys import ensure_admin_key
+from hark.daemon.store.outages import translated
 from hark.daemon.store.schema import ensure_schema
 from hark.daemon.systemd import Notifier, Watchdog, listen_sockets, watchdog_interval
 from hark.daemon.welcome import show_welcome

@@ -16,7 +16,8 @@ from hark.daemon.engine.background import Background, woken
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.records import StepRecord, step_view
 from hark.daemon.engine.strandings import Takings
-from hark.daemon.store.database import JOINING_PLANNER, Database, Lane, Record
+from hark.daemon.store.database import JOINING_PLANNER, Database, Record
+from hark.daemon.store.lane import Lane
 from hark.workflows.errors import UnavailableError
 
 log = structlog.get_logger(__name__)

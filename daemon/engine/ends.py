@@ -22,7 +22,8 @@ from hark.daemon.engine.ingest import Ingest, taking
 from hark.daemon.engine.matcher import event_view
 from hark.daemon.engine.registry import Registry, Subscription
 from hark.daemon.engine.strandings import Takings
-from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lane, Record, sql
+from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Record, sql
+from hark.daemon.store.lane import Lane
 from hark.triggers.workflow import WorkflowConfig, refusal_of, route_of, route_of_all
 from hark.workflows.catalogue import NewEvent
 from hark.workflows.errors import ExpressionError, FencedError, UnavailableError

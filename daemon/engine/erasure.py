@@ -27,8 +27,10 @@ from hark.daemon.engine.cancelling import cancel_until_ended
 from hark.daemon.engine.reaching import BATCH, Listed, Reaching, Task
 from hark.daemon.engine.retention import LOCK
 from hark.daemon.engine.rewriting import Choice, Rewriter
-from hark.daemon.store.database import IN_THE_WAY, Database, Hold, Record, translated
+from hark.daemon.store.database import Database, Record
+from hark.daemon.store.holds import Hold
 from hark.daemon.store.listing import Span
+from hark.daemon.store.outages import IN_THE_WAY, translated
 from hark.workflows.errors import ConflictError, UnavailableError
 from hark.workflows.ids import TenantId, new_id
 

@@ -21,8 +21,9 @@ from hark.daemon.engine.matcher import Match, Matcher, Start
 from hark.daemon.engine.payload import encode
 from hark.daemon.engine.registry import Registry
 from hark.daemon.engine.strandings import Takings
-from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lane, sql
+from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, sql
 from hark.daemon.store.ids import driver_id
+from hark.daemon.store.lane import Lane
 from hark.workflows.catalogue import NewEvent, Receipt
 from hark.workflows.errors import ConflictError, UnavailableError
 from hark.workflows.ids import EventId, ExecutionId, TenantId, new_id, same_millisecond

@@ -15,7 +15,8 @@ from hark._version import __version__
 from hark.daemon.engine.background import Background
 from hark.daemon.engine.clock import DatabaseClock
 from hark.daemon.engine.host import ProcessIdentity, this_process
-from hark.daemon.store.database import ENGINE_PLANNER, Database, Lane, sql
+from hark.daemon.store.database import ENGINE_PLANNER, Database, sql
+from hark.daemon.store.lane import Lane
 from hark.workflows.errors import FencedError, ReadOnlyError, UnavailableError
 from hark.workflows.ids import InstanceId, new_id
 

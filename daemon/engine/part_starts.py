@@ -8,7 +8,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from hark.daemon.engine.group_commit import GroupCommit, Memory
-from hark.daemon.store.database import ENGINE_PLANNER, Database, Lane
+from hark.daemon.store.database import ENGINE_PLANNER, Database
+from hark.daemon.store.lane import Lane
 from hark.workflows.errors import UnavailableError
 
 PATIENCE_S = 1.0

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from hark.daemon.engine.cancelling import cancel_until_ended
 from hark.daemon.engine.registry import build_config
-from hark.daemon.store.database import IN_THE_WAY, Connection, Database, Record, sql, translated
+from hark.daemon.store.database import Connection, Database, Record, sql
 from hark.daemon.store.listing import FIRST_ID
+from hark.daemon.store.outages import IN_THE_WAY, translated
 from hark.workflows.catalogue import ActiveTrigger, Catalogue
 from hark.workflows.definition import Trigger, Workflow
 from hark.workflows.errors import ConflictError, DefinitionError, ExpressionError, NotFoundError, Problem

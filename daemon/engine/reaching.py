@@ -8,7 +8,8 @@ from uuid import UUID
 
 from hark.daemon.archive.lines import Line, Reach, Subject, archive_key, execution_key, named_in
 from hark.daemon.engine.rewriting import Choice, Rewriter, Rewritten
-from hark.daemon.store.database import Database, Hold, Record
+from hark.daemon.store.database import Database, Record
+from hark.daemon.store.holds import Hold
 from hark.daemon.store.listing import FIRST_ID
 
 BATCH = 200

@@ -15,7 +15,8 @@ import structlog
 
 from hark.daemon.engine.group_commit import GroupCommit
 from hark.daemon.engine.instance import Instance
-from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lane, Record, sql
+from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Record, sql
+from hark.daemon.store.lane import Lane
 from hark.workflows.errors import FencedError, UnavailableError
 
 log = structlog.get_logger(__name__)

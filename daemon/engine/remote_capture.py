@@ -22,7 +22,8 @@ from hark.daemon.engine.ingest import Ingest, taking
 from hark.daemon.engine.row_capture import EventsOf, RowCapture
 from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.capture_site import CaptureSite
-from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Lane, sql
+from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, sql
+from hark.daemon.store.lane import Lane
 from hark.daemon.store.remote_schema import Home, OtherNameError, Outbox, ensure_outbox, refusals
 from hark.daemon.store.row_outbox import take_row_changes
 from hark.triggers.capture_plan import CapturePlan

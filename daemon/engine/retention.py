@@ -15,8 +15,9 @@ import structlog
 
 from hark.daemon.archive.place import ArchiveError
 from hark.daemon.engine.archive import Archive
-from hark.daemon.store.database import IN_THE_WAY, Database, Record, lock_was_refused, sql, translated
+from hark.daemon.store.database import Database, Record, sql
 from hark.daemon.store.listing import FIRST_ID
+from hark.daemon.store.outages import IN_THE_WAY, lock_was_refused, translated
 from hark.workflows.errors import UnavailableError
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,8 @@ from hark.daemon.engine.ingest import Ingest, taking
 from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.capture_triggers import describe_tables, install
-from hark.daemon.store.database import Connection, Database, Lane, Session, sql
+from hark.daemon.store.database import Connection, Database, Session, sql
+from hark.daemon.store.lane import Lane
 from hark.daemon.store.row_outbox import peek_row_changes, take_row_changes
 from hark.triggers.capture_plan import CapturePlan
 from hark.triggers.row_changes import RowChange

@@ -25,8 +25,9 @@ from hark.daemon.engine.records import Progress, Recorder, StepRecord, record_wi
 from hark.daemon.engine.run import Run
 from hark.daemon.engine.sealing import Vault
 from hark.daemon.engine.starts import Caller, Starts
-from hark.daemon.store.database import ENGINE_PLANNER, IN_THE_WAY, Connection, Database, Record, translated
+from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Record
 from hark.daemon.store.home_connections import HomeConnections
+from hark.daemon.store.outages import IN_THE_WAY, translated
 from hark.workflows.catalogue import Http, NewEvent, Receipt, Sql
 from hark.workflows.errors import ActionError, UnavailableError
 from hark.workflows.ids import ExecutionId, new_id

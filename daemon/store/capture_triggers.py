@@ -12,7 +12,8 @@ import orjson
 import structlog
 
 from hark.daemon.store.capture_site import HOME_SCHEMA, CaptureSite, sql_in
-from hark.daemon.store.database import IN_THE_WAY, Connection, sql
+from hark.daemon.store.database import Connection, sql
+from hark.daemon.store.outages import IN_THE_WAY
 from hark.daemon.store.row_outbox import subscriptions_of
 from hark.triggers.capture_plan import CapturePlan, Column, Placement, Relation, Table
 from hark.triggers.row_columns import Lost

@@ -1,12 +1,11 @@
-"""The home database: a pool for general use, lanes for the engine, and the statements by name."""
+"""The home database and those of named connections: a pool, connections for one purpose, and the statements by name."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,12 @@ import asyncpg
 import structlog
 from asyncpg import exceptions as pg
 
-from hark.actions.pooled_connection import POOLER_ERRORS, Way, explain, make_pool, open_connection
+from hark.actions.pooled_connection import Way, make_pool, open_connection
 from hark.actions.pooler import find_way
 from hark.daemon.store.connecting import connect
-from hark.workflows.errors import ReadOnlyError, UnavailableError
+from hark.daemon.store.holds import Hold, TransactionHold
+from hark.daemon.store.outages import IN_THE_WAY, closed, translated
+from hark.workflows.errors import UnavailableError
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -31,37 +32,11 @@ Session = int | datetime
 
 log = structlog.get_logger(__name__)
 
-_AWAY: tuple[type[BaseException], ...] = (
-    OSError,
-    TimeoutError,
-    pg.PostgresConnectionError,
-    pg.OperatorInterventionError,
-    pg.TooManyConnectionsError,
-    pg.ReadOnlySQLTransactionError,
-    pg.InsufficientResourcesError,
-    pg.PostgresSystemError,
-    pg.InterfaceError,
-    pg.InternalClientError,
-    *POOLER_ERRORS,
-)
-"""What asyncpg raises when the server is away, shutting down, a standby, out of room, or when the connection broke."""
-IN_THE_WAY: tuple[type[BaseException], ...] = (
-    pg.TransactionRollbackError,
-    pg.LockNotAvailableError,
-    pg.IdleInTransactionSessionTimeoutError,
-)
-"""What another transaction was to blame for: the engine's own statements are tried again, like after an outage."""
-
 _NOT_LET_IN: tuple[type[BaseException], ...] = (
     pg.InvalidAuthorizationSpecificationError,
     pg.InvalidCatalogNameError,
 )
 """What a database says of whose password or name is wrong; another one may set that right while Hark runs."""
-
-_LOCK_PAUSE_S = 0.2
-
-_OUR_FAULT = (ValueError, pg.UnsupportedClientFeatureError)
-"""What looks like those and is a defect of the caller: an argument that does not fit, a feature that is not there."""
 
 _HOME_ANSWERS_S = (15.0, 30.0)
 """How long a statement may take on the pool, and on a connection of its own."""
@@ -107,28 +82,6 @@ POOL_PLANNER = {
 def sql(name: str) -> str:
     """Return the text of `queries/<name>.sql`."""
     return (resources.files("hark.daemon.store") / "queries" / f"{name}.sql").read_text(encoding="utf-8")
-
-
-@contextmanager
-def translated(*also: type[BaseException], name: str = "") -> Iterator[None]:
-    """Turn what asyncpg raises when the database is away, and what else is said, into UnavailableError.
-
-    `name` is that of the connection, where it is not the home database.
-    """
-    try:
-        yield
-    except (*_AWAY, *also) as error:
-        if isinstance(error, _OUR_FAULT):
-            raise
-        whose = f"connection {name}: " if name else ""
-        if isinstance(error, pg.ReadOnlySQLTransactionError):
-            raise ReadOnlyError(f"{whose}the database takes no writes: {error}") from error
-        raise UnavailableError(f"{whose}the database is not available: {explain(error)}") from error
-
-
-def lock_was_refused(error: UnavailableError) -> bool:
-    """Tell whether a statement gave up because it did not get a lock in time, and has changed nothing."""
-    return isinstance(error.__cause__, pg.LockNotAvailableError)
 
 
 class Database:
@@ -367,163 +320,3 @@ async def _leave_it(_connection: object) -> None:
     An open transaction it has rolled back before this. Nothing else is left: all settings here are those of a
     transaction, and locks and LISTEN have connections of their own.
     """
-
-
-class Hold:
-    """Locks that one instance holds at a time, all of them or none, as long as their connection lives."""
-
-    def __init__(self, connection: Connection, locks: tuple[int, ...], *, shared: bool) -> None:
-        self._connection = connection
-        self._locks = locks
-        self._way = "_shared" if shared else ""
-
-    async def take(self, patience_s: float) -> bool:
-        """Take them, within some time."""
-        until = time.monotonic() + patience_s
-        while not await self._take_all():
-            if time.monotonic() >= until:
-                return False
-            await asyncio.sleep(_LOCK_PAUSE_S)
-        return True
-
-    async def confirm(self) -> None:
-        """Raise UnavailableError when they may be somebody else's by now, for the connection is gone."""
-        with translated():
-            await self._connection.fetchval("SELECT 1")
-
-    async def let_go(self) -> None:
-        """Let go of them all; without the connection that has happened already."""
-        with suppress(*_AWAY):
-            await self._connection.execute("SELECT pg_advisory_unlock_all()")
-
-    async def _take_all(self) -> bool:
-        for lock in self._locks:
-            if not await self._connection.fetchval(f"SELECT pg_try_advisory_lock{self._way}($1)", lock):
-                await self.let_go()  # whoever has taken them the other way round would wait for it
-                return False
-        return True
-
-
-class TransactionHold(Hold):
-    """The same in a transaction, through a pooler that gives no session: they are let go of with its end."""
-
-    async def let_go(self) -> None:
-        """End the transaction."""
-        if self._connection.is_in_transaction():
-            with suppress(*_AWAY):
-                await self._connection.execute("ROLLBACK")
-
-    async def _take_all(self) -> bool:
-        await self._connection.execute("BEGIN")
-        for lock in self._locks:
-            if not await self._connection.fetchval(f"SELECT pg_try_advisory_xact_lock{self._way}($1)", lock):
-                await self.let_go()
-                return False
-        return True
-
-
-async def closed(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Close a connection, also one that does not answer any more."""
-    try:
-        await connection.close(timeout=2)
-    except _AWAY:
-        connection.terminate()
-
-
-class Lane:
-    """One connection for one purpose, opened when needed and opened anew after it broke.
-
-    A lane serves one call at a time; who shares one takes turns.
-    """
-
-    def __init__(self, database: Database, name: str, settings: Mapping[str, str] | None = None) -> None:
-        self._database = database
-        self._name = name
-        self._settings = settings
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._epoch = 0
-        self._turn = asyncio.Lock()
-
-    @property
-    def backend_pid(self) -> int | None:
-        """The server process behind the lane, while it is open; None where each transaction has another one."""
-        connection = self._connection
-        if not self._database.keeps_sessions:
-            return None
-        return None if connection is None or connection.is_closed() else connection.get_server_pid()
-
-    @property
-    def is_taken(self) -> bool:
-        """Whether somebody uses it."""
-        return self._turn.locked()
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-        """Hand out the connection. Whatever leaves it unusable closes it; the next call opens another."""
-        async with self._turn:
-            with self._database.translated(*IN_THE_WAY):
-                connection = await self._open()
-                try:
-                    yield connection
-                except _AWAY:
-                    self.cut()
-                    raise
-                except RuntimeError as error:
-                    # uvloop refuses to write to a connection whose end it has seen and asyncpg has not been told of.
-                    if not connection.is_closed():
-                        raise
-                    self.cut()
-                    raise UnavailableError("the database is not available: the connection was closed") from error
-                except asyncio.CancelledError:
-                    # asyncpg cancels the statement, but an answer may be on its way: nobody else may read it.
-                    self.cut()
-                    raise
-
-    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
-        """Run a named query on the lane, prepared once per connection."""
-        async with self.connection() as connection:
-            return await connection.fetch(sql(query), *args)
-
-    def cut(self) -> None:
-        """Drop the connection at once, without asking the server."""
-        connection, self._connection = self._connection, None
-        if connection is not None and not connection.is_closed():
-            connection.terminate()
-
-    async def stop(self) -> None:
-        """Close the connection once it is free; idempotent."""
-        async with self._turn:
-            connection, self._connection = self._connection, None
-            if connection is not None and not connection.is_closed():
-                await closed(connection)
-
-    async def _open(self) -> asyncpg.Connection[asyncpg.Record]:
-        if self._epoch != self._database.epoch:
-            self.cut()
-        if self._connection is None or self._connection.is_closed():
-            self._epoch = self._database.epoch
-            connection = await self._database.open(self._name, self._settings)
-            try:
-                # The driver's own way with times takes a microsecond each, as long as all else of a row together.
-                await connection.set_type_codec(
-                    "timestamptz", schema="pg_catalog", format="tuple", encoder=_sent_time, decoder=_read_time
-                )
-            except BaseException:
-                connection.terminate()
-                raise
-            self._connection = connection
-        return self._connection
-
-
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_DAY_US = 24 * 60 * 60 * 1_000_000
-
-
-def _sent_time(moment: datetime) -> tuple[int]:
-    """Write a time as PostgreSQL does: in microseconds since 2000."""
-    since = moment - _EPOCH
-    return (since.days * _DAY_US + since.seconds * 1_000_000 + since.microseconds,)
-
-
-def _read_time(sent: tuple[int]) -> datetime:
-    return _EPOCH + timedelta(microseconds=sent[0])

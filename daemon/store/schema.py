@@ -9,7 +9,8 @@ import asyncpg
 
 from hark.actions.pooled_connection import Way, open_connection
 from hark.daemon.store.connecting import connect
-from hark.daemon.store.database import Connection, Database, closed
+from hark.daemon.store.database import Connection, Database
+from hark.daemon.store.outages import closed
 from hark.workflows.errors import ConfigurationError, UnavailableError
 
 SCHEMA_VERSION = 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from hark.daemon.store.database import ENGINE_PLANNER, Database, Lane, sql
+from hark.daemon.store.database import ENGINE_PLANNER, Database, sql
+from hark.daemon.store.lane import Lane
 
 
 async def plan(url: str, name: str, *types: str, **settings: str) -> str:

@@ -25,7 +25,8 @@ from hark.daemon.engine import claims, ends, instance
 from hark.daemon.engine.lag import Lag
 from hark.daemon.engine.row_capture import RowCapture
 from hark.daemon.store import listening
-from hark.daemon.store.database import Database, Lane
+from hark.daemon.store.database import Database
+from hark.daemon.store.lane import Lane
 from hark.daemon.store.schema import ensure_schema
 from hark.triggers import row_drainer
 from hark.workflows.errors import UnavailableError

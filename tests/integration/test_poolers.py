@@ -16,7 +16,8 @@ from support.pgbouncer import PROGRAM, pgbouncer
 from hark.actions.pooled_connection import Way, open_connection
 from hark.actions.pooler import find_way
 from hark.actions.sql import NamedConnections
-from hark.daemon.store.database import Database, translated
+from hark.daemon.store.database import Database
+from hark.daemon.store.outages import translated
 from hark.daemon.store.schema import ensure_schema
 from hark.workflows.catalogue import Health
 from hark.workflows.errors import UnavailableError

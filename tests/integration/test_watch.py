@@ -21,6 +21,7 @@ from hark.daemon.api.live_changes import ChangesTail
 from hark.daemon.api.models import CapturedChange, WatchRow
 from hark.daemon.api.table import encode
 from hark.daemon.api.watches import watch_of
+from hark.daemon.store import captured
 from hark.triggers.table_name import TableName
 from hark.workflows.ids import DEFAULT_TENANT, TenantId, floor_of
 
@@ -122,6 +123,20 @@ async def test_a_break_costs_nothing_and_doubles_nothing(api: ApiUnderTest, clie
     async with Following(api, since="1h") as again:
         await api.hark.until(lambda: 500 in again.rows())
     assert again.rows() == following.rows()
+
+
+async def test_no_outcome_is_missing_when_there_are_more_than_one_statement_returns(
+    api: ApiUnderTest, clients: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(captured, "MOST_OUTCOMES", 3)
+    await api.client.apply({"all.yaml": WORKFLOWS.partition("---")[0]})
+    async with Following(api) as following:
+        await insert(clients, *range(5))
+        await insert(clients, *range(5, 10), status="old")
+        await api.hark.until(lambda: len(following.changes) == 10)
+    assert following.rows() == list(range(10))
+    assert [len(one.started) for one in following.changes] == 5 * [1] + 5 * [0]
+    assert [len(one.refused) for one in following.changes] == 5 * [0] + 5 * [1]
 
 
 async def test_what_is_committed_late_is_told_and_once(api: ApiUnderTest, clients: asyncpg.Connection) -> None:
