@@ -9,6 +9,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
+from weakref import proxy
 
 import orjson
 
@@ -194,7 +195,8 @@ class Run:
         """What it was handed for itself alone; its parts have the secrets too."""
         self.kept_turns = self.program.kept_turns or services.kept_turns
         """How many turns of a loop stay on record."""
-        self.folding = Folding(self)
+        # Not the run itself: in a circle it would stay in memory, with all it knows, until the collector comes by.
+        self.folding = Folding(proxy(self))
         self.known, remains = self.folding.restore(job.steps) if job.steps else ({}, [])
         self.stops = [record for record in self.known.values() if is_stop(record)]
         """What is on record from before and has stopped the execution."""
