@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any, Literal, TextIO, cast
 
 import orjson
@@ -13,6 +13,8 @@ import structlog
 from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from hark.daemon.streams import discard
 
 Format = Literal["auto", "console", "json"]
 
@@ -28,14 +30,20 @@ class Unfailing(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write, if it can be written."""
-        with suppress(OSError, ValueError):
-            return self._stream.write(text)
+        self._try(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
         """Flush, if it can be flushed."""
-        with suppress(OSError, ValueError):
-            self._stream.flush()
+        self._try(self._stream.flush)
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except BrokenPipeError:
+            discard(self._stream)
+        except (OSError, ValueError):
+            pass
 
 
 def configure_logging(level: str = "info", form: Format = "auto", stream: TextIO | None = None) -> None:

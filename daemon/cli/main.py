@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -132,6 +131,7 @@ def _options(
 
 def run() -> None:
     """Run the command that the arguments name; ends the process."""
+    from hark.daemon.streams import discard
     from hark.workflows.errors import HarkError
 
     try:
@@ -144,5 +144,5 @@ def run() -> None:
         sys.exit(130)
     except BrokenPipeError:
         # Whoever read the output has seen enough; nothing may be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         sys.exit(0)

@@ -56,7 +56,7 @@ def wheel_by_sdist(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     sdist = _build("sdist", tree, tmp_path_factory.mktemp("sdist"))
     unpacked = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(sdist) as archive:
-        archive.extractall(unpacked, filter="data")
+        archive.extractall(unpacked, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     (source,) = unpacked.iterdir()
     return _build("wheel", source, tmp_path_factory.mktemp("second"))
 

@@ -40,7 +40,9 @@ async def api(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 async def clients(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     async with connected(database_url) as connection:
-        await connection.execute("CREATE TABLE clients (id int PRIMARY KEY, status text, email text)")
+        await connection.execute(
+            "SET search_path = public; CREATE TABLE clients (id int PRIMARY KEY, status text, email text)"
+        )
         yield connection
 
 

@@ -48,7 +48,7 @@ async def api(database_url: str, tmp_path: Path) -> AsyncIterator[ApiUnderTest]:
 async def clients(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """Give a connection of an application, with its table."""
     async with connected(database_url) as connection:
-        await connection.execute("CREATE TABLE clients (id int PRIMARY KEY, status text)")
+        await connection.execute("SET search_path = public; CREATE TABLE clients (id int PRIMARY KEY, status text)")
         yield connection
 
 

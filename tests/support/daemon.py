@@ -40,6 +40,7 @@ class Daemon:
             "HARK_LOG_FORMAT": "json",
             **environment,
         }
+        self.environment.pop("PYTHONUNBUFFERED", None)  # a user's is buffered
         self.process: subprocess.Popen[bytes] | None = None
 
     @property

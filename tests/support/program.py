@@ -42,6 +42,7 @@ class Program:
             "HOME": str(directory),
             "COLUMNS": "140",
         }
+        self.environment.pop("PYTHONUNBUFFERED", None)  # a user's is buffered
         self.directory = directory
 
     async def __call__(self, *args: str) -> Ended:

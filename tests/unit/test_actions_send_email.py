@@ -277,15 +277,21 @@ def test_a_wrong_config_is_refused_with_what_would_be_right(config: dict[str, An
 
 @pytest.mark.parametrize("place", ["subject", "name", "user", "file"])
 def test_no_message_is_made_whose_headers_break_out_of_their_lines(place: str) -> None:
+    """Some versions of the standard library decode the word and write what comes out; others leave it encoded."""
     attachment = Attachment(filename="x", content="x")
     texts = {"subject": "a", "name": "a", "user": "a"} | {place: INJECTION}
     if place == "file":
         attachment = attachment.model_copy(update={"filename": INJECTION})
     to = [Address(texts["name"], texts["user"], "x.org")]
     letter = Letter(Address("", "a", "x.org"), to, [], [], texts["subject"], "x", None, [attachment])
-    with pytest.raises(ActionError, match="break out of its line") as caught:
-        compose(letter, "<a@x.org>", NOW)
-    assert not caught.value.retryable
+    found: str | ActionError | None
+    try:
+        found = message_from_bytes(compose(letter, "<a@x.org>", NOW).as_bytes())["Bcc"]
+    except ActionError as error:
+        found = error
+    if found is not None:
+        assert isinstance(found, ActionError)
+        assert ("break out of its line" in str(found), found.retryable) == (True, False)
 
 
 @given(text(max_size=300), text(max_size=200), text(min_size=1, max_size=200))
