@@ -17,7 +17,7 @@ from hark.daemon.api.models import LogLevel
 from hark.daemon.api.paging import Moment, Query, Words, ids_between
 from hark.daemon.api.services import Services
 from hark.daemon.api.table import Call, NoBody, Table, encode
-from hark.daemon.store.listing import LiveLogs, Row
+from hark.daemon.store.listing import FIRST_ID, LiveLogs, Row
 from hark.triggers.table_name import TableName
 from hark.workflows.errors import UnavailableError, UnprocessableError
 from hark.workflows.ids import ExecutionId, TenantId, WorkflowId, floor_of, time_of
@@ -148,9 +148,14 @@ async def _tails(call: Call[LiveQuery, NoBody]) -> list[Tail]:
         raise UnprocessableError("table: with types=changes name the table; without, it means nothing")
     tails: list[Tail] = []
     if query.table is not None:
-        since = floor_of(services.engine.now()) if query.since is None else ids_between(query.since, None)[0]
+        since = None if query.since is None else ids_between(query.since, None)[0]
         began = begin_of(call.request.headers.get("Last-Event-ID"), since)
-        tails.append(ChangesTail(services, call.tenant_id, TableName.parse(query.table), began, query.connection))
+        changes = ChangesTail(
+            services, call.tenant_id, TableName.parse(query.table), began or FIRST_ID, query.connection
+        )
+        if began is None:
+            await changes.skip()
+        tails.append(changes)
     names = [name for kind, name in _HAPPENINGS.items() if kind in types]
     if names:
         happenings = HappeningsTail(

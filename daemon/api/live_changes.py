@@ -44,6 +44,13 @@ class ChangesTail:
         self._state_at = 0.0
         self.more = False
 
+    async def skip(self) -> None:
+        """Take for told what is there: what is committed from now on is new, whatever the clocks of ids say."""
+        self._began = self._last = floor_of(self._services.engine.now() - LOOK_BACK)
+        while ids := await self._changes.list_ids(self._last, LAST_ID, _MANY):
+            self._told.update(ids)
+            self._last = ids[-1]
+
     async def look(self) -> list[Told]:
         """Return the state of the capture when it is another one, and the changes not told yet."""
         told = [Told("watch", row, self._last) for row in await self._new_state()]
@@ -82,8 +89,11 @@ class ChangesTail:
         return [state]
 
 
-def begin_of(last_told: str | None, since: UUID) -> UUID:
-    """Return where to begin: ten seconds before what a listener was told last, for what was committed late."""
+def begin_of(last_told: str | None, since: UUID | None) -> UUID | None:
+    """Return where to begin: ten seconds before what a listener was told last, for what was committed late.
+
+    None stands for now.
+    """
     if last_told is None:
         return since
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import re
 import select
@@ -156,8 +155,6 @@ def utc(moment: datetime) -> str:
 
 async def while_read(telling: Coroutine[Any, Any, None]) -> None:
     """Tell what comes while somebody reads stdout; who has closed a pipe is noticed even if nothing comes."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # in a pipe too each line is there when it is told
     teller = asyncio.ensure_future(telling)
     try:
         while not (await asyncio.wait({teller}, timeout=1.0))[0]:

@@ -125,6 +125,21 @@ async def test_a_break_costs_nothing_and_doubles_nothing(api: ApiUnderTest, clie
     assert again.rows() == following.rows()
 
 
+async def test_who_begins_now_is_told_what_comes_though_the_clock_of_the_daemon_is_ahead(
+    api: ApiUnderTest, clients: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an estimate: half of the time that the last heartbeat took, it may be ahead of that of the ids."""
+    await api.client.apply({"all.yaml": WORKFLOWS.partition("---")[0]})
+    await insert(clients, 1)
+    await api.hark.until(lambda: api.services.database.pool.fetchval("SELECT count(*) = 1 FROM hark.events"))
+    engine = api.services.engine
+    now = engine.now
+    monkeypatch.setattr(engine, "now", lambda: now() + timedelta(seconds=2))
+    async with Following(api) as following:
+        await insert(clients, 2)
+        await api.hark.until(lambda: following.rows() == [2])
+
+
 async def test_no_outcome_is_missing_when_there_are_more_than_one_statement_returns(
     api: ApiUnderTest, clients: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
