@@ -158,6 +158,11 @@ def _or(conditions: Sequence[str]) -> str:
     return " OR ".join(conditions) if len(conditions) == 1 else " OR ".join(f"({each})" for each in conditions)
 
 
+def bare_type(type_name: str) -> str:
+    """Take off what a type is limited to: `numeric(9,2)` is numeric."""
+    return _MODIFIER.sub("", type_name)
+
+
 def _compared_as(column: Column) -> str:
     """Enums are compared by their labels, which is what their JSON holds."""
     return "text" if column.typtype == "e" else column.type
@@ -179,7 +184,7 @@ def _differs(column: str, type_name: str) -> str:
 
     As text two numbers in an array or a point may look the same: the writer's session says how many digits there are.
     """
-    type_name = _MODIFIER.sub("", type_name)
+    type_name = bare_type(type_name)
     if type_name in _WITH_EQUALITY:
         return f"OLD.{column} IS DISTINCT FROM NEW.{column}"
     if type_name in _TEXTS:

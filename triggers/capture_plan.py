@@ -155,19 +155,19 @@ class _Made:
     filters: dict[int, _Filters] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Filters:
     """What a trigger asks of each operation. It holds the trigger, lest another one get its place in memory."""
 
     trigger: ActiveTrigger
     by_operation: dict[str, Filter | None] = field(default_factory=dict)
-    _lost: list[tuple[Lost, ...]] = field(default_factory=list)
+    _lost: tuple[Lost, ...] | None = None
 
     def lost(self, table: Table) -> tuple[Lost, ...]:
         """Return what it uses and the table does not have."""
-        if not self._lost:
-            self._lost.append(tuple(lost_columns(self.trigger, table)))
-        return self._lost[0]
+        if self._lost is None:
+            self._lost = tuple(lost_columns(self.trigger, table))
+        return self._lost
 
     def of(self, operation: str, table: Table) -> Filter | None:
         """Return what it asks of an operation; None when it wants everything."""

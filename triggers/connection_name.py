@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import AfterValidator
+
+from hark.workflows.catalogue import ActiveTrigger, Health
 
 _NAME = re.compile(r"[a-z0-9_]+")
 _HOME = frozenset({"", "home"})
@@ -24,6 +29,30 @@ def _name(text: str) -> str:
 
 ConnectionName = Annotated[str, AfterValidator(_name)]
 """Empty for the home database."""
+
+
+def where(connection: str) -> dict[str, str]:
+    """Name the database, in events and in the log; the home database goes without saying."""
+    return {"connection": connection} if connection else {}
+
+
+def by_connection(triggers: Iterable[ActiveTrigger]) -> defaultdict[str, list[ActiveTrigger]]:
+    """Sort triggers by the database that they listen to."""
+    found: defaultdict[str, list[ActiveTrigger]] = defaultdict(list)
+    for trigger in triggers:
+        found[trigger.config.connection].append(trigger)
+    return found
+
+
+def health_of_all(home: Health, elsewhere: Mapping[str, Health], unset: Iterable[str]) -> Health:
+    """Put together how it stands in all databases; connections that are not set are not heard, and keep nobody."""
+    gone = {
+        name: Health(
+            attached=False, detail=f"there is no connection {name}: set HARK_CONNECTION_{name.upper()}", needed=False
+        )
+        for name in unset
+    }
+    return replace(home, elsewhere={**elsewhere, **gone})
 
 
 def addressed(kind: str, connection: str, rest: str) -> str:

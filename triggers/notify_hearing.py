@@ -11,7 +11,7 @@ from itertools import islice
 
 import structlog
 
-from hark.triggers.connection_name import addressed
+from hark.triggers.connection_name import addressed, where
 from hark.triggers.json_text import read_json
 from hark.triggers.notify_ledger import MARKS, Ledger, Message
 from hark.triggers.ports import NotifyPort
@@ -49,7 +49,7 @@ def message_event(tenant_id: TenantId, message: Message, connection: str = "") -
         type="notify.received",
         source=route_of(message.channel, connection),
         route=route_of(message.channel, connection),
-        data={**({"connection": connection} if connection else {}), "channel": message.channel, "payload": payload},
+        data={**where(connection), "channel": message.channel, "payload": payload},
         dedupe_key=message.key,
     )
 
@@ -71,7 +71,7 @@ class Hearing:
         self._port = port
         self._channel = marks
         self._connection = connection
-        self._about: dict[str, str] = {"connection": connection} if connection else {}
+        self._about = where(connection)
         self._ledger = Ledger(uuid.uuid4().hex, PATIENCE_S, marks=marks)
         self._tenants: dict[str, frozenset[TenantId]] = {}
         self._waiting: deque[Message] = deque()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 
+from hark.triggers.connection_name import by_connection, health_of_all
 from hark.triggers.notify_hearing import Hearing
 from hark.triggers.ports import RemotesPort
 from hark.workflows.catalogue import ActiveTrigger, Health, ListenerContext
@@ -30,14 +29,12 @@ class NotifyListener:
         await asyncio.gather(self._home.stop(), *(hearing.stop() for hearing in elsewhere.values()))
 
     async def attach(self, triggers: Sequence[ActiveTrigger]) -> None:
-        by_connection: dict[str, list[ActiveTrigger]] = defaultdict(list)
-        for trigger in triggers:
-            by_connection[trigger.config.connection].append(trigger)
-        await self._home.attach(by_connection.pop("", []))
-        self._unknown = by_connection.keys() - set(self._remotes.names)
-        for name in by_connection.keys() - self._unknown:
-            await self._hearing(name).attach(by_connection[name])
-        for name in self._elsewhere.keys() - by_connection.keys():
+        found = by_connection(triggers)
+        await self._home.attach(found.pop("", []))
+        self._unknown = found.keys() - set(self._remotes.names)
+        for name in found.keys() - self._unknown:
+            await self._hearing(name).attach(found[name])
+        for name in self._elsewhere.keys() - found.keys():
             await self._elsewhere.pop(name).stop()
         for hearing in self._elsewhere.values():
             await hearing.start()
@@ -49,9 +46,5 @@ class NotifyListener:
         return self._elsewhere[name]
 
     def health(self) -> Health:
-        home = self._home.health()
         elsewhere = {name: hearing.health() for name, hearing in self._elsewhere.items()}
-        for name in self._unknown:
-            gone = f"there is no connection {name}: set HARK_CONNECTION_{name.upper()}"
-            elsewhere[name] = Health(attached=False, detail=gone, needed=False)
-        return replace(home, elsewhere=elsewhere)
+        return health_of_all(self._home.health(), elsewhere, self._unknown)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 
-from hark.triggers.connection_name import addressed
+from hark.triggers.connection_name import addressed, where
 from hark.triggers.row_config import Granularity
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import NewEvent
@@ -89,7 +89,7 @@ def events_of(change: RowChange, connection: str = "") -> Iterator[NewEvent]:
 
     `connection` is the name of the database, where it is not the home database.
     """
-    where = {"connection": connection} if connection else {}
+    named = where(connection)
     for interest in change.interests:
         if change.operation not in interest.operations:
             continue
@@ -98,7 +98,7 @@ def events_of(change: RowChange, connection: str = "") -> Iterator[NewEvent]:
         else:
             datas = _row_datas(change)
         for data in datas:
-            yield _event(change, interest, {**where, **data}, connection)
+            yield _event(change, interest, {**named, **data}, connection)
 
 
 def _event(change: RowChange, interest: Interest, data: Mapping[str, Any], connection: str) -> NewEvent:

@@ -8,6 +8,7 @@ from functools import partial
 
 import structlog
 
+from hark.triggers.connection_name import where
 from hark.triggers.ports import NotifyPort
 from hark.triggers.row_changes import events_of
 from hark.triggers.row_pace import Pace
@@ -41,7 +42,7 @@ class Drainer:
         self._channel = channel
         self._blind_s = BLIND_ELSEWHERE_S if connection else BLIND_S
         self._events_of = partial(events_of, connection=connection)
-        self._about = {"connection": connection} if connection else {}
+        self._about = where(connection)
         self._port = port
         self._notify = notify
         self._pace = Pace()

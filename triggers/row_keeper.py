@@ -11,6 +11,7 @@ from contextlib import suppress
 import structlog
 
 from hark.triggers.capture_plan import CapturePlan, CapturePlanner, same, watchers_of
+from hark.triggers.connection_name import where
 from hark.triggers.row_columns import Lost
 from hark.triggers.row_port import Installed, Part, RowPort
 from hark.triggers.table_name import TableName
@@ -48,7 +49,7 @@ class Keeper:
         self.warnings = ""
         """What workflows miss in the rows that are captured, for people; empty when they miss nothing."""
         self._port = port
-        self._about = {"connection": connection} if connection else {}
+        self._about = where(connection)
         self._retry_s = AWAY_RETRY_S if connection else BUSY_RETRY_S
         self.settled = False
         """Whether what was last attached has been put in place, but for what `trouble` says."""

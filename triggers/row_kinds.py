@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from hark.triggers.capture_filters import bare_type
 from hark.triggers.row_config import RowConfig
 from hark.workflows.catalogue import ActiveTrigger
 from hark.workflows.cel.paths import path_of
 from hark.workflows.cel.tree import Call, Const, ListNode, Node
 from hark.workflows.errors import ExpressionError
 from hark.workflows.expressions import ROOTS, compile_expression
+from hark.workflows.pushdown import ROW_SCOPE, column_of
 
 if TYPE_CHECKING:
     from hark.triggers.capture_plan import Column, Table
 
-_MODIFIER = re.compile(r"\(.*?\)")
 _KINDS: Mapping[str, str] = {
     **dict.fromkeys(("smallint", "integer", "bigint", "numeric", "real", "double precision"), "a number"),
     **dict.fromkeys(("text", "character varying", "character", "uuid", "date", "interval", "inet", "bytea"), "a text"),
@@ -26,7 +26,6 @@ _KINDS: Mapping[str, str] = {
 }
 """What a type is in JSON; of others nothing is said."""
 _COMPARES = frozenset({"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"})
-_SCOPE = frozenset({"event", "new", "old"})
 
 
 def mismatches(trigger: ActiveTrigger, table: Table) -> Iterator[str]:
@@ -72,12 +71,9 @@ def _comparisons(node: Node) -> Iterator[tuple[str, Any]]:
 
 
 def _column(node: Node) -> str | None:
-    read = path_of(node, _SCOPE)
-    match read.parts if read is not None else ():
-        case ("event", "data", "new" | "old", str() as name) | ("new" | "old", str() as name):
-            return name
-        case _:
-            return None
+    read = path_of(node, ROW_SCOPE)
+    found = None if read is None else column_of(read.parts)
+    return None if found is None else found[1]
 
 
 def _example(value: Any) -> Any:
@@ -92,4 +88,4 @@ def _kind_of_constant(value: Any) -> str | None:
 
 
 def _kind_of_column(column: Column) -> str | None:
-    return "a text" if column.typtype == "e" else _KINDS.get(_MODIFIER.sub("", column.type))
+    return "a text" if column.typtype == "e" else _KINDS.get(bare_type(column.type))

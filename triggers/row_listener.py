@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Coroutine, Sequence
-from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from hark.triggers.capturing import Capturing
+from hark.triggers.connection_name import by_connection, health_of_all
 from hark.triggers.ports import RemotesPort
 from hark.workflows.catalogue import ActiveTrigger, Health, ListenerContext
 from hark.workflows.errors import UnavailableError
@@ -45,14 +44,12 @@ class RowListener:
         await asyncio.gather(self._home.stop(), *(capturing.stop() for capturing in elsewhere.values()))
 
     async def attach(self, triggers: Sequence[ActiveTrigger]) -> None:
-        by_connection: dict[str, list[ActiveTrigger]] = defaultdict(list)
-        for trigger in triggers:
-            by_connection[trigger.config.connection].append(trigger)
-        attaching = [self._home.attach(by_connection.pop("", []))]
-        self._unknown = by_connection.keys() - set(self._remotes.names)
+        found = by_connection(triggers)
+        attaching = [self._home.attach(found.pop("", []))]
+        self._unknown = found.keys() - set(self._remotes.names)
         left = () if self._attached else await self._remotes.captured()
-        names = {*by_connection, *self._elsewhere, *left} & set(self._remotes.names)
-        attaching += [await self._attach(name, by_connection[name]) for name in names]
+        names = {*found, *self._elsewhere, *left} & set(self._remotes.names)
+        attaching += [await self._attach(name, found[name]) for name in names]
         await asyncio.gather(*attaching)
         self._attached = True
 
@@ -91,9 +88,5 @@ class RowListener:
         log.info("row.connection_released", connection=name)
 
     def health(self) -> Health:
-        home = self._home.health()
         elsewhere = {name: capturing.health() for name, capturing in self._elsewhere.items()}
-        for name in self._unknown:
-            gone = f"there is no connection {name}: set HARK_CONNECTION_{name.upper()}"
-            elsewhere[name] = Health(attached=False, detail=gone, needed=False)
-        return replace(home, elsewhere=elsewhere)
+        return health_of_all(self._home.health(), elsewhere, self._unknown)

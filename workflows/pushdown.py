@@ -24,13 +24,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal as OneOf
 from typing import TypeAlias
 
-from hark.workflows.cel.paths import path_of
+from hark.workflows.cel.paths import Part, path_of
 from hark.workflows.cel.tree import Call, Const, ListNode, Literal, Node, Select
 from hark.workflows.expressions import Expression
 
@@ -206,14 +206,11 @@ class Translator:
     def _operand(self, node: Node) -> _Operand:
         if isinstance(node, Const):
             return node
-        read = path_of(node, _SCOPE)
+        read = path_of(node, ROW_SCOPE)
         if read is None or read.guarded:
             return None
-        match read.parts:
-            case ("event", "data", "new" | "old" as row, str() as name) | ("new" | "old" as row, str() as name):
-                return self._column(row, name)
-            case _:
-                return None
+        found = column_of(read.parts)
+        return None if found is None else self._column(*found)
 
     def _column(self, row: str, name: str) -> _Column | None:
         declared = _TYPE.fullmatch(_PRECISION.sub("", self._columns.get(name, "").lower()))
@@ -228,7 +225,17 @@ class Translator:
         return _Column(sql, family)
 
 
-_SCOPE = frozenset({"event", "new", "old"})
+ROW_SCOPE = frozenset({"event", "new", "old"})
+"""The names under which conditions see a row."""
+
+
+def column_of(parts: Sequence[Part]) -> tuple[str, str] | None:
+    """Return which row, `old` or `new`, and which column of it a path reads; None when it is no column."""
+    match parts:
+        case ("event", "data", "new" | "old" as row, str() as name) | ("new" | "old" as row, str() as name):
+            return row, name
+        case _:
+            return None
 
 
 def _text(type_name: str, sql: str) -> str:

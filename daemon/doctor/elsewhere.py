@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from hark.daemon.secrets import load_connections
 from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.database import Connection, Database, sql
 from hark.daemon.store.remote_schema import DROP, Home, HomeItselfError, home_of, is_made, refusals, refuse_home
+from hark.triggers.connection_name import by_connection
 from hark.workflows.catalogue import ActiveTrigger
 from hark.workflows.errors import UnavailableError
 
@@ -22,10 +22,8 @@ _SEEN = "this command sees its own environment; the daemon's may be another one"
 
 async def look_elsewhere(case: Case) -> AsyncIterator[Finding]:
     """Find connections that are not set or do not answer, and what is not captured in their databases."""
-    watching: dict[str, list[ActiveTrigger]] = defaultdict(list)
-    for trigger in (await row_triggers(case))[0]:
-        if trigger.config.connection:
-            watching[trigger.config.connection].append(trigger)
+    watching = by_connection((await row_triggers(case))[0])
+    watching.pop("", None)
     left = {row["connection"] for row in await case.connection.fetch(sql("list_remotes"))}
     if not watching and not left:
         return

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from hark.daemon.engine.background import Background
+from hark.daemon.engine.background import Background, woken
 from hark.daemon.store.database import Connection
 from hark.daemon.store.listening import Listening
 from hark.workflows.catalogue import ActiveTrigger, Health
@@ -63,22 +63,15 @@ class Hearing:
             for one in deaf
         ]
 
-    async def _is_expected(self, within_s: float) -> bool:
-        try:
-            async with asyncio.timeout(within_s):
-                await self._soon.wait()
-        except TimeoutError:
-            return False
-        self._soon.clear()
-        return True
-
     async def _poll(self) -> None:
         loop = asyncio.get_running_loop()
         all_by = loop.time() + POLL_S
         while True:
-            everything = not await self._is_expected(all_by - loop.time())
+            everything = not await woken(self._soon, all_by - loop.time())
             if everything:
                 all_by = loop.time() + POLL_S
+            else:
+                self._soon.clear()
             try:
                 await self._look(everything)
             except UnavailableError:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from hark.daemon.engine.remotes import Remotes, hint, patiently
 from hark.daemon.store.capture_checks import check_tables
 from hark.daemon.store.database import Connection
 from hark.daemon.store.remote_schema import DROP, HomeItselfError, second_name
+from hark.triggers.connection_name import by_connection
 from hark.workflows.catalogue import ActiveTrigger
 from hark.workflows.errors import Problem, UnavailableError
 
@@ -27,10 +27,8 @@ class RemoteChecks:
 
     async def __call__(self, _home: Connection, triggers: Sequence[ActiveTrigger]) -> list[Problem]:
         """Check all triggers that name a connection; paths start with (workflow, trigger id)."""
-        there: dict[str, list[ActiveTrigger]] = defaultdict(list)
-        for trigger in triggers:
-            if trigger.kind in _KINDS and trigger.config.connection:
-                there[trigger.config.connection].append(trigger)
+        there = by_connection(trigger for trigger in triggers if trigger.kind in _KINDS)
+        there.pop("", None)
         found = await asyncio.gather(*(self._check(name, named) for name, named in there.items()))
         return [problem for problems in found for problem in problems]
 

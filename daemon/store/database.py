@@ -19,6 +19,7 @@ from hark.actions.pooler import find_way
 from hark.daemon.store.connecting import connect
 from hark.daemon.store.holds import Hold, TransactionHold
 from hark.daemon.store.outages import IN_THE_WAY, closed, translated
+from hark.triggers.connection_name import where
 from hark.workflows.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class Database:
 
     async def _open_pool(self) -> asyncpg.Pool:
         way = await self.way()
-        about = {"connection": self.name} if self.name else {}
+        about = where(self.name)
         if way is Way.SESSION:
             log.info("database.pooled", pooler=way.value, **about)
         elif way is Way.TRANSACTION:

@@ -16,6 +16,7 @@ import asyncpg
 import structlog
 
 from hark.daemon.store.database import Database
+from hark.triggers.connection_name import where
 from hark.workflows.errors import UnavailableError
 
 log = structlog.get_logger(__name__)
@@ -95,7 +96,7 @@ class Listening:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waits = not database.name
-        self._about = {"connection": database.name} if database.name else {}
+        self._about = where(database.name)
         self._asked = asyncio.Event()
         self._wanted: dict[int, tuple[frozenset[str], Ears]] = {}
         self._tuned: dict[int, frozenset[str]] = {}
