@@ -71,10 +71,8 @@ class RemoteCapture(RowCapture):
         others: Collection[str],
         watched: Callable[[], bool],
     ) -> None:
-        async def current() -> int:
-            return int(await home_database.fetchval("get_generation"))
-
-        super().__init__(database, ingest, takings, generation, site=CaptureSite(database, home.schema, current))
+        site = CaptureSite(database, home.schema, self._may_change)
+        super().__init__(database, ingest, takings, generation, site=site)
         self._home = home
         self._home_database = home_database
         self._home_lane = Lane(home_database, f"row moves {database.name}", ENGINE_PLANNER)
@@ -119,6 +117,17 @@ class RemoteCapture(RowCapture):
             return Installed()
         with refusals(self._database.name):
             return await super().install(plans, generation, patience_s=patience_s, part=part)
+
+    async def _may_change(self, connection: Connection, generation: int) -> bool:
+        """Tell whether the triggers are still ours to change, and the plans for them are not old.
+
+        Other instances may have taken over under another name since the look at the tables: they want the triggers that
+        nobody wants under this one.
+        """
+        ours = await connection.fetchval(
+            self._site.sql("is_outbox_ours"), self._outbox, self._home.place, self._database.name
+        )
+        return ours and await self._home_database.fetchval("get_generation") == generation
 
     async def is_empty(self) -> bool:
         """Tell whether no change waits to become an event through this connection."""

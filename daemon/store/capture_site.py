@@ -41,8 +41,8 @@ class CaptureSite:
 
     database: Database
     schema: str = HOME_SCHEMA
-    generation: Callable[[], Awaitable[int]] | None = None
-    """Asks the home database how often the set of active workflows has changed, where this is another one."""
+    still_ours: Callable[[Connection, int], Awaitable[bool]] | None = None
+    """What `is_current` asks instead, where this is not the home database."""
 
     def sql(self, name: str) -> str:
         """Return the text of `queries/<name>.sql` for here."""
@@ -52,8 +52,11 @@ class CaptureSite:
         """Return what a trigger is called here, given as it is called on the home database."""
         return in_schema(trigger, self.schema)
 
-    async def current_generation(self, connection: Connection) -> int:
-        """Return it, on a connection to here that holds the lock under which triggers are changed."""
-        if self.generation is not None:
-            return await self.generation()
-        return int(await connection.fetchval(sql("get_generation")))
+    async def is_current(self, connection: Connection, generation: int) -> bool:
+        """Tell whether plans made for a generation of active workflows may be carried out here.
+
+        Asked on a connection to here that holds the lock under which triggers are changed.
+        """
+        if self.still_ours is not None:
+            return await self.still_ours(connection, generation)
+        return bool(await connection.fetchval(sql("get_generation")) == generation)

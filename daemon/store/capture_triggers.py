@@ -111,7 +111,8 @@ async def install(
     """Make the database capture exactly what the plans say, of a part of the tables or of all; touch what differs.
 
     Each table is a transaction of its own that waits `patience_s` for locks, for writers queue up behind what waits.
-    Does nothing when the active workflows have changed since `generation`, for then the plans are old.
+    Does nothing when the active workflows have changed since `generation`, for then the plans are old, nor where others
+    have taken over.
     """
     try:
         async with _turn(site, generation, patience_s) as connection:
@@ -137,8 +138,7 @@ async def _turn(site: CaptureSite, generation: int, patience_s: float) -> AsyncI
     """Open a transaction in which no other instance changes triggers; None when the plans are not current."""
     async with site.database.transaction() as connection:
         await connection.execute(sql("begin_capture_change"), f"{round(patience_s * 1000)}ms")
-        current = await site.current_generation(connection) == generation
-        yield connection if current else None
+        yield connection if await site.is_current(connection, generation) else None
 
 
 async def _save_watches(

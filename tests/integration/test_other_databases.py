@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -25,6 +25,8 @@ from hark.daemon.engine.row_backfill import WantedRows
 from hark.daemon.settings import Settings
 from hark.daemon.store.listing import capture_fault
 from hark.daemon.store.row_outbox import take_row_changes
+from hark.triggers.row_port import Picture
+from hark.triggers.table_name import TableName
 from hark.workflows.errors import DefinitionError, UnavailableError
 from hark.workflows.ids import DEFAULT_TENANT
 
@@ -277,6 +279,40 @@ async def test_a_connection_is_renamed_instance_by_instance(
         assert [*map(tuple, sources)] == [("table@crm:public.clients", 1), ("table@new:public.clients", 30)]
         await old.until(lambda: "row@crm" not in old.engine.health())
         assert await new.engine.remotes.captured() == ["new"]
+
+
+async def test_who_looked_before_a_connection_was_renamed_takes_off_no_triggers(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hark.triggers.row_keeper.AWAY_RETRY_S", 0.1)
+    async with (
+        hark_with(database_url, crm_url) as old,
+        running_engine(database_url, connections={"new": crm_url}) as new,
+    ):
+        await old.apply(GREET)
+        await attached(old, "row@crm")
+        looked, renamed = asyncio.Event(), asyncio.Event()
+        old_rows, new_rows = old.engine.remotes.rows("crm"), new.engine.remotes.rows("new")
+        old_look, new_look = old_rows.look, new_rows.look
+
+        async def look_first(tables: Collection[TableName]) -> Picture:
+            picture = await old_look(tables)
+            looked.set()
+            await renamed.wait()
+            return picture
+
+        async def look_later(tables: Collection[TableName]) -> Picture:
+            await looked.wait()
+            return await new_look(tables)
+
+        monkeypatch.setattr(old_rows, "look", look_first)
+        monkeypatch.setattr(new_rows, "look", look_later)
+        await new.apply(GREET.replace("crm", "new"))
+        await attached(new, "row@new")
+        renamed.set()
+        await old.until(lambda: "row@crm" not in old.engine.health())
+        await insert(crm, "after")
+        await new.until(lambda: are(new, ["after"]))
 
 
 async def test_a_second_name_for_the_same_database_is_refused(database_url: str, crm_url: str) -> None:
