@@ -127,7 +127,7 @@ class RemoteCapture(RowCapture):
         ours = await connection.fetchval(
             self._site.sql("is_outbox_ours"), self._outbox, self._home.place, self._database.name
         )
-        return ours and await self._home_database.fetchval("get_generation") == generation
+        return bool(ours and await self._home_database.fetchval("get_generation") == generation)
 
     async def is_empty(self) -> bool:
         """Tell whether no change waits to become an event through this connection."""
