@@ -653,7 +653,7 @@ class EventDecisions(Answer):
     """Whether all workflows were asked. Not when very many have changed since: those that are left out, nothing is
     said of; ask for one of them with `workflow`."""
     warnings: list[str] = []
-    """Of a row change: columns that the workflows use and that the table no longer has."""
+    """Of a row change: columns that the workflows use and that the table no longer has, or are of another type."""
 
 
 class JudgedEvent(Judged):
@@ -683,7 +683,8 @@ class WorkflowDecisions(Answer):
     broken: list[str]
     """Triggers that could not be attached, and why."""
     warnings: list[str] = []
-    """Columns that it uses and that its table no longer has."""
+    """Columns that it uses and that its tables no longer have, or are of another type; which of its databases do not
+    answer, so that this is not known."""
     items: list[JudgedEvent]
     next_cursor: str | None = None
 

@@ -36,6 +36,7 @@ from hark.daemon.engine.lag import Lag
 from hark.daemon.engine.listeners import Listeners
 from hark.daemon.engine.maintenance import Maintenance
 from hark.daemon.engine.matcher import Match, Matcher
+from hark.daemon.engine.missing_columns import MissingColumns
 from hark.daemon.engine.part_starts import PartStarts
 from hark.daemon.engine.payload import Masker
 from hark.daemon.engine.programs import Programs
@@ -172,7 +173,7 @@ class Engine:
             ),
         )
         self.rehearsal = Rehearsal(database, self.registry, self.remotes, handed=open_to_all)
-        self.why = Why(database, self.registry, handed=open_to_all)
+        self.why = Why(database, self.registry, MissingColumns(database, self.remotes), handed=open_to_all)
         self.bulk = Bulk(database, self.repeats, self.cancel, now=self.clock.now)
         self.backfill = Backfill(
             database,

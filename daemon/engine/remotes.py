@@ -180,6 +180,14 @@ class Remotes:
                 return []  # who only looks puts nothing there
             return [dict(row) for row in await connection.fetch(site.sql("list_watches"), schema, table)]
 
+    async def list_watch_warnings(self, name: str, *about: Any) -> list[dict[str, Any]]:
+        """Return what workflows miss in the tables there; `about` as in the query. Makes nothing there."""
+        site = self.site(name)
+        async with self.looking(name) as connection:
+            if not await is_made(connection, self.home):
+                return []
+            return [dict(row) for row in await connection.fetch(site.sql("list_watch_warnings"), *about)]
+
     async def settled(self) -> None:
         """Return when changes from before this moment are events, of all databases where something is captured.
 

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from hark.daemon.engine.ends import KEY_FAILURES, key_of
 from hark.daemon.engine.judging import Stored, Verdict, judge, stored_event
+from hark.daemon.engine.missing_columns import MissingColumns
 from hark.daemon.engine.registry import Picture, Registry, Subscription
 from hark.daemon.engine.slices import in_slices
 from hark.daemon.store.database import Database, Record
@@ -69,9 +70,12 @@ class _Answer:
 class Why:
     """Answers for one event, and for the last events that one workflow was about. Reads, and writes nothing."""
 
-    def __init__(self, database: Database, registry: Registry, *, handed: Mapping[str, Any]) -> None:
+    def __init__(
+        self, database: Database, registry: Registry, missing: MissingColumns, *, handed: Mapping[str, Any]
+    ) -> None:
         self._database = database
         self._registry = registry
+        self._missing = missing
         self._handed = handed
 
     async def of_event(
@@ -84,7 +88,7 @@ class Why:
         row = await self._database.fetchrow("get_event", tenant_id, event_id)
         if row is None:
             raise NotFoundError(f"there is no event {event_id}; those that started nothing are kept for a short time")
-        answer = await self._begin(tenant_id, stored_event(tenant_id, row))
+        answer = await self._begin(tenant_id, stored := stored_event(tenant_id, row))
         only = None if workflow is None else workflow[0]
         await self._judge_all(answer, tenant_id, only)
         if workflow is not None and not answer.items:
@@ -94,10 +98,12 @@ class Why:
         for item in items:
             word = item["reason"] or item["outcome"]
             reasons[word] = reasons.get(word, 0) + 1
+        is_change = row["kind"] == "row"
         return {
             "event_id": event_id, "type": row["type"], "kind": row["kind"], "route": row["route"],
             "at": row["created_at"], "considered": len(items), "reasons": reasons, "items": _shown(items[:limit]),
-            "complete": answer.complete, "warnings": await self._warnings(tenant_id, only, row["kind"], row["source"]),
+            "complete": answer.complete,
+            "warnings": await self._missing.of_change(tenant_id, only, stored.event.data) if is_change else [],
         }  # fmt: skip
 
     async def of_workflow(
@@ -127,20 +133,10 @@ class Why:
                 for one in subscriptions
             ],
             "broken": [] if picture is None else [f"{one.trigger}: {one.reason}" for one in picture.broken],
-            "warnings": await self._warnings(tenant_id, workflow_id),
+            "warnings": await self._missing.of_workflow(tenant_id, workflow_id, _connections(subscriptions)),
             "items": events,
             "last": rows[-1]["id"] if more else None,
         }
-
-    async def _warnings(
-        self, tenant_id: TenantId, workflow_id: UUID | None, kind: str = "row", source: str | None = None
-    ) -> list[str]:
-        """Say which columns are gone that a workflow uses, or those that watch the table of an event."""
-        if kind != "row":
-            return []
-        table = None if source is None else source.removeprefix("table:")
-        rows = await self._database.fetch("list_watch_warnings", tenant_id, workflow_id, table)
-        return [row["text"] for row in rows]
 
     # ------------------------------------------------------------------ what is on record
 
@@ -330,6 +326,11 @@ _OFF = {
     "archived": "it was out of service",
     "draft": "it was not published",
 }
+
+
+def _connections(subscriptions: Iterable[Subscription]) -> set[str]:
+    """Name the databases whose tables triggers watch; that of Hark has none."""
+    return {one.active.config.connection for one in subscriptions if one.active.kind == "row"}
 
 
 def _awaits_all(one: Subscription) -> bool:

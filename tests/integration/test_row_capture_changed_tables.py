@@ -8,7 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 from support.api import ApiUnderTest, running_api
-from support.database import connected
+from support.database import connected, fresh_database
+from support.faults.proxy import Proxy
 
 from hark.workflows.errors import DefinitionError
 
@@ -31,10 +32,14 @@ TOLD = "workflow greet (trigger row) uses column {}, which public.clients no lon
 
 @pytest.fixture
 async def api(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ApiUnderTest]:
-    monkeypatch.setattr("hark.triggers.row_keeper.CHECK_S", 0.05)
-    monkeypatch.setattr("hark.triggers.row_keeper.CHECK_SHARE", 0)
+    look_often(monkeypatch)
     async with running_api(database_url, tmp_path) as api:
         yield api
+
+
+def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hark.triggers.row_keeper.CHECK_S", 0.05)
+    monkeypatch.setattr("hark.triggers.row_keeper.CHECK_SHARE", 0)
 
 
 @pytest.fixture
@@ -188,3 +193,37 @@ async def test_partitions_come_and_go(api: ApiUnderTest, clients: asyncpg.Connec
 async def test_inputs_of_columns_that_are_not_there_are_refused(api: ApiUnderTest, clients: asyncpg.Connection) -> None:
     with pytest.raises(DefinitionError, match=r"public\.clients has no column 'emial' \(did you mean email\?\)"):
         await api.hark.apply(PLAIN.replace("new.email", "new.emial"))
+
+
+async def test_what_is_missed_in_another_database_is_told_while_that_answers(
+    database_url: str, server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`hark why` looked for the tables of other databases at home, and so said that nothing was missing."""
+    look_often(monkeypatch)
+    monkeypatch.setattr("hark.daemon.engine.remotes.PATIENCE_S", 0.5)
+    told = 'workflow greet (trigger row) uses column email, which public."Clients" no longer has'
+    async with fresh_database(server_url, "template0") as url, connected(url) as crm:
+        await crm.execute('CREATE TABLE public."Clients" (id int PRIMARY KEY, email text, status text)')
+        proxy = Proxy(url)
+        await proxy.start()
+        async with running_api(database_url, tmp_path, connections={"crm": proxy.url()}) as api:
+            there = WORKFLOW.replace("table: clients", "table: '\"Clients\"'\n    connection: crm")
+            await api.client.apply({"w.yaml": there.replace("    CONDITION\n", "")})
+            await crm.execute('ALTER TABLE public."Clients" DROP COLUMN email')
+            await crm.execute('INSERT INTO public."Clients" (id) VALUES (1)')
+            await captured(api, 1)
+            event = (await api.client.events()).items[0].id
+
+            async def said() -> list[list[str]]:
+                of_event, of_workflow = await api.client.decisions(event), await api.client.decisions_of("greet")
+                return [of_event.warnings, of_workflow.warnings]
+
+            async def is_told() -> bool:
+                return await said() == [[told], [told]]
+
+            await api.hark.until(is_told)
+            proxy.dark.set()
+            away = "whether all columns are there that workflows use is not known: connection crm: it did not answer"
+            assert [text.startswith(away) for texts in await said() for text in texts] == [True, True]
+            proxy.dark.clear()
+        await proxy.stop()

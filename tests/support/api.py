@@ -60,8 +60,8 @@ class ApiUnderTest:
 @asynccontextmanager
 async def running_api(url: str, data_dir: Path, **settings: Any) -> AsyncIterator[ApiUnderTest]:
     """Serve the API of an engine on a free port until the block ends."""
-    secrets = settings.pop("secrets", {})
-    async with running_engine(url, secrets=secrets, data_dir=data_dir, **settings) as engine:
+    secrets, connections = settings.pop("secrets", {}), settings.pop("connections", {})
+    async with running_engine(url, secrets=secrets, connections=connections, data_dir=data_dir, **settings) as engine:
         services = Services(
             engine=engine.engine,
             publisher=engine.engine.publisher,
