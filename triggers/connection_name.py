@@ -16,7 +16,8 @@ _NAME = re.compile(r"[a-z0-9_]+")
 _HOME = frozenset({"", "home"})
 
 
-def _name(text: str) -> str:
+def read_connection(text: str) -> str:
+    """Read the name of a connection; `home` is the home database. Raises ValueError."""
     name = text.lower()
     if name in _HOME:
         return ""
@@ -27,7 +28,7 @@ def _name(text: str) -> str:
     return name
 
 
-ConnectionName = Annotated[str, AfterValidator(_name)]
+ConnectionName = Annotated[str, AfterValidator(read_connection)]
 """Empty for the home database."""
 
 

@@ -18,6 +18,7 @@ from hark.daemon.api.paging import Moment, Query, Words, ids_between
 from hark.daemon.api.services import Services
 from hark.daemon.api.table import Call, NoBody, Table, encode
 from hark.daemon.store.listing import FIRST_ID, LiveLogs, Row
+from hark.triggers.connection_name import ConnectionName
 from hark.triggers.table_name import TableName
 from hark.workflows.errors import UnavailableError, UnprocessableError
 from hark.workflows.ids import ExecutionId, TenantId, WorkflowId, floor_of, time_of
@@ -46,7 +47,7 @@ class LiveQuery(Query):
     level: LogLevel | None = None
     table: Annotated[str | None, AfterValidator(_table)] = None
     """Of `changes`: of which table that a workflow watches."""
-    connection: str = ""
+    connection: ConnectionName = ""
     """Of `changes`: the name of the other database in which the table is."""
     since: Moment | None = None
     """Of `changes`: from this time on. With the last `id` as `Last-Event-ID` goes on ten seconds before that."""

@@ -36,7 +36,8 @@ def _moment(value: Any) -> Any:
         moment = _DATETIME.validate_python(text.replace(" ", "T", 1) if "T" not in text else text.replace(" ", "+"))
     except ValueError:
         raise ValueError(
-            "write a time such as 2026-01-31T09:00:00Z, or a duration such as 1h for so long ago"
+            f"{text[:80]!r} is no time: write one such as 2026-01-31T09:00:00Z, or a duration such as 1h for so long "
+            "ago"
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

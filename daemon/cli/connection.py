@@ -15,6 +15,7 @@ from hark.daemon.cli.output import complain, fail
 
 if TYPE_CHECKING:
     from hark.client import ApiError, HarkClient
+    from hark.daemon.api.models import ProblemItem
     from hark.daemon.settings import Settings
 
 ResultT = TypeVar("ResultT")
@@ -100,15 +101,22 @@ def target_of(url: str | None) -> Target:
         raise fail(str(error)) from None
 
 
+def _located(problem: ProblemItem) -> str:
+    """Write a problem with the place where it is."""
+    place = ":".join(str(part) for part in (problem.file, problem.line, problem.column) if part)
+    return ": ".join(part for part in (place, problem.path, problem.message) if part)
+
+
 def refused(error: ApiError) -> typer.Exit:
-    """Print a refusal with all its problems; raise what this returns."""
-    end = fail(str(error))
-    for problem in error.problem.problems:
-        place = ":".join(str(part) for part in (problem.file, problem.line, problem.column) if part)
-        where = ": ".join(part for part in (place, problem.path) if part)
-        text = f"{where}: {problem.message}" if where else problem.message
-        if text != str(error):
-            complain(f"  {text}{f' ({problem.hint})' if problem.hint else ''}")
+    """Print a refusal with all its problems, each once; raise what this returns."""
+    said, told = str(error), [(_located(one), f" ({one.hint})" if one.hint else "") for one in error.problem.problems]
+    if len(told) == 1 and (said.endswith(told[0][0]) or told[0][0].endswith(said)):
+        text, hint = told.pop()
+        said = max(said, text, key=len) + hint
+    end = fail(said)
+    for text, hint in told:
+        if hint or not said.endswith(text):
+            complain(f"  {text}{hint}")
     if error.status == 401:
         complain("set HARK_API_KEY, or be the user who owns admin.key in the data directory")
     return end

@@ -54,7 +54,7 @@ def watch(
     """
     if since is not None and (name is None or not follow):
         raise typer.BadParameter("name a table, and follow it", param_hint="--since")
-    wanted = None if name is None else (connection.lower(), _table_name(name))
+    wanted = None if name is None else (_connection(connection), _table_name(name))
     if wanted is None:
         _list(url, as_json=as_json)
     elif follow:
@@ -154,6 +154,15 @@ def _show_state(one: WatchRow) -> None:
         "workflows": ", ".join(one.workflows),
         "backlog": f"{one.backlog:,} changes" if one.backlog else "",
     })  # fmt: skip
+
+
+def _connection(text: str) -> str:
+    from hark.triggers.connection_name import read_connection
+
+    try:
+        return read_connection(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--connection") from None
 
 
 def _table_name(text: str) -> TableName:

@@ -105,6 +105,21 @@ async def test_each_change_is_told_with_what_it_started_or_why_nothing(
         assert following.rows() == [1, 2, 1]
 
 
+async def test_what_is_wrong_is_said_once_with_what_would_be_right(
+    api: ApiUnderTest, clients: asyncpg.Connection, tmp_path: Path
+) -> None:
+    """The refusal of a parameter was printed, and then all of its problems, of which it is the first."""
+    await api.client.apply({"all.yaml": WORKFLOWS})
+    hark = Program(api, tmp_path)
+    assert (await hark("watch", "clients", "--connection", "Home", "--no-follow")).status == 0
+    said = await hark("watch", "clients", "--connection", "home", "--since", "banana")
+    assert (said.status, said.out) == (1, "")
+    assert said.err == (
+        "error: parameters: since: 'banana' is no time: write one such as 2026-01-31T09:00:00Z, "
+        "or a duration such as 1h for so long ago\n"
+    )
+
+
 async def test_a_break_costs_nothing_and_doubles_nothing(api: ApiUnderTest, clients: asyncpg.Connection) -> None:
     await api.client.apply({"all.yaml": WORKFLOWS.partition("---")[0]})
     async with Following(api) as following:

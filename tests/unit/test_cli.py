@@ -13,8 +13,10 @@ import typer
 from typer.testing import CliRunner, Result
 
 from hark._version import __version__
+from hark.client import ApiError
+from hark.daemon.api.models import ProblemDocument, ProblemItem
 from hark.daemon.cli import output
-from hark.daemon.cli.connection import find_target
+from hark.daemon.cli.connection import find_target, refused
 from hark.daemon.cli.handing_over import secrets_of
 from hark.daemon.cli.main import app
 from hark.daemon.configuration import load_settings
@@ -262,3 +264,18 @@ def test_a_secret_without_a_value_is_asked_for_and_others_come_from_files(
     with pytest.raises(typer.BadParameter, match="the name is missing") as refused:
         secrets_of(["=t0p-secret"])
     assert "t0p" not in str(refused.value)
+
+
+def test_each_problem_of_a_refusal_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first is also what the whole refusal is summed up in."""
+    first = ProblemItem(message="not a number", path="limit")
+    placed = ProblemItem(message="no such step", file="a.yaml", line=3, hint="did you mean b?")
+    document = ProblemDocument(type="", title="", status=422, detail="parameters: limit: not a number")
+    for problems, lines in (
+        ([first], ["error: parameters: limit: not a number"]),
+        ([first, placed], ["error: parameters: limit: not a number", "  a.yaml:3: no such step (did you mean b?)"]),
+    ):
+        refused(ApiError(document.model_copy(update={"problems": problems})))
+        assert capsys.readouterr().err.splitlines() == lines
+    refused(ApiError(document.model_copy(update={"detail": "no such step", "problems": [placed]})))
+    assert capsys.readouterr().err == "error: a.yaml:3: no such step (did you mean b?)\n"
