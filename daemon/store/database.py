@@ -204,7 +204,10 @@ class Database:
                 self.url,
                 way,
                 {**self._settings, **POOL_PLANNER, "application_name": "hark"},
-                min_size=0 if self.name else 1,
+                # No floor: the driver would refill it in the background, and log each refusal with a traceback. One
+                # stays open all the same where somebody asks every few seconds.
+                min_size=0,
+                init_size=0 if self.name else 1,
                 max_size=self._pool_size,
                 opener=self._connect,
                 timeout=self._connect_timeout_s,

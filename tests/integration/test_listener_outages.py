@@ -289,3 +289,20 @@ async def test_a_socket_that_the_loop_has_closed_already_is_an_outage(
                 raise RuntimeError("a defect")
     finally:
         await lane.stop()
+
+
+async def test_the_pool_of_a_database_that_is_away_says_nothing_by_itself(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The driver refilled it in the background, and logged each refusal with its traceback."""
+    proxy = Proxy(database_url)
+    await proxy.start()
+    database = Database(proxy.url())
+    await database.start()
+    assert database.pool.get_idle_size() == 1, "who starts finds out at once whether there is a database"
+    await proxy.stop()
+    for _ in range(10):
+        with pytest.raises(UnavailableError):
+            await database.fetchval("get_generation")
+    assert [record for record in caplog.records if record.name.startswith("asyncpg")] == []
+    await database.stop()
