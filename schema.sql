@@ -12,6 +12,14 @@
 
 BEGIN;
 
+DO $$
+BEGIN
+    IF current_setting('server_encoding') <> 'UTF8' THEN
+        RAISE EXCEPTION 'this database has the encoding %, and Hark needs UTF8', current_setting('server_encoding')
+            USING HINT = 'Make one with CREATE DATABASE hark TEMPLATE template0 ENCODING ''UTF8''.';
+    END IF;
+END $$;
+
 -- Two processes that create the schema at once: the second waits here, then fails on CREATE SCHEMA and changes nothing.
 SELECT pg_advisory_xact_lock(7020851);
 

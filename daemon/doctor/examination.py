@@ -24,6 +24,7 @@ from hark.daemon.doctor.sealing import look_at_sealing
 from hark.daemon.doctor.server import (
     look_at_connections,
     look_at_durability,
+    look_at_encoding,
     look_at_recovery,
     look_at_transactions,
     look_at_version,
@@ -52,6 +53,7 @@ LOCAL = (
 SERVER = (
     Check("pooler", look_at_pooler),
     Check("version", look_at_version),
+    Check("encoding", look_at_encoding, "the database can hold every text (UTF8)"),
     Check("recovery", look_at_recovery, "the server takes writes"),
     Check("durability", look_at_durability, "what is committed survives a crash"),
     Check("connections", look_at_connections),

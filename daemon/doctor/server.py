@@ -9,6 +9,7 @@ from typing import Any
 from hark.daemon.doctor.checking import Case
 from hark.daemon.doctor.report import Finding, error, ok, warning
 from hark.daemon.store.database import sql
+from hark.daemon.store.schema import ANOTHER_DATABASE, ENCODING
 
 OLDEST = 15
 OLD_TRANSACTION = timedelta(minutes=10)
@@ -31,6 +32,13 @@ def judge_version(number: int, name: str) -> Finding:
     if number // 10_000 < OLDEST:
         return error(f"the server is PostgreSQL {name}", f"Hark needs version {OLDEST} or newer", version=name)
     return ok(f"PostgreSQL {name}", version=name)
+
+
+async def look_at_encoding(case: Case) -> AsyncIterator[Finding]:
+    """Find out whether the database can hold every text."""
+    encoding = await case.connection.fetchval("SHOW server_encoding")
+    if encoding != ENCODING:
+        yield error(f"the database has the encoding {encoding}; Hark needs {ENCODING}", ANOTHER_DATABASE)
 
 
 async def look_at_recovery(case: Case) -> AsyncIterator[Finding]:

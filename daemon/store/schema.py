@@ -19,6 +19,12 @@ SCHEMA_VERSION = 1
 _LOCK = 7020850
 """Advisory lock of whoever creates or upgrades the schema."""
 _PATIENCE_S = 600.0
+ENCODING = "UTF8"
+ANOTHER_DATABASE = (
+    "make one, CREATE DATABASE hark TEMPLATE template0 ENCODING 'UTF8', and name that in HARK_DATABASE_URL; tables of "
+    "this one are watched from there when it is named in HARK_CONNECTION_APP"
+)
+"""What to do where the database has another encoding: none can be changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,8 @@ async def ensure_schema(url: str, way: Way | None = None) -> SchemaState:
     """Create the schema where there is none and bring an older one up to date; `way` is how the database is reached.
 
     Safe when several processes do it at once: one does the work, the others wait and find it done. Raises
-    ConfigurationError when the schema is newer than this program, UnavailableError when the database is away.
+    ConfigurationError when the schema is newer than this program or cannot be made in this database, UnavailableError
+    when the database is away.
     """
     database = Database(url, way=way)
     async with database.only_one(_LOCK, patience_s=_PATIENCE_S) as hold:
@@ -88,6 +95,10 @@ async def _bring(connection: asyncpg.Connection) -> SchemaState:
 
 
 async def _create(connection: asyncpg.Connection) -> None:
+    # Asked apart: where the schema cannot even be said in the encoding, no statement of it is looked at.
+    encoding = await connection.fetchval("SHOW server_encoding")
+    if encoding != ENCODING:
+        raise ConfigurationError(f"the database has the encoding {encoding}, and Hark needs UTF8: {ANOTHER_DATABASE}")
     try:
         await connection.execute(schema_text())
     except asyncpg.InsufficientPrivilegeError as error:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
-from support.database import connected
+from support.database import connected, fresh_database
 
+from hark.daemon.doctor.examination import examine
+from hark.daemon.settings import Settings
 from hark.daemon.store.schema import SCHEMA_VERSION, SchemaState, ensure_schema, schema_state, schema_text
 from hark.workflows.errors import ConfigurationError, UnavailableError
 
@@ -92,6 +95,25 @@ async def test_a_user_who_may_not_create_is_told_what_to_grant(empty_url: str) -
                 await ensure_schema(urlunsplit(parts._replace(netloc=netloc)))
         finally:
             await connection.execute(f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_a_database_that_cannot_hold_every_text_is_refused_with_what_to_do(
+    server_url: str, tmp_path: Path, encoding: str
+) -> None:
+    """It was said which character of schema.sql has no equivalent; or nothing, until somebody wrote an umlaut."""
+    template = f"template0 ENCODING {encoding} LOCALE_PROVIDER libc LOCALE 'C'"
+    remedy = f"encoding {encoding}.*needs UTF8.* CREATE DATABASE hark TEMPLATE template0 ENCODING 'UTF8'"
+    async with fresh_database(server_url, template) as url:
+        with pytest.raises(ConfigurationError, match=remedy):
+            await ensure_schema(url)
+        found = await examine(Settings(database_url=url, data_dir=tmp_path))
+        (finding,) = [one for one in found if one.check == "encoding"]
+        assert re.search(remedy, f"{finding.message}: {finding.advice}")
+        async with connected(url) as connection:
+            assert not (await schema_state(connection)).found
+            with pytest.raises(asyncpg.RaiseError, match=f"encoding {encoding}"):
+                await connection.execute(schema_text().partition("-- Two processes")[0])
 
 
 async def test_no_database_is_unavailable_and_not_a_traceback() -> None:
