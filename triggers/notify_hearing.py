@@ -132,7 +132,8 @@ class Hearing:
             return Health(attached=True, detail=reason, needed=needed)
         deaf = self._tenants.keys() - self._ledger.counted
         if deaf:
-            return Health(attached=False, detail=f"{len(deaf)} channels are not heard yet", needed=needed)
+            reason = f": {self._port.trouble}" if self._port.trouble else ""
+            return Health(attached=False, detail=f"{len(deaf)} channels are not heard yet{reason}", needed=needed)
         detail = f"{len(self._waiting)} messages wait to be stored" if self._waiting else ""
         if self._overflowed:
             detail = f"{self._overflowed} messages were lost: more came than could be stored"

@@ -77,6 +77,11 @@ class NotifyPort(Protocol):
         """Why nothing will ever be heard here, and what to do, for people; empty when all is well."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing is heard right now, as far as is known; empty while the connection stands."""
+        ...
+
     async def listen(self, channels: frozenset[str], ears: Ears) -> None:
         """Listen on exactly these channels from now on, also after every rebuild; an empty set ends it.
 

@@ -126,6 +126,11 @@ class Listening:
         return _cannot_hear(f"HARK_CONNECTION_{name.upper()}") if name else CANNOT_HEAR
 
     @property
+    def trouble(self) -> str:
+        """What the connection last met, while it does not stand."""
+        return "" if self.hears else self._told
+
+    @property
     def _is_behind(self) -> bool:
         """Whether somebody wants to hear what is not listened to yet."""
         return any(self._tuned.get(key) != channels for key, (channels, _) in self._wanted.items())

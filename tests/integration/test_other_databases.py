@@ -718,6 +718,21 @@ async def test_messages_of_another_database_are_one_event_each(
     assert {one["connection"] for one in found} == {"crm"}
 
 
+async def test_why_a_channel_of_another_database_is_not_heard_is_told(database_url: str, crm_url: str) -> None:
+    parts = urlsplit(crm_url)
+    refused = urlunsplit(parts._replace(netloc=f"{parts.username}:wrong@{parts.netloc.rpartition('@')[2]}"))
+    async with hark_with(database_url, "postgresql://nobody:x@127.0.0.1:1/none", crm2=refused) as hark:
+        await hark.apply(ORDERS + "---\n" + ORDERS.replace("id: orders", "id: orders2").replace("crm", "crm2"))
+        for name, reason in (("crm", "Connect call failed"), ("crm2", "password authentication failed")):
+            told = f"1 channels are not heard yet: connection {name}: the database is not available: "
+
+            def is_told(name: str = name, reason: str = reason, told: str = told) -> bool:
+                health = hark.engine.health().get(f"notify@{name}")
+                return health is not None and health.detail.startswith(told) and reason in health.detail
+
+            await hark.until(is_told)
+
+
 async def test_a_copy_of_the_home_and_another_name_hear_each_message_for_themselves(
     database_url: str, crm_url: str, crm: asyncpg.Connection, server_url: str, template_database: str
 ) -> None:

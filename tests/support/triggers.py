@@ -131,6 +131,7 @@ class Line:
         self.ears: dict[Ears, frozenset[str]] = {}
         self.away = False
         self.deaf = ""
+        self.trouble = ""
 
     async def listen(self, channels: frozenset[str], ears: Ears) -> None:
         self.ears[ears] = channels
