@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from hark.actions.config import ActionConfig
 from hark.actions.sql_build import Built, build_delete, build_insert, build_update
 from hark.actions.sql_text import check_names, parse_statement
 from hark.workflows.catalogue import Action, ActionContext, ActionSpec, Effect, Sql
 
-HOME = ("", "home", None)
+_HOME = frozenset({"", "home"})
 """The names of the database that Hark itself lives in."""
 
 _NEEDS = {
@@ -23,7 +23,15 @@ _NEEDS = {
 }
 _TABLE_FIELDS = ("table", "values", "where", "conflict", "returning")
 
+
+def _read_connection(text: str) -> str:
+    """Read the name of a connection in whatever case; empty for the home database."""
+    name = text.lower()
+    return "" if name in _HOME else name
+
+
 Name = Annotated[str, Field(min_length=1)]
+ConnectionName = Annotated[str, AfterValidator(_read_connection)]
 Row = dict[Name, Any]
 
 
@@ -46,7 +54,7 @@ class UpdateDatabaseConfig(ActionConfig):
     """For upsert: the columns of the unique key by which an existing row is found, to be updated."""
     returning: list[Name] = Field(default_factory=list)
     """Columns of the changed rows to return, or `["*"]`."""
-    connection: str = ""
+    connection: ConnectionName = ""
     """The name of another database; without it (or `home`), the one that Hark itself lives in."""
     max_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """The most rows that the output holds."""
@@ -147,11 +155,11 @@ class UpdateDatabase(Action[UpdateDatabaseConfig]):
     )
 
     def effect(self, config: Mapping[str, Any]) -> Effect:
-        return Effect.TRANSACTIONAL if config.get("connection") in HOME else Effect.EXTERNAL
+        away = _read_connection(str(config.get("connection") or ""))
+        return Effect.EXTERNAL if away else Effect.TRANSACTIONAL
 
     async def run(self, config: UpdateDatabaseConfig, context: ActionContext) -> dict[str, Any]:
-        name = "" if config.connection in HOME else config.connection
-        async with context.connect(name) as sql:
+        async with context.connect(config.connection) as sql:
             if config.sql is None:
                 return await _run_operation(config, sql, context.timeout_s)
             return await _run_sql(config, config.sql, sql, context.timeout_s)

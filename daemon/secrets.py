@@ -13,6 +13,8 @@ PREFIX = "HARK_SECRET_"
 _SETTING = "key"
 """HARK_SECRET_KEY, and the credential `secret_key`, are a setting: no workflow may read it."""
 
+_HOME = "home"
+
 
 def load_secrets(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return what expressions see as `secrets`.
@@ -41,12 +43,17 @@ def _from_directory(directory: str | None) -> dict[str, str]:
 def load_connections(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the URLs of named databases: `HARK_CONNECTION_CRM` is the connection `crm` of steps and triggers.
 
-    Raises ConfigurationError for what is no URL of a PostgreSQL.
+    Raises ConfigurationError for what is no URL of a PostgreSQL, and for the name of the home database.
     """
     environment = os.environ if environment is None else environment
     prefix = "HARK_CONNECTION_"
     found = {name: url for name, url in environment.items() if name.startswith(prefix) and name != prefix}
     for name, url in found.items():
+        if name.removeprefix(prefix).lower() == _HOME:
+            raise ConfigurationError(
+                f"{name}: `home` is the database that Hark itself lives in (HARK_DATABASE_URL), in steps and triggers; "
+                f"give this one another name, such as {prefix}CRM"
+            )
         if urlsplit(url).scheme not in {"postgresql", "postgres"}:
             raise ConfigurationError(f"{name}: write postgresql://user:password@host:5432/database")
     return {name.removeprefix(prefix).lower(): url for name, url in found.items()}

@@ -16,10 +16,15 @@ _NAME = re.compile(r"[a-z0-9_]+")
 _HOME = frozenset({"", "home"})
 
 
+def is_home(text: str | None) -> bool:
+    """Tell whether a `connection` as it was written, or left out, is the home database."""
+    return text is None or text.lower() in _HOME
+
+
 def read_connection(text: str) -> str:
     """Read the name of a connection; `home` is the home database. Raises ValueError."""
     name = text.lower()
-    if name in _HOME:
+    if is_home(name):
         return ""
     if not _NAME.fullmatch(name):
         raise ValueError(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from hark.actions.pooled_connection import Way
-from hark.actions.update_database import HOME
 from hark.daemon.doctor.active import active_triggers
 from hark.daemon.doctor.checking import Case
 from hark.daemon.doctor.report import Finding, error, ok, warning
 from hark.daemon.store.database import PER_TRANSACTION, PER_TRANSACTION_BUT_HEARD
 from hark.daemon.store.listening import CANNOT_HEAR
+from hark.triggers.connection_name import is_home
 
 _ADVICE = (
     "for full speed let HARK_DATABASE_URL name the server itself, or a pooler with pool_mode = session; "
@@ -33,5 +33,5 @@ async def look_at_hearing(case: Case) -> AsyncIterator[Finding]:
     """Find triggers that wait for notifications which cannot be heard."""
     if case.way is Way.TRANSACTION and case.settings.listen_url is None:
         for active in await active_triggers(case):
-            if active.kind == "notify" and active.config.get("connection") in HOME:
+            if active.kind == "notify" and is_home(active.config.get("connection")):
                 yield error(f"{active.workflow}/{active.id}: nothing is heard", CANNOT_HEAR)

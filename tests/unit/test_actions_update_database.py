@@ -144,7 +144,9 @@ def test_a_wrong_config_is_refused_with_what_would_be_right(config: dict[str, An
     [
         ({}, "", Effect.TRANSACTIONAL),
         ({"connection": "home"}, "", Effect.TRANSACTIONAL),
+        ({"connection": "Home"}, "", Effect.TRANSACTIONAL),
         ({"connection": "warehouse"}, "warehouse", Effect.EXTERNAL),
+        ({"connection": "Warehouse"}, "warehouse", Effect.EXTERNAL),
     ],
 )
 async def test_the_effect_is_that_of_the_database(connection: dict[str, str], asked: str, effect: Effect) -> None:

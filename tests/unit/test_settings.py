@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hark.daemon.configuration import describe, load_settings, mask_url, unknown_variables
-from hark.daemon.secrets import load_secrets
+from hark.daemon.secrets import load_connections, load_secrets
 from hark.workflows.errors import ConfigurationError
 
 
@@ -152,6 +152,15 @@ def test_a_key_that_is_too_short_is_refused_and_not_shown(key: str) -> None:
 @pytest.mark.parametrize("url", ["postgresql://db/x", "postgresql://me@db/x", "postgresql:///x?host=/run"])
 def test_a_url_without_a_password_is_shown_as_it_is(url: str) -> None:
     assert mask_url(url) == url
+
+
+def test_no_other_database_is_called_home() -> None:
+    """Steps and triggers took `home` for Hark's own, and the one that was meant was never asked."""
+    url = "postgresql://db/app"
+    assert load_connections({"HARK_CONNECTION_CRM": url, "HARK_SECRET_HOME": "x"}) == {"crm": url}
+    for name in ("HARK_CONNECTION_HOME", "HARK_CONNECTION_Home"):
+        with pytest.raises(ConfigurationError, match=rf"{name}: `home` is .* such as HARK_CONNECTION_CRM"):
+            load_connections({name: url})
 
 
 def test_a_slip_in_the_name_of_a_variable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
