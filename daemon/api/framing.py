@@ -31,9 +31,11 @@ def is_whole(data: bytes) -> bool:
 
 
 def is_no_request(data: bytes | bytearray) -> bool:
-    """Tell whether a head that is not whole begins with no method, or has a first line that ends as none does."""
-    line = data.find(b"\n")
-    return not data[:1].isalpha() or (line >= 0 and data[line - 1 : line] != b"\r")
+    """Tell whether a head that is not whole begins with no method, or has a line that ends as none does.
+
+    Its end would never be seen, and its sender would wait for as long as a head may take, and then for nothing.
+    """
+    return not data[:1].isalpha() or data.count(b"\n") != data.count(b"\r\n")
 
 
 def is_below(data: bytes | bytearray, prefix: bytes) -> bool:

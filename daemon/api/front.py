@@ -39,6 +39,7 @@ _HOOKS = PREFIX.encode()
 _LEAVING_S = 2.0
 """For so long after a refusal is thrown away what is still on its way."""
 _PROBES = (b"/healthz", b"/readyz", b"/metrics")
+_NO_REQUEST = "this is no HTTP request; is it one over TLS, or do its lines end without CR?"
 _FOR_PROBES = 50
 """Places for those who ask how it is, when all others are taken."""
 
@@ -145,7 +146,7 @@ class Front:
     def not_understood(self) -> bytes:
         """Return the answer to what is no request: it would take a place at aiohttp for as long as it says no more."""
         self._count("api", RequestError.status)
-        return _written(response_for(RequestError("this is no HTTP request; is it one over TLS?")), close=True)
+        return _written(response_for(RequestError(_NO_REQUEST)), close=True)
 
     def _has_place(self, data: bytes | bytearray) -> bool:
         """Tell whether one connection more can be served; with many of them none is kept open for a next request."""

@@ -148,6 +148,15 @@ async def test_what_breaks_the_protocol_is_refused_and_not_logged(
     assert len(caplog.text) < 60_000
 
 
+async def test_a_head_whose_lines_end_without_cr_is_answered_at_once(database_url: str, tmp_path: Path) -> None:
+    """If the first line ended well, the end of the head was waited for, and then hung up on without a word."""
+    async with serving(database_url, tmp_path) as (_, connect):
+        for first, last in ((b"\n", b"\n"), (b"\r\n", b"\n"), (b"\r\n", b"\r\n")):
+            line = await connect()
+            assert (await line.ask(b"GET /healthz HTTP/1.1" + first + b"Host: x" + last + b"\n"))[0] == 400
+            assert await line.ended()
+
+
 async def test_who_has_said_all_and_says_so_is_answered(database_url: str, tmp_path: Path) -> None:
     """The event was stored, and the sender, who was not told, would have sent it again."""
     async with serving(database_url, tmp_path) as (_, connect):

@@ -41,7 +41,13 @@ def test_what_is_not_waited_for_needs_no_more_than_there_is(data: bytes) -> None
     assert not is_whole(data)
 
 
-@pytest.mark.parametrize("data", [b"\x16\x03\x01", b"GET / HTTP/1.1\nHost: x\n", b"GET /\n", b" GET /"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"\x16\x03\x01", b"GET / HTTP/1.1\nHost: x\n", b"GET /\n", b" GET /"),
+        *(b"GET / HTTP/1.1\r\nHost: x" + end for end in (b"\n\n", b"\n\r\n", b"\r\n\n", b"\n")),
+    ],
+)
 def test_what_begins_as_no_request_does_is_none(data: bytes) -> None:
     assert is_no_request(data)
     assert not any(is_no_request(HEAD[:cut]) for cut in range(1, len(HEAD)))
