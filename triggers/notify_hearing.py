@@ -171,12 +171,16 @@ class Hearing:
             self._arrived.set()
 
     async def _send_marks(self) -> None:
+        told = ""
         while True:
             try:
                 if self._tenants and not self._port.deaf:
                     await self._port.send(self._channel, self._ledger.mark())
+                told = ""
             except UnavailableError as error:
-                log.warning("notify.mark_unsent", error=str(error), **self._about)
+                if str(error) != told:  # another database may be away for days
+                    log.warning("notify.mark_unsent", error=str(error), **self._about)
+                told = str(error)
             except Exception:
                 log.exception("notify.mark_failed", **self._about)
             with suppress(TimeoutError):

@@ -121,9 +121,10 @@ class Drainer:
 
     def _stumble(self, error: Exception) -> float:
         self._failures += 1
-        self.trouble = f"captured changes wait: {error}"
+        before, self.trouble = self.trouble, f"captured changes wait: {error}"
         pause_s = min(0.1 * 2.0 ** min(self._failures, 10), POLL_S)
-        log.warning("row.drain_postponed", error=str(error), retry_s=pause_s, **self._about)
+        if self.trouble != before:  # another database may be away for days
+            log.warning("row.drain_postponed", error=str(error), retry_s=pause_s, **self._about)
         self._asked = False  # the database may have restarted with an older flag
         return pause_s
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from support.triggers import Clock, Events, Line, active, context
@@ -174,12 +175,18 @@ async def test_a_storm_of_wake_ups_is_answered_by_looking_without_them() -> None
         await until(lambda: outbox.wanted == [True, False])
 
 
-async def test_while_the_database_is_away_it_says_so_and_goes_on_afterwards() -> None:
+async def test_while_the_database_is_away_it_says_so_once_and_goes_on_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = Mock()
+    monkeypatch.setattr(row_drainer, "log", log)
     outbox = Outbox()
     outbox.away = True
     async with listening(outbox) as listener:
         await until(lambda: not listener.health().attached)
         assert "away" in listener.health().detail
+        await until(lambda: outbox.drains >= 3)
+        assert log.warning.call_count == 1
         outbox.away, outbox.waiting = False, 3
         await until(lambda: outbox.drained == 3)
         await until(lambda: listener.health().attached)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 from uuid import UUID
 
 import pytest
@@ -392,6 +393,23 @@ async def test_a_channel_that_comes_back_is_not_counted_on(listeners: Callable[.
     (ears,) = line.ears
     ears.tuned(frozenset({"orders", MARKS}))
     assert not listener.health().attached
+
+
+async def test_that_no_mark_can_be_sent_is_said_once(
+    listeners: Callable[..., NotifyListener], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Mock()
+    monkeypatch.setattr(notify_hearing, "log", log)
+    monkeypatch.setattr(notify_hearing, "MARK_EVERY_S", 0.01)
+    line = Line()
+    line.away = True
+    send = AsyncMock(wraps=line.send)
+    monkeypatch.setattr(line, "send", send)
+    listener = listeners(line, Events())
+    await listener.start()
+    await listener.attach([notify()])
+    await until(lambda: send.call_count >= 3)
+    assert log.warning.call_count == 1
 
 
 @pytest.mark.parametrize("text", ['{"a": "\\u0000"}', "12345678901234567890", "{", ""])
