@@ -25,6 +25,8 @@ class PublishedTrigger:
     id: str
     kind: str
     when: str | None
+    inputs: Any
+    subject: Any
     config: Mapping[str, Any]
 
 
@@ -35,7 +37,8 @@ async def active_triggers(case: Case) -> list[PublishedTrigger]:
 
 
 def _published(row: Any) -> PublishedTrigger:
-    trigger = Trigger.model_validate(orjson.loads(row["declaration"]))
+    declared = orjson.loads(row["declaration"])
+    trigger = Trigger.model_validate(declared)
     return PublishedTrigger(
         tenant_id=row["tenant_id"],
         workflow_id=row["workflow_id"],
@@ -44,5 +47,7 @@ def _published(row: Any) -> PublishedTrigger:
         id=trigger.id or trigger.type,
         kind=trigger.type,
         when=trigger.when,
+        inputs=declared.get("inputs"),
+        subject=declared.get("subject"),
         config=trigger.config,
     )

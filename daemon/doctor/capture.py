@@ -76,6 +76,8 @@ def _active(trigger: PublishedTrigger) -> ActiveTrigger:
         kind=trigger.kind,
         config=RowConfig.model_validate(trigger.config),
         when=trigger.when,
+        inputs=trigger.inputs,
+        subject=trigger.subject,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
+from hark.daemon.doctor.active import active_triggers
 from hark.daemon.doctor.capture import captured_faults, row_triggers
 from hark.daemon.doctor.checking import Case
 from hark.daemon.doctor.report import Finding, error, warning
@@ -13,10 +15,11 @@ from hark.daemon.secrets import load_connections
 from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.database import Connection, Database, sql
 from hark.daemon.store.remote_schema import DROP, Home, HomeItselfError, home_of, is_made, refusals, refuse_home
-from hark.triggers.connection_name import by_connection
+from hark.triggers.connection_name import by_connection, is_home
 from hark.workflows.catalogue import ActiveTrigger
 from hark.workflows.errors import UnavailableError
 
+_AWAY = "row changes there stay in its outbox, and come when it is back; messages on its channels are gone meanwhile"
 _SEEN = "this command sees its own environment; the daemon's may be another one"
 
 
@@ -24,24 +27,36 @@ async def look_elsewhere(case: Case) -> AsyncIterator[Finding]:
     """Find connections that are not set or do not answer, and what is not captured in their databases."""
     watching = by_connection((await row_triggers(case))[0])
     watching.pop("", None)
+    hearing = await _hearing(case)
     left = {row["connection"] for row in await case.connection.fetch(sql("list_remotes"))}
-    if not watching and not left:
+    names = sorted({*watching, *hearing, *left})
+    if not names:
         return
     home = await home_of(case.connection)
     urls = load_connections()
-    for name in sorted({*watching, *left}):
+    for name in names:
         if name not in urls:
-            yield _unset(name, home, watching[name])
+            yield _unset(name, home, {trigger.workflow for trigger in watching[name]} | hearing[name])
             continue
         async for finding in _look(name, urls, home, watching[name]):
             yield finding
 
 
-def _unset(name: str, home: Home, triggers: Sequence[ActiveTrigger]) -> Finding:
+async def _hearing(case: Case) -> defaultdict[str, set[str]]:
+    """Return the workflows with `notify` triggers on other databases, by connection."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for one in await active_triggers(case):
+        written = one.config.get("connection")
+        if one.kind == "notify" and not is_home(written):
+            found[str(written).lower()].add(one.workflow)
+    return found
+
+
+def _unset(name: str, home: Home, workflows: set[str]) -> Finding:
     variable = f"HARK_CONNECTION_{name.upper()}"
-    if triggers:
-        of = ", ".join(sorted({trigger.workflow for trigger in triggers}))
-        return warning(f"workflows watch connection {name}, which is not set: {of}", f"set {variable}; {_SEEN}")
+    if workflows:
+        of = ", ".join(sorted(workflows))
+        return warning(f"workflows listen to connection {name}, which is not set: {of}", f"set {variable}; {_SEEN}")
     return warning(
         f"triggers may be left in the database of connection {name}, which nobody watches any more",
         f"with {variable} set the daemon takes them off; or there DROP SCHEMA {home.schema} CASCADE, and here take it "
@@ -61,7 +76,7 @@ async def _look(
     except HomeItselfError as fault:
         yield error(str(fault), DROP)
     except UnavailableError as fault:
-        yield error(str(fault), "row changes there stay in its outbox, and come when it is back")
+        yield error(str(fault), _AWAY)
     finally:
         await database.stop()
 

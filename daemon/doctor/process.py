@@ -8,6 +8,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPException, HTTPResponse
 from typing import Any
 
 from hark.daemon.doctor.report import Finding, error, ok, warning
@@ -36,12 +37,16 @@ def look_at_daemon(settings: Settings) -> Iterator[Finding]:
 
 def _ask(running: Running) -> Finding:
     try:
-        with _OPENER.open(f"{running.url}/readyz", timeout=_PATIENCE_S):
-            return ok(f"the daemon (process {running.pid}) is ready at {running.url}", pid=running.pid, url=running.url)
+        with _OPENER.open(f"{running.url}/readyz", timeout=_PATIENCE_S) as answer:
+            said, missing = f"the daemon (process {running.pid}) is ready at {running.url}", _missing(answer)
+        if missing:
+            advice = "it does without, and goes on trying; its log and the findings below say more"
+            return warning(f"{said}, but not all of it works: {missing}", advice, pid=running.pid, url=running.url)
+        return ok(said, pid=running.pid, url=running.url)
     except urllib.error.HTTPError as answer:
         with answer:
             return error(
-                f"the daemon at {running.url} is not ready: {_reasons(answer)}",
+                f"the daemon at {running.url} is not ready: {_missing(answer) or f'it answers {answer.code}'}",
                 "its log says more, and so do the findings below",
                 pid=running.pid,
             )
@@ -53,12 +58,13 @@ def _ask(running: Running) -> Finding:
         )
 
 
-def _reasons(answer: urllib.error.HTTPError) -> str:
+def _missing(answer: HTTPResponse | urllib.error.HTTPError) -> str:
+    """Say which parts do not work and why, as `/readyz` has it; empty when all do, or when it is no such answer."""
     try:
         parts: dict[str, Any] = json.loads(answer.read())["parts"]
         return "; ".join(f"{name}: {part['detail']}" for name, part in parts.items() if not part["ok"])
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):
-        return f"it answers {answer.code}"
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, HTTPException):
+        return ""
 
 
 def look_at_port(settings: Settings) -> Iterator[Finding]:

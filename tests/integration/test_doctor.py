@@ -91,12 +91,12 @@ async def publish(database_url: str, text: str, **given: str) -> None:
         await engine.engine.registry.refresh()
 
 
-async def watch_clients(database_url: str, connection: asyncpg.Connection) -> str:
+async def watch_clients(database_url: str, connection: asyncpg.Connection, workflow: str = _WATCHER) -> str:
     """Publish a workflow that watches a table; return the name of the trigger that captures it."""
     await connection.execute("CREATE TABLE public.clients (id int PRIMARY KEY, status text)")
     query = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'public.clients'::regclass AND tgname LIKE 'hark%'"
     async with running_engine(database_url) as engine:
-        await engine.apply(_WATCHER)
+        await engine.apply(workflow)
         name: str = await engine.until(lambda: connection.fetchval(query), "the trigger on clients")
     return name
 
@@ -290,6 +290,17 @@ async def test_a_column_that_is_gone_is_found(look: Look, connection: asyncpg.Co
     )
     found = await look("capture")
     assert any("has no column 'status'" in finding.message and finding.level == "error" for finding in found)
+
+
+@pytest.mark.parametrize("more", ["inputs: {x: '${{ new.status }}'}", "subject: {kind: k, id: '${{ new.status }}'}"])
+async def test_a_column_that_is_handed_on_and_gone_is_found(
+    look: Look, connection: asyncpg.Connection, database_url: str, more: str
+) -> None:
+    """Who published such a trigger was refused; the doctor, who was asked afterwards, found it good."""
+    await watch_clients(database_url, connection, _WATCHER.replace("columns: [status]", more))
+    await connection.execute("ALTER TABLE public.clients RENAME status TO state")
+    (found,) = await look("capture")
+    assert (found.level, "has no column 'status'" in found.message) == ("error", True)
 
 
 async def test_a_user_who_may_not_place_triggers_is_told_the_grant(

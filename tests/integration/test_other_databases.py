@@ -364,7 +364,7 @@ async def test_people_see_the_other_database_and_run_what_is_there(
 ) -> None:
     """`hark watch`, a dry run, a backfill of rows, and the doctor."""
     await insert(crm, "before")
-    async with hark_with(database_url, crm_url) as hark:
+    async with hark_with(database_url, crm_url, news=crm_url) as hark:
         await hark.apply(GREET)
         (watched,) = await hark.engine.remotes.list_watches("crm")
         assert capture_fault(watched) is None
@@ -384,6 +384,12 @@ async def test_people_see_the_other_database_and_run_what_is_there(
             await crm.execute(f"ALTER TABLE public.clients DISABLE TRIGGER {trigger}")
             fault = f"connection crm: public.clients is watched, but somebody has disabled its trigger {trigger}"
             assert fault in await said(case)
+        await hark.apply(ORDERS.replace("connection: crm", "connection: News"))
+        async with connected(database_url) as home:
+            case = Case(settings, home)
+            assert "workflows listen to connection news, which is not set: orders" in await said(case)
+            monkeypatch.setenv("HARK_CONNECTION_NEWS", "postgresql://nobody:x@127.0.0.1:1/none")
+            assert "connection news: the database is not available" in await said(case)
 
 
 async def said(case: Case) -> str:

@@ -284,6 +284,17 @@ def test_a_daemon_that_is_not_ready_says_why(settings: Settings, serve: Callable
     assert found.message.endswith("is not ready: row: clients is gone")
 
 
+def test_a_daemon_that_is_ready_without_another_database_says_so(
+    settings: Settings, serve: Callable[[int, Any], str]
+) -> None:
+    """It was found good, and that a channel was not heard was nowhere to be seen."""
+    parts = {"notify@crm": {"ok": False, "detail": "not heard", "needed": False}, "row": {"ok": True, "detail": ""}}
+    write_runtime(settings, serve(200, {"ready": True, "parts": parts}), os.getpid())
+    (found,) = look_at_daemon(settings)
+    assert found.level == "warning"
+    assert found.message.endswith(", but not all of it works: notify@crm: not heard")
+
+
 def test_a_process_that_lives_and_does_not_answer_is_an_error(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
