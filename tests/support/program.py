@@ -55,7 +55,11 @@ class Program:
 
     async def start(self, *args: str, stdout: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
         """Start it as anybody would, with its output to a pipe."""
-        code = "from hark.daemon.cli import main; main()"
+        # Tests that run in the background of a shell ignore the interrupt, and so would all that they start.
+        code = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "from hark.daemon.cli import main; main()"
+        )
         return await asyncio.create_subprocess_exec(
             sys.executable, "-c", code, *args,
             stdout=stdout, stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL,
