@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from hark.daemon.hosts import hosts_of
 from hark.workflows.errors import ConfigurationError
 
 PREFIX = "HARK_SECRET_"
@@ -43,7 +44,8 @@ def _from_directory(directory: str | None) -> dict[str, str]:
 def load_connections(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the URLs of named databases: `HARK_CONNECTION_CRM` is the connection `crm` of steps and triggers.
 
-    Raises ConfigurationError for what is no URL of a PostgreSQL, and for the name of the home database.
+    Raises ConfigurationError for what is no URL of a PostgreSQL, for the name of the home database, and for two
+    variables that differ in nothing but case.
     """
     environment = os.environ if environment is None else environment
     prefix = "HARK_CONNECTION_"
@@ -54,6 +56,17 @@ def load_connections(environment: Mapping[str, str] | None = None) -> dict[str, 
                 f"{name}: `home` is the database that Hark itself lives in (HARK_DATABASE_URL), in steps and triggers; "
                 f"give this one another name, such as {prefix}CRM"
             )
-        if urlsplit(url).scheme not in {"postgresql", "postgres"}:
-            raise ConfigurationError(f"{name}: write postgresql://user:password@host:5432/database")
-    return {name.removeprefix(prefix).lower(): url for name, url in found.items()}
+        _check_url(name, url)
+    connections = {name.removeprefix(prefix).lower(): url for name, url in found.items()}
+    if len(connections) < len(found):
+        raise ConfigurationError(f"{', '.join(sorted(found))}: names are read in lower case; leave one of each")
+    return connections
+
+
+def _check_url(name: str, url: str) -> None:
+    if urlsplit(url).scheme not in {"postgresql", "postgres"}:
+        raise ConfigurationError(f"{name}: write postgresql://user:password@host:5432/database")
+    try:
+        hosts_of(url)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {error}") from error

@@ -9,7 +9,7 @@ import asyncpg
 from asyncpg import exceptions as pg
 
 from hark.actions.pooled_connection import POOLER_ERRORS, explain
-from hark.workflows.errors import ReadOnlyError, UnavailableError
+from hark.workflows.errors import ConfigurationError, ReadOnlyError, UnavailableError
 
 AWAY: tuple[type[BaseException], ...] = (
     OSError,
@@ -40,10 +40,15 @@ _OUR_FAULT = (ValueError, pg.UnsupportedClientFeatureError)
 def translated(*also: type[BaseException], name: str = "") -> Iterator[None]:
     """Turn what asyncpg raises when the database is away, and what else is said, into UnavailableError.
 
-    `name` is that of the connection, where it is not the home database.
+    `name` is that of the connection, where it is not the home database. Raises ConfigurationError for a URL of the home
+    that the driver does not understand.
     """
     try:
         yield
+    except pg.ClientConfigurationError as error:
+        if name:  # the rest goes on without it
+            raise UnavailableError(f"connection {name}: its URL: {error}") from error
+        raise ConfigurationError(f"the URL of the database: {error}") from error
     except (*AWAY, *also) as error:
         if isinstance(error, _OUR_FAULT):
             raise

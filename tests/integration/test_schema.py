@@ -14,6 +14,7 @@ from support.database import connected, fresh_database
 
 from hark.daemon.doctor.examination import examine
 from hark.daemon.settings import Settings
+from hark.daemon.store.database import Database
 from hark.daemon.store.schema import SCHEMA_VERSION, SchemaState, ensure_schema, schema_state, schema_text
 from hark.workflows.errors import ConfigurationError, UnavailableError
 
@@ -119,6 +120,15 @@ async def test_a_database_that_cannot_hold_every_text_is_refused_with_what_to_do
 async def test_no_database_is_unavailable_and_not_a_traceback() -> None:
     with pytest.raises(UnavailableError):
         await ensure_schema("postgresql://nobody:x@127.0.0.1:1/hark")
+
+
+async def test_a_url_that_the_driver_does_not_understand_is_a_wrong_setting() -> None:
+    """It was a traceback at the start; of another database one with every attempt."""
+    url = "postgresql://127.0.0.1:1/hark?sslmode=banana"
+    with pytest.raises(ConfigurationError, match="the URL of the database: `sslmode` parameter must be one of"):
+        await ensure_schema(url)
+    with pytest.raises(UnavailableError, match="connection crm: its URL: `sslmode`"):
+        await Database(url, name="crm").fetch("list_tenants")
 
 
 async def test_every_table_and_partial_index_says_what_it_is_for(connection: asyncpg.Connection) -> None:

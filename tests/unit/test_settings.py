@@ -163,6 +163,19 @@ def test_no_other_database_is_called_home() -> None:
             load_connections({name: url})
 
 
+@pytest.mark.parametrize(
+    "environment,said",
+    [
+        ({"HARK_CONNECTION_CRM": "mysql://db/x"}, "CRM: write postgresql://"),
+        ({"HARK_CONNECTION_CRM": "postgresql://db:port/x"}, "CRM: 'port' is no port: write a number"),
+        (dict.fromkeys(("HARK_CONNECTION_CRM", "HARK_CONNECTION_crm"), "postgresql://db/x"), "CRM, .*leave one"),
+    ],
+)
+def test_what_names_no_other_database_is_refused_at_the_start(environment: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        load_connections(environment)
+
+
 def test_a_slip_in_the_name_of_a_variable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARK_DATABSE_URL", "x")
     monkeypatch.setenv("HARK_SECRET_SLACK", "x")
