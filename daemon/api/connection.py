@@ -109,6 +109,17 @@ class Connection(asyncio.Protocol):
             transport.resume_reading()
             self._receive(data)
 
+    def pass_on(self, data: bytes) -> None:
+        """Let somebody else serve the connection, from the request that it is busy with on."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._next:
+            data, self._next = data + self._next, b""
+            transport.resume_reading()
+        self._leave()
+        self._owner.hand_over(transport, data)
+
     def refuse(self, answer: bytes, *, whole: bool = False) -> None:
         """Send the last answer. What is still on its way is thrown away: a reset would take the answer along."""
         transport = self._transport
@@ -171,12 +182,8 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, data: bytes) -> None:
         self._go_to(Stage.BUSY)
-        if self._owner.take(self, data):
-            return
-        transport = self._transport
-        if transport is not None and not transport.is_closing():
-            self._leave()
-            self._owner.hand_over(transport, data)
+        if not self._owner.take(self, data):
+            self.pass_on(data)
 
     def _hold(self, data: bytes) -> None:
         if self._received is not None:

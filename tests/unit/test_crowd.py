@@ -173,6 +173,7 @@ class Line:
 
     def __init__(self, unread: int) -> None:
         self.unread = unread
+        self.reading = True
         self.did: list[str] = []
 
     def write(self, data: bytes) -> None:
@@ -183,6 +184,12 @@ class Line:
 
     def is_closing(self) -> bool:
         return bool(self.did)
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
 
     def close(self) -> None:
         self.did.append("close")
@@ -196,6 +203,7 @@ class Keeper:
 
     def __init__(self, clock: Clock) -> None:
         self.crowd = crowd(clock)
+        self.handed_over = b""
 
     def entered(self, _connection: Connection) -> None: ...
 
@@ -203,6 +211,9 @@ class Keeper:
 
     def take(self, _connection: Connection, _data: bytes) -> bool:
         return True
+
+    def hand_over(self, _transport: asyncio.Transport, data: bytes) -> None:
+        self.handed_over = data
 
 
 @pytest.mark.parametrize("unread, closed_after_s", [(100_000, 0.0), (1000, 15.0)])
@@ -218,3 +229,16 @@ def test_who_reads_no_answers_is_cut_off(unread: int, closed_after_s: float) -> 
     assert line.did == ["close"]
     clock.move_to(closed_after_s + 2.0)
     assert line.did == ["close", "abort"]
+
+
+def test_what_comes_before_a_request_is_passed_on_goes_along() -> None:
+    """It is read a turn of the loop later than it came: more of a large one may be there by then."""
+    line, keeper = Line(0), Keeper(Clock())
+    connection = Connection(cast("Owner", keeper))
+    connection.connection_made(cast("asyncio.Transport", cast("Any", line)))
+    begun = HEAD.replace(b": 5", b": 90000") + b"1"
+    connection.data_received(begun)
+    connection.data_received(b"2")
+    assert not line.reading
+    connection.pass_on(begun)
+    assert (keeper.handed_over, line.reading) == (begun + b"2", True)
