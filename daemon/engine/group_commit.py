@@ -218,13 +218,18 @@ class GroupCommit(Generic[ItemT, ResultT]):
             return
         self.flushes += 1
         self.written += len(items)
-        for waiter, result in zip(waiting, results, strict=True):
-            if waiter.done():
-                continue
-            if isinstance(result, Exception):
-                waiter.set_exception(result)
-            else:
-                waiter.set_result(result)
+        # Not before the next flush is on its way: the database need not wait until everybody has been told of this one.
+        asyncio.get_running_loop().call_soon(_tell, waiting, results)
+
+
+def _tell(waiting: Sequence[Waiter[ResultT]], results: Sequence[ResultT | Exception]) -> None:
+    for waiter, result in zip(waiting, results, strict=True):
+        if waiter.done():
+            continue
+        if isinstance(result, Exception):
+            waiter.set_exception(result)
+        else:
+            waiter.set_result(result)
 
 
 def _fail(waiting: Sequence[Waiter[ResultT]], error: Exception) -> None:

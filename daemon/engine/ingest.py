@@ -22,11 +22,11 @@ from hark.daemon.engine.payload import encode
 from hark.daemon.engine.registry import Registry
 from hark.daemon.engine.strandings import Takings
 from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, sql
-from hark.daemon.store.ids import driver_id
+from hark.daemon.store.ids import new_driver_id
 from hark.daemon.store.lane import Lane
 from hark.workflows.catalogue import NewEvent, Receipt
 from hark.workflows.errors import ConflictError, UnavailableError
-from hark.workflows.ids import EventId, ExecutionId, TenantId, new_id, same_millisecond
+from hark.workflows.ids import EventId, ExecutionId, TenantId, same_millisecond
 
 log = structlog.get_logger(__name__)
 
@@ -145,10 +145,15 @@ class _Batch:
         locks = zip(*sorted(self.locks), strict=True) if self.locks else ((), ())
         return [self.instance, generation, keys, self.events, *parents, self.executions, self.refusals, *locks]
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether there are events, and nothing that belongs to them: no keys, and nothing that they start."""
+        return bool(self.events) and not self.keys and not self.executions
+
     def receipt(self, match: Match) -> Receipt:
         """Tell a sender which executions its event has started or joined."""
         ids = [self.went_to.get(start.id, start.id) for part in match.all() for start in part.starts]
-        return Receipt(match.event_id, tuple(ExecutionId(found) for found in ids if found is not None))
+        return Receipt(match.event_id, tuple([ExecutionId(found) for found in ids if found is not None]))
 
 
 class Ingest:
@@ -229,7 +234,7 @@ class Ingest:
     ) -> Arrival:
         """Prepare an event for the flush; its id has the time that it is now, or another."""
         data = encode(event.data, "the event's data")
-        arrival = Arrival(event, EventId(driver_id(new_id(at or self._now()))), data, explicit)
+        arrival = Arrival(event, EventId(new_driver_id(at or self._now())), data, explicit)
         if event.dedupe_key is not None:
             arrival.digest = blake2b(event.fingerprint or data.encode(), digest_size=16).digest()
         return arrival
@@ -336,7 +341,7 @@ class Ingest:
                 await connection.execute(sql("lock_erasures"))
                 since = timedelta(seconds=time.monotonic() - began) + _BEFORE
                 if not await connection.fetchval(sql("was_anything_erased"), tenants, since):
-                    stored = await self._store(connection, arrivals)
+                    stored = await self._store(connection, arrivals, again=True)
             if stored is None:
                 return await self._what_became_of([a for a in arrivals if a.key is None])
             launched = await self._owned(stored[0]) if stored[0].launches else set()
@@ -359,36 +364,50 @@ class Ingest:
         return {one: await self._receipt_of(stored[one], one) if one in stored else lost for one in ids}
 
     async def _store(
-        self, connection: Connection, arrivals: Sequence[Arrival], changes: Sequence[int] = ()
+        self, connection: Connection, arrivals: Sequence[Arrival], changes: Sequence[int] = (), *, again: bool = False
     ) -> tuple[_Batch, list[Match], set[UUID]]:
-        """Match and write; again with a fresh registry when the active workflows have changed meanwhile."""
+        """Match and write; anew with a fresh registry when the active workflows have changed meanwhile.
+
+        `again`: they may be there already.
+        """
         while True:
             now = self._now()
             # Whoever takes the execution over asks again; by then it may have ended, and nobody would end its call.
             arrivals = [arrival for arrival in arrivals if arrival.licence in {None, self._instance.id}]
             matches = [self._match(arrival, now) for arrival in arrivals]
             batch = self._batch(arrivals, matches, now)
-            reserved = len(batch.launches)
             generation = self._registry.generation
-            try:
-                row = await connection.fetchrow(sql("ingest_events"), *batch.arguments(generation), changes)
-            except BaseException:
-                self._capacity.give_back(reserved)
-                raise
-            if row is not None and row["generation"] is not None:
-                started = set(row["started"])
-                batch.claimed = {start.id for _, start in batch.launches if start.id in started}
-                batch.due_at = row["due_at"]
-                await self._follow_limited(connection, batch, set(row["stored"]))
-                return batch, matches, set(row["keyed"])
-            self._capacity.give_back(reserved)
-            if row is not None and not row["complete"]:
-                raise _TakenElsewhereError
+            if batch.is_alone and not changes and not again:
+                keyed = await _insert_alone(connection, batch, generation)
+            else:
+                keyed = await self._insert(connection, batch, generation, changes)
+            if keyed is not None:
+                return batch, matches, keyed
             await self._registry.refresh()
             if self._registry.generation == generation:
                 # What came from outside is nobody's yet: it is taken under the next licence, and no sender hears of it.
                 fenced = self._instance.fenced(batch.instance)
                 raise UnavailableError("this instance takes up its work anew") from fenced
+
+    async def _insert(
+        self, connection: Connection, batch: _Batch, generation: int, changes: Sequence[int]
+    ) -> set[UUID] | None:
+        """Write a batch; return whose keys were new, None when instance or generation do not hold any more."""
+        try:
+            row = await connection.fetchrow(sql("ingest_events"), *batch.arguments(generation), changes)
+        except BaseException:
+            self._capacity.give_back(len(batch.launches))
+            raise
+        if row is not None and row["generation"] is not None:
+            started = set(row["started"])
+            batch.claimed = {start.id for _, start in batch.launches if start.id in started}
+            batch.due_at = row["due_at"]
+            await self._follow_limited(connection, batch, set(row["stored"]))
+            return set(row["keyed"])
+        self._capacity.give_back(len(batch.launches))
+        if row is not None and not row["complete"]:
+            raise _TakenElsewhereError
+        return None
 
     async def _follow_limited(self, connection: Connection, batch: _Batch, stored: set[UUID]) -> None:
         """See what became of starts that are not stored as they were: refused, joined to others, put off or queued."""
@@ -509,6 +528,13 @@ class Ingest:
 
 class _TakenElsewhereError(Exception):
     """A change in the outbox is not there any more, or somebody is at it."""
+
+
+async def _insert_alone(connection: Connection, batch: _Batch, generation: int) -> set[UUID] | None:
+    """Do as `_insert` does, in half of the time, with events that nothing belongs to."""
+    arguments = batch.instance, generation, batch.events, batch.refusals
+    tag = await connection.execute(sql("ingest_events_alone"), *arguments)
+    return None if tag == "INSERT 0 0" else set()
 
 
 def _receipts(batch: _Batch, matches: Sequence[Match], keyed: set[UUID]) -> dict[EventId, Receipt | Exception]:

@@ -89,7 +89,7 @@ class Sample:
 
     def grant(self, wanted: int, now: datetime) -> int:
         """Return how many of the refusals of one event are kept."""
-        if self._since is not None:
+        if self._since is not None and now is not self._since:  # all of one flush have the same
             earned = (now - self._since).total_seconds() * self.PER_S
             self._left = min(self.BURST, self._left + max(0.0, earned))
         self._since = now

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TypeVar, cast
 from uuid import UUID
 
 from asyncpg.pgproto import pgproto
+
+from hark.workflows.ids import new_bytes
 
 IdT = TypeVar("IdT", bound=UUID)
 
@@ -16,3 +19,8 @@ def driver_id(identifier: IdT) -> IdT:
     An id is sent and looked up a dozen times while its execution runs.
     """
     return cast("IdT", pgproto.UUID(identifier.bytes))
+
+
+def new_driver_id(now: datetime) -> UUID:
+    """Make a random id that sorts by `now`, as the driver would: in half of the time."""
+    return cast("UUID", pgproto.UUID(new_bytes(now)))

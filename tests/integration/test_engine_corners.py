@@ -10,7 +10,9 @@ from uuid import uuid4
 import pytest
 from support.engine import EngineUnderTest, running_engine
 
+from hark.daemon.engine import ingest
 from hark.daemon.engine.services import _HomeTransaction
+from hark.workflows.errors import UnavailableError
 from hark.workflows.ids import DEFAULT_TENANT
 
 PEM = '-----BEGIN KEY-----\nAbC"d\n-----END KEY-----\n'
@@ -231,6 +233,42 @@ steps: [{id: a, set: {x: 1}}]
     assert (await hark.ended(receipt.executions[0]))["status"] == "completed"
     reason = await hark.database.pool.fetchval("SELECT reason FROM hark.event_decisions")
     assert reason == "inputs_invalid"
+
+
+async def test_an_event_that_starts_nothing_is_stored_once_though_the_answer_was_lost(
+    hark: EngineUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its statement does not ask whether it is there, so the second attempt has to be another one."""
+    commit = ingest.Ingest._commit
+
+    async def lost(self: ingest.Ingest, arrivals: Any) -> Any:
+        await commit(self, arrivals)
+        raise UnavailableError("the answer was lost")
+
+    monkeypatch.setattr(ingest.Ingest, "_commit", lost)
+    receipt = await hark.emit("NOBODY")
+    stored = "SELECT array_agg(id) FROM hark.events WHERE type = 'NOBODY'"
+    assert await hark.database.pool.fetchval(stored) == [receipt.event_id]
+
+
+async def test_an_event_that_would_have_started_nothing_is_offered_to_what_was_published_meanwhile(
+    hark: EngineUnderTest, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its statement holds it to what is active now, as that of all others does."""
+    insert, turn = ingest._insert_alone, hark.engine.registry._turn
+    outcomes: list[object] = []
+
+    async def inserted(*arguments: Any) -> object:
+        outcomes.append(await insert(*arguments))
+        turn.release()
+        return outcomes[-1]
+
+    monkeypatch.setattr(ingest, "_insert_alone", inserted)
+    async with running_engine(database_url) as other:
+        await turn.acquire()
+        await other.apply(flow("  - {id: a, set: {x: 1}}"))
+        receipt = await hark.emit("GO")
+    assert (outcomes, len(receipt.executions)) == ([None], 1)
 
 
 async def test_waiting_for_an_end_leaves_nothing_behind(hark: EngineUnderTest) -> None:

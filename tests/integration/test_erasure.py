@@ -323,11 +323,11 @@ async def test_what_is_written_again_brings_nothing_back(
         name = "fetch" if what == "record" else "_store"
         write, erased, broken = getattr(part, name), [], []
 
-        async def write_and_lose_the_answer(*about: Any) -> Any:
+        async def write_and_lose_the_answer(*about: Any, **how: bool) -> Any:
             if erased and not broken:
                 broken.append(about)
                 raise UnavailableError("the connection broke")
-            done = await write(*about)
+            done = await write(*about, **how)
             if not erased and (what == "ingest" or about[3]):
                 erased.append(await erase(one))
                 broken[:] = [about]

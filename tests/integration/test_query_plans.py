@@ -70,6 +70,7 @@ GUARDED: dict[str, Guard] = {
         "@instance", "@generation", "@keys", "@events", "@tenants_1", "@workflows_1", "@starts", "@refusals",
         "{}", "{}", "{}", pages=20_000,
     ),
+    "ingest_events_alone": record("@instance", "@generation", "@events", "@refusals", pages=20_000),
     "record_progress": record(
         "@instance", "@steps", "@changes", "@logs", "@notes", "@memories", "@waits_begun", "@waits_over",
         "@folded", pages=6_000,
