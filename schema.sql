@@ -1819,8 +1819,8 @@ CREATE TABLE row_changes (
     row_count       integer NOT NULL,
     old_rows        text,
     new_rows        text,
-    transaction_id  xid8 NOT NULL,
-    occurred_at     timestamptz NOT NULL,
+    transaction_id  xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    occurred_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     note            jsonb,
     parked_at       timestamptz
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
@@ -1834,6 +1834,8 @@ COMMENT ON TABLE row_changes IS
 COMMENT ON COLUMN row_changes.operation IS 'insert, update, delete or truncate. The writer pays for every CHECK and column here.';
 COMMENT ON COLUMN row_changes.old_rows IS
     'JSON array of the rows before, in the order of new_rows. As text: it is never searched, and jsonb would refuse U+0000.';
+COMMENT ON COLUMN row_changes.occurred_at IS
+    'A default: written out, a volatile function would cost INSERT with SELECT one more node of the plan.';
 COMMENT ON COLUMN row_changes.note IS
     'What few records have. actor, reason, depth, execution_id: the settings hark.* of the writer''s transaction. part, '
     'statement_rows: a large statement is kept in parts, numbered from 0; the first says how many rows it changed. '
@@ -1869,8 +1871,8 @@ CREATE FUNCTION keep_row_change(watch integer, operation text, row_count integer
 DECLARE
     kept bigint;
 BEGIN
-    INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, new_rows, transaction_id, occurred_at, note)
-    VALUES (watch, operation, row_count, old_rows, new_rows, pg_current_xact_id(), clock_timestamp(),
+    INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, new_rows, note)
+    VALUES (watch, operation, row_count, old_rows, new_rows,
             CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
                       OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(more) ELSE more END)
     RETURNING id INTO kept;
@@ -1924,11 +1926,9 @@ CREATE FUNCTION fits(row_count bigint, small_rows bigint, bytes bigint) RETURNS 
 COMMENT ON FUNCTION fits IS 'Whether the rows of a statement make one record.';
 
 CREATE FUNCTION capture_change() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
-    captured boolean;
     works text;
-    zone text;
     shown text[];
     settings text[];
     row_count integer;
@@ -1942,86 +1942,68 @@ BEGIN
     -- the transaction holds the lock on the outbox that keeps all others from changing it.
     --
     -- The short way, for one small row in whose JSON no setting of the writer's shows but the time zone: from the trigger
-    -- into the record with one statement, and as few others as can be, for in a transaction of one row each is read anew.
-    -- To tell by a setting that it was gone would cost as much as a third of it all: that comes only once the transaction has
-    -- taken longer than one row does. The next record goes the long way.
-    IF TG_ARGV[3] <> 'any' AND TG_OP <> 'TRUNCATE'
-            AND coalesce(current_setting('hark.capture_works', true), '') = '' THEN
-        IF TG_ARGV[3] = 'zoned' AND current_setting('timezone') <> 'UTC' THEN
-            zone := current_setting('timezone');
-            works := set_config('timezone', 'UTC', true);
+    -- into the record with one statement, and as few expressions besides as can be, for in a transaction of one row each is
+    -- read anew. A transaction that has taken longer than one row does goes it once more; a setting says that it has.
+    <<short>>
+    BEGIN
+        IF clock_timestamp() > current_timestamp + interval '0.5 ms' THEN
+            EXIT short WHEN current_setting('hark.capture_works', true) <> '';
+            works := set_config('hark.capture_works', 'short', true);
         END IF;
         BEGIN
-            IF TG_OP = 'INSERT' AND TG_LEVEL = 'STATEMENT' THEN
-                INSERT INTO hark.row_changes (watch_id, operation, row_count, new_rows, transaction_id,
-                                              occurred_at, note)
-                SELECT capture_change.tg_argv[0]::integer, 'insert', 1,
-                       json_build_array(hark_new.*)::text,
-                       pg_current_xact_id(), clock_timestamp(),
+            IF TG_ARGV[3] = 'insert' THEN
+                INSERT INTO hark.row_changes (watch_id, operation, row_count, new_rows, note)
+                SELECT capture_change.tg_argv[0]::integer, 'insert', 1, json_build_array(hark_new.*)::text,
                        CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
                                  OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(NULL) END
                 FROM hark_new
-                WHERE pg_column_size(hark_new.*) <= 8192
-                  AND NOT EXISTS (SELECT FROM hark_new OFFSET 1);
-            ELSIF TG_OP = 'UPDATE' AND TG_LEVEL = 'STATEMENT' THEN
-                INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, new_rows, transaction_id,
-                                              occurred_at, note)
+                WHERE pg_column_size(hark_new.*) <= 8192 AND NOT EXISTS (SELECT FROM hark_new OFFSET 1);
+            ELSIF TG_ARGV[3] = 'update' THEN
+                INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, new_rows, note)
                 SELECT capture_change.tg_argv[0]::integer, 'update', 1,
                        json_build_array(hark_old.*)::text, json_build_array(hark_new.*)::text,
-                       pg_current_xact_id(), clock_timestamp(),
                        CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
                                  OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(NULL) END
                 FROM hark_old, hark_new
                 WHERE pg_column_size(hark_old.*) + pg_column_size(hark_new.*) <= 8192
                   AND NOT EXISTS (SELECT FROM hark_old OFFSET 1) AND NOT EXISTS (SELECT FROM hark_new OFFSET 1);
-            ELSIF TG_OP = 'DELETE' AND TG_LEVEL = 'STATEMENT' THEN
-                INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, transaction_id,
-                                              occurred_at, note)
-                SELECT capture_change.tg_argv[0]::integer, 'delete', 1,
-                       json_build_array(hark_old.*)::text,
-                       pg_current_xact_id(), clock_timestamp(),
+            ELSIF TG_ARGV[3] = 'delete' THEN
+                INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, note)
+                SELECT capture_change.tg_argv[0]::integer, 'delete', 1, json_build_array(hark_old.*)::text,
                        CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
                                  OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(NULL) END
                 FROM hark_old
-                WHERE pg_column_size(hark_old.*) <= 8192
-                  AND NOT EXISTS (SELECT FROM hark_old OFFSET 1);
-            ELSIF coalesce(pg_column_size(OLD.*), 0) + coalesce(pg_column_size(NEW.*), 0) <= 8192 THEN
-                INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, new_rows, transaction_id,
-                                              occurred_at, note)
-                VALUES (TG_ARGV[0]::integer, lower(TG_OP), 1,
-                        CASE WHEN TG_OP <> 'INSERT' THEN json_build_array(OLD.*)::text END,
-                        CASE WHEN TG_OP <> 'DELETE' THEN json_build_array(NEW.*)::text END,
-                        pg_current_xact_id(), clock_timestamp(),
-                        CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
-                                  OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(NULL) END);
+                WHERE pg_column_size(hark_old.*) <= 8192 AND NOT EXISTS (SELECT FROM hark_old OFFSET 1);
+            ELSIF TG_ARGV[3] = 'row' THEN
+                INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, new_rows, note)
+                SELECT TG_ARGV[0]::integer, lower(TG_OP), 1,
+                       CASE WHEN TG_OP <> 'INSERT' THEN json_build_array(OLD.*)::text END,
+                       CASE WHEN TG_OP <> 'DELETE' THEN json_build_array(NEW.*)::text END,
+                       CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
+                                 OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(NULL) END
+                WHERE coalesce(pg_column_size(OLD.*), 0) + coalesce(pg_column_size(NEW.*), 0) <= 8192;
+            ELSE
+                EXIT short;
             END IF;
-            captured := FOUND;
-            IF captured AND pg_sequence_last_value('hark.capture_wakeups') = 1 THEN
+            IF FOUND AND pg_sequence_last_value('hark.capture_wakeups') IS DISTINCT FROM 1 THEN
+                RETURN NULL;
+            ELSIF FOUND THEN
                 -- A full queue would fail the writer's commit; the instances look by themselves too.
                 IF pg_notification_queue_usage() < 0.5 THEN
                     PERFORM pg_notify('hark_rows', '');
                 END IF;
+                RETURN NULL;
             END IF;
         EXCEPTION WHEN OTHERS THEN
-            captured := false;  -- the long way says what is wrong
+            NULL;  -- the long way says what is wrong
         END;
-        IF zone IS NOT NULL THEN
-            works := set_config('timezone', zone, true);
-        END IF;
-        IF captured THEN
-            IF clock_timestamp() > transaction_timestamp() + interval '1 ms' THEN
-                works := set_config('hark.capture_works', 'short', true);
-            END IF;
-            RETURN NULL;
-        END IF;
-    END IF;
+    END short;
     -- The long way, for everything else.
-    shown := CASE TG_ARGV[3] WHEN 'plain' THEN '{}' WHEN 'zoned' THEN '{timezone}'
-        ELSE '{timezone,datestyle,intervalstyle,bytea_output,extra_float_digits}' END;
+    shown := CASE TG_ARGV[3] WHEN 'long' THEN '{datestyle,intervalstyle,bytea_output,extra_float_digits}' ELSE '{}' END;
     works := current_setting('hark.capture_works', true);
     FOR i IN 1 .. cardinality(shown) LOOP
         settings[i] := current_setting(shown[i]);
-        PERFORM set_config(shown[i], (ARRAY['UTC', 'ISO', 'iso_8601', 'hex', '1'])[i], true);
+        PERFORM set_config(shown[i], (ARRAY['ISO', 'iso_8601', 'hex', '1'])[i], true);
     END LOOP;
     <<reading>>
     BEGIN
@@ -2256,8 +2238,8 @@ END $$;
 COMMENT ON FUNCTION capture_change IS
     'The trigger on the users'' tables: for each statement (with hark_old and hark_new), for each row, or for TRUNCATE. '
     'Arguments: the watch, the mode (row; statement: the first rows of a statement suffice; partition: TRUNCATE of one), '
-    'a fingerprint of how it was made, and which of the writer''s settings show in the JSON of its columns (plain: none; '
-    'zoned: the time zone; else any).';
+    'a fingerprint of how it was made, and the short way for one row: insert, update or delete for a trigger on statements, '
+    'row for one on rows, long where there is none, for settings of the writer''s show in the JSON of the columns.';
 
 -- These are called by the daemon.
 

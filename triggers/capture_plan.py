@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from hark.triggers.capture_filters import Filter, KeySet, filter_of, joined
 from hark.triggers.row_changes import Interest
@@ -26,14 +26,14 @@ from hark.triggers.row_config import OPERATIONS, Granularity, RowConfig
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import ActiveTrigger
 
-Shown: TypeAlias = Literal["plain", "zoned", "any"]
+Way: TypeAlias = Literal["insert", "update", "delete", "row", "long"]
 _PLAIN = frozenset(
     {"smallint", "integer", "bigint", "numeric", "boolean", "text", "character varying", "character", "uuid", "json"}
-    | {"jsonb", "date", "timestamp without time zone", "time without time zone"}
+    | {"jsonb", "date", "timestamp without time zone", "time without time zone", "timestamp with time zone"}
 )
-_ZONED = "timestamp with time zone"
+"""Types in whose JSON no setting of a session shows but the time zone, which capture has set to UTC."""
 _MODIFIER = re.compile(r"\(.*?\)|(\[\])+$")
-_VERSION = "2"
+_VERSION = "3"
 """Part of every fingerprint; raised when triggers made before have to be made again."""
 
 
@@ -117,18 +117,25 @@ class Placement:
     condition: str | None = None
     sets: tuple[KeySet, ...] = ()
     """What the condition looks into; made together with the trigger."""
-    shown: Shown = "any"
-    """Which settings of a session show in the JSON of the columns; the fourth argument."""
+    plain: bool = False
+    """Whether no setting of a session shows in the JSON of the columns."""
 
     @property
     def name(self) -> str:
         """The trigger's name; it differs by level, so that one can replace the other in one transaction."""
         return f"hark_capture_{self.operation}" + ("_row" if self.level == "ROW" else "")
 
+    @property
+    def way(self) -> Way:
+        """The short way that capture_change goes for one row, or the long one for all; its fourth argument."""
+        if not self.plain or self.operation == "truncate":
+            return "long"
+        return "row" if self.level == "ROW" else cast("Way", self.operation)
+
     def fingerprint(self) -> str:
         """Return what tells that a trigger in the database was made from this."""
         sets = [one.digest for one in self.sets]
-        parts = (_VERSION, self.operation, self.level, self.mode, self.condition or "", self.shown, *sets)
+        parts = (_VERSION, self.operation, self.level, self.mode, self.condition or "", self.way, *sets)
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
@@ -280,31 +287,29 @@ def _placements(
     table: Table, operation: str, watching: Sequence[ActiveTrigger], filters: Mapping[int, _Filters]
 ) -> Iterable[Placement]:
     if operation == "truncate":
-        yield Placement(table.relation, operation, "STATEMENT", "row", shown="plain")
+        yield Placement(table.relation, operation, "STATEMENT", "row")
         for part in table.descendants:
             if part.kind == "r":  # what is partitioned again has nothing of its own to truncate
-                yield Placement(part, operation, "STATEMENT", "partition", shown="plain")
+                yield Placement(part, operation, "STATEMENT", "partition")
         return
-    shown = _shown(table)
+    plain = _plain(table)
     if not table.descendants and table.relation.kind == "r":
         asked = _asked(table, operation, watching, filters)
         guard = (
             None if asked is None else joined(asked, f"wants_{table.relation.oid}_{operation}_", table.capture_schema)
         )
         if guard is not None:
-            yield Placement(table.relation, operation, "ROW", "row", guard.sql, guard.sets, shown)
+            yield Placement(table.relation, operation, "ROW", "row", guard.sql, guard.sets, plain)
             return
     mode = "statement" if all(trigger.config.per == "statement" for trigger in watching) else "row"
     for relation in (table.relation, *table.descendants):
-        yield Placement(relation, operation, "STATEMENT", mode, shown=shown)
+        yield Placement(relation, operation, "STATEMENT", mode, plain=plain)
 
 
-def _shown(table: Table) -> Shown:
-    """Say which settings of a session show in the JSON of a table's rows. Children may have more columns than it."""
+def _plain(table: Table) -> bool:
+    """Tell whether no setting of a session shows in the JSON of its rows. Children may have more columns than it."""
     names = {"text" if column.typtype == "e" else _MODIFIER.sub("", column.type) for column in table.columns}
-    if (table.descendants and table.relation.kind != "p") or names - _PLAIN - {_ZONED}:
-        return "any"
-    return "zoned" if _ZONED in names else "plain"
+    return names <= _PLAIN and (not table.descendants or table.relation.kind == "p")
 
 
 def _asked(

@@ -175,7 +175,7 @@ def _wanted(
     wanted = {}
     for plan in plans:
         for placement in plan.placements:
-            arguments = (str(watches[plan.table]), placement.mode, placement.fingerprint(), placement.shown)
+            arguments = (str(watches[plan.table]), placement.mode, placement.fingerprint(), placement.way)
             wanted[placement.relation.oid, site.named(placement.name)] = (str(plan.table), _Place(placement, arguments))
     return wanted
 

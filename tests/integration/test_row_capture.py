@@ -172,7 +172,7 @@ async def test_a_column_that_has_no_json_is_left_out_with_the_reason(capture: Ca
     "damage",
     [
         "DROP TABLE hark.row_changes",
-        "ALTER TABLE hark.row_changes DROP COLUMN occurred_at",
+        "ALTER TABLE hark.row_changes DROP COLUMN operation",
         "DROP SEQUENCE hark.capture_wakeups",
         "DROP FUNCTION hark.keep_row_change",
         "DROP FUNCTION hark.careful_row_json",

@@ -94,21 +94,27 @@ def test_filters_of_one_operation_do_not_hold_up_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "columns, shown",
+    "columns, way",
     [
-        ([Column("a", "bigint"), Column("b", "numeric(12,2)")], "plain"),
-        ([Column("a", "text[]"), Column("b", "mood", "e")], "plain"),
-        ([Column("a", "bigint"), Column("b", "timestamp(3) with time zone")], "zoned"),
-        ([Column("a", "bigint"), Column("b", "interval")], "any"),
-        ([Column("a", "double precision")], "any"),
-        ([Column("a", "mood")], "any"),
+        ([Column("a", "bigint"), Column("b", "numeric(12,2)")], "insert"),
+        ([Column("a", "text[]"), Column("b", "mood", "e")], "insert"),
+        ([Column("a", "bigint"), Column("b", "timestamp(3) with time zone")], "insert"),
+        ([Column("a", "bigint"), Column("b", "interval")], "long"),
+        ([Column("a", "double precision")], "long"),
+        ([Column("a", "mood")], "long"),
     ],
 )
-def test_the_trigger_is_told_which_settings_show_in_the_columns(columns: list[Column], shown: str) -> None:
+def test_a_row_goes_the_short_way_where_no_setting_of_the_writer_shows_in_it(columns: list[Column], way: str) -> None:
     table = replace(TABLE, columns=tuple(columns))
-    assert plan(watch(), table=table).placements[0].shown == shown
+    assert plan(watch(), table=table).placements[0].way == way
     child = replace(table, descendants=(Relation(8, "child"),))
-    assert {each.shown for each in plan(watch(), table=child).placements} == {"any"}
+    assert {each.way for each in plan(watch(), table=child).placements} == {"long"}
+
+
+def test_each_operation_and_level_has_its_own_short_way() -> None:
+    made = plan(watch(operations=["insert", "update", "delete", "truncate"]), watch(LEAD, operations=["insert"]))
+    assert [each.way for each in made.placements] == ["insert", "update", "delete", "long"]
+    assert [each.way for each in plan(watch(LEAD, operations=["update"])).placements] == ["row"]
 
 
 def test_many_filters_that_ask_one_column_for_a_value_become_a_look_into_a_set() -> None:
