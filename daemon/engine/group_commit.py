@@ -218,8 +218,11 @@ class GroupCommit(Generic[ItemT, ResultT]):
             return
         self.flushes += 1
         self.written += len(items)
-        # Not before the next flush is on its way: the database need not wait until everybody has been told of this one.
-        asyncio.get_running_loop().call_soon(_tell, waiting, results)
+        if self._items:
+            # The next flush is sent first: the database need not wait until everybody has been told of this one.
+            asyncio.get_running_loop().call_soon(_tell, waiting, results)
+        else:
+            _tell(waiting, results)
 
 
 def _tell(waiting: Sequence[Waiter[ResultT]], results: Sequence[ResultT | Exception]) -> None:
