@@ -1929,8 +1929,6 @@ CREATE FUNCTION capture_change() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
     works text;
-    shown text[];
-    settings text[];
     row_count integer;
     old_rows text;
     new_rows text;
@@ -1941,9 +1939,8 @@ BEGIN
     -- down everybody's snapshots. So the first records of a transaction are written in one. From then on what worked works:
     -- the transaction holds the lock on the outbox that keeps all others from changing it.
     --
-    -- The short way, for one small row in whose JSON no setting of the writer's shows but the time zone: from the trigger
-    -- into the record with one statement, and as few expressions besides as can be, for in a transaction of one row each is
-    -- read anew. A transaction that has taken longer than one row does goes it once more; a setting says that it has.
+    -- The short way, for one small row: from the trigger into the record with one statement, and as few expressions besides
+    -- as can be, for in a transaction of one row each is read anew. A transaction that has taken longer than one row does goes it once more; a setting says that it has.
     <<short>>
     BEGIN
         IF clock_timestamp() > current_timestamp + interval '0.5 ms' THEN
@@ -1999,12 +1996,7 @@ BEGIN
         END;
     END short;
     -- The long way, for everything else.
-    shown := CASE TG_ARGV[3] WHEN 'long' THEN '{datestyle,intervalstyle,bytea_output,extra_float_digits}' ELSE '{}' END;
     works := current_setting('hark.capture_works', true);
-    FOR i IN 1 .. cardinality(shown) LOOP
-        settings[i] := current_setting(shown[i]);
-        PERFORM set_config(shown[i], (ARRAY['ISO', 'iso_8601', 'hex', '1'])[i], true);
-    END LOOP;
     <<reading>>
     BEGIN
         -- First the rows: in one go if they are few and small, as most are. This block does not write. In an UPDATE rows
@@ -2230,16 +2222,26 @@ BEGIN
             END;
         END IF;
     END reading;
-    FOR i IN 1 .. cardinality(shown) LOOP
-        PERFORM set_config(shown[i], settings[i], true);
-    END LOOP;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION capture_change IS
     'The trigger on the users'' tables: for each statement (with hark_old and hark_new), for each row, or for TRUNCATE. '
     'Arguments: the watch, the mode (row; statement: the first rows of a statement suffice; partition: TRUNCATE of one), '
     'a fingerprint of how it was made, and the short way for one row: insert, update or delete for a trigger on statements, '
-    'row for one on rows, long where there is none, for settings of the writer''s show in the JSON of the columns.';
+    'row for one on rows; for truncate there is none. For tables in whose JSON no setting of the writer''s shows but the time '
+    'zone: to set more than that costs each statement as much as a tenth of it all.';
+
+-- From the text of the other, which names itself where a column of the table might be called like an argument.
+DO $$ BEGIN
+    EXECUTE (SELECT format('CREATE OR REPLACE FUNCTION hark.capture_formatted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
+                           'SET search_path = pg_catalog, pg_temp SET timezone = ''UTC'' SET datestyle = ''ISO'' '
+                           'SET intervalstyle = ''iso_8601'' SET bytea_output = ''hex'' SET extra_float_digits = 1 AS %L',
+                           replace(p.prosrc, 'capture_change.', 'capture_formatted.'))
+             FROM pg_proc AS p WHERE p.oid = 'hark.capture_change'::regproc);
+END $$;
+COMMENT ON FUNCTION capture_formatted IS
+    'The same as capture_change, for tables in whose JSON other settings of the writer''s would show: how dates, intervals, '
+    'floats and bytes are written.';
 
 -- These are called by the daemon.
 
@@ -2278,7 +2280,8 @@ END $$;
 COMMENT ON FUNCTION sweep_key_sets IS 'Takes away the sets whose triggers went with their tables; returns how many.';
 
 CREATE FUNCTION place_capture(relation oid, trigger_name text, operation text, level text, condition text,
-                              arguments text[], set_names text[] DEFAULT '{}', set_contents text[] DEFAULT '{}')
+                              arguments text[], set_names text[] DEFAULT '{}', set_contents text[] DEFAULT '{}',
+                              formatted boolean DEFAULT false)
     RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     -- In PL/pgSQL: what a session has read of it once it keeps, where the WHEN of a trigger is read for every statement.
@@ -2292,12 +2295,12 @@ BEGIN
         EXECUTE format('GRANT EXECUTE ON FUNCTION hark.%I(text) TO PUBLIC', set_names[i]);
     END LOOP;
     EXECUTE format(
-        'CREATE OR REPLACE TRIGGER %I AFTER %s ON %s %s FOR EACH %s %s EXECUTE FUNCTION hark.capture_change(%s)',
+        'CREATE OR REPLACE TRIGGER %I AFTER %s ON %s %s FOR EACH %s %s EXECUTE FUNCTION hark.%I(%s)',
         trigger_name, operation, relation::regclass,
         CASE WHEN level = 'ROW' OR operation = 'TRUNCATE' THEN '' ELSE
             'REFERENCING ' || concat_ws(' ', CASE WHEN operation <> 'INSERT' THEN 'OLD TABLE AS hark_old' END,
                                         CASE WHEN operation <> 'DELETE' THEN 'NEW TABLE AS hark_new' END) END,
-        level, 'WHEN (' || condition || ')', (SELECT string_agg(quote_literal(a), ', ') FROM unnest(arguments) AS a));
+        level, 'WHEN (' || condition || ')', CASE WHEN formatted THEN 'capture_formatted' ELSE 'capture_change' END, (SELECT string_agg(quote_literal(a), ', ') FROM unnest(arguments) AS a));
     IF level = 'ROW' THEN
         PERFORM hark.drop_key_sets(relation, operation, set_names);
     END IF;
@@ -2325,7 +2328,7 @@ END $$;
 COMMENT ON FUNCTION remove_capture IS 'Takes one trigger off a table, or makes it one that never fires; its sets go with it.';
 
 -- A trigger's function runs with the rights of its owner: nobody else may put it on a table and write into the outbox.
-REVOKE ALL ON FUNCTION capture_note, keep_row_change, fits, careful_row_json, capture_change,
+REVOKE ALL ON FUNCTION capture_note, keep_row_change, fits, careful_row_json, capture_change, capture_formatted,
     drop_key_sets, sweep_key_sets, place_capture, remove_capture FROM PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------- other databases

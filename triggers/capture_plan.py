@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any
 
 from hark.triggers.capture_filters import Filter, KeySet, filter_of, joined
 from hark.triggers.row_changes import Interest
@@ -26,7 +26,6 @@ from hark.triggers.row_config import OPERATIONS, Granularity, RowConfig
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import ActiveTrigger
 
-Way: TypeAlias = Literal["insert", "update", "delete", "row", "long"]
 _PLAIN = frozenset(
     {"smallint", "integer", "bigint", "numeric", "boolean", "text", "character varying", "character", "uuid", "json"}
     | {"jsonb", "date", "timestamp without time zone", "time without time zone", "timestamp with time zone"}
@@ -117,8 +116,8 @@ class Placement:
     condition: str | None = None
     sets: tuple[KeySet, ...] = ()
     """What the condition looks into; made together with the trigger."""
-    plain: bool = False
-    """Whether no setting of a session shows in the JSON of the columns."""
+    formatted: bool = False
+    """Whether settings of a session would show in the JSON of the columns."""
 
     @property
     def name(self) -> str:
@@ -126,16 +125,14 @@ class Placement:
         return f"hark_capture_{self.operation}" + ("_row" if self.level == "ROW" else "")
 
     @property
-    def way(self) -> Way:
-        """The short way that capture_change goes for one row, or the long one for all; its fourth argument."""
-        if not self.plain or self.operation == "truncate":
-            return "long"
-        return "row" if self.level == "ROW" else cast("Way", self.operation)
+    def way(self) -> str:
+        """The short way that one row goes; the fourth argument."""
+        return "row" if self.level == "ROW" else self.operation
 
     def fingerprint(self) -> str:
         """Return what tells that a trigger in the database was made from this."""
         sets = [one.digest for one in self.sets]
-        parts = (_VERSION, self.operation, self.level, self.mode, self.condition or "", self.way, *sets)
+        parts = (_VERSION, self.operation, self.level, self.mode, self.condition or "", str(self.formatted), *sets)
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
@@ -292,24 +289,24 @@ def _placements(
             if part.kind == "r":  # what is partitioned again has nothing of its own to truncate
                 yield Placement(part, operation, "STATEMENT", "partition")
         return
-    plain = _plain(table)
+    formatted = _formatted(table)
     if not table.descendants and table.relation.kind == "r":
         asked = _asked(table, operation, watching, filters)
         guard = (
             None if asked is None else joined(asked, f"wants_{table.relation.oid}_{operation}_", table.capture_schema)
         )
         if guard is not None:
-            yield Placement(table.relation, operation, "ROW", "row", guard.sql, guard.sets, plain)
+            yield Placement(table.relation, operation, "ROW", "row", guard.sql, guard.sets, formatted)
             return
     mode = "statement" if all(trigger.config.per == "statement" for trigger in watching) else "row"
     for relation in (table.relation, *table.descendants):
-        yield Placement(relation, operation, "STATEMENT", mode, plain=plain)
+        yield Placement(relation, operation, "STATEMENT", mode, formatted=formatted)
 
 
-def _plain(table: Table) -> bool:
-    """Tell whether no setting of a session shows in the JSON of its rows. Children may have more columns than it."""
+def _formatted(table: Table) -> bool:
+    """Tell whether settings of a session would show in the JSON of its rows. Children may have more columns than it."""
     names = {"text" if column.typtype == "e" else _MODIFIER.sub("", column.type) for column in table.columns}
-    return names <= _PLAIN and (not table.descendants or table.relation.kind == "p")
+    return not names <= _PLAIN or (bool(table.descendants) and table.relation.kind != "p")
 
 
 def _asked(

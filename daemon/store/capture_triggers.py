@@ -231,6 +231,7 @@ async def _put(site: CaptureSite, connection: Connection, place: _Place) -> None
         list(place.arguments),
         [one.function for one in placement.sets],
         [one.content for one in placement.sets],
+        placement.formatted,
     )
 
 

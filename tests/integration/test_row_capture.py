@@ -274,6 +274,25 @@ async def test_single_rows_go_a_short_way_that_shows_no_time_zone_and_leaves_it_
     assert (odd.data["new"]["id"], odd.data["left_out"]) == (3, ["mood"])
 
 
+async def test_single_rows_go_the_short_way_also_where_formats_would_show(capture: Capture) -> None:
+    """And leave no setting behind: neither this way nor, for two rows, the long one."""
+    run = capture.connection.execute
+    await run("CREATE TABLE spans (x float8, long interval, days date[])")
+    await capture.watched(watch("spans"), watch("clients"))
+    await run("SET extra_float_digits = -10; SET intervalstyle = 'sql_standard'")
+    await run("SET datestyle = 'German'; SET timezone = 'Asia/Tokyo'")
+    await run("ALTER FUNCTION hark.keep_row_change RENAME TO long_way_only")
+    await run("INSERT INTO spans VALUES (0.1234567890123456, '1 day 2 hours', '{2026-03-01}')")
+    await run("DELETE FROM spans")
+    await run("ALTER FUNCTION hark.long_way_only RENAME TO keep_row_change")
+    await run("INSERT INTO spans VALUES (0.1234567890123456, '1 day 2 hours', '{2026-03-01}'), (NULL, NULL, NULL)")
+    row = {"x": 0.1234567890123456, "long": "P1DT2H", "days": ["2026-03-01"]}
+    inserted, deleted, first, _ = (event.data for event in await capture.events())
+    assert (inserted["new"], deleted["old"], first["new"]) == (row, row, row)
+    for setting, value in (("intervalstyle", "sql_standard"), ("datestyle", "German, DMY"), ("timezone", "Asia/Tokyo")):
+        assert await capture.connection.fetchval(f"SHOW {setting}") == value
+
+
 async def test_types_of_all_kinds_become_json(capture: Capture) -> None:
     await capture.connection.execute(
         "CREATE TYPE place AS (street text, number int); CREATE TYPE mood AS ENUM ('sad');"
@@ -682,4 +701,4 @@ async def test_no_capture_trigger_needs_the_schema_on_the_search_path(capture: C
         "SELECT pg_get_triggerdef(oid) AS text FROM pg_trigger WHERE tgname LIKE 'hark%'"
     )
     assert len(definitions) == len(EVERYTHING)
-    assert all(re.search(r"EXECUTE FUNCTION hark\.capture_change\(", row["text"]) for row in definitions)
+    assert all(re.search(r"EXECUTE FUNCTION hark\.capture_(change|formatted)\(", row["text"]) for row in definitions)

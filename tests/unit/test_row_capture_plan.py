@@ -94,26 +94,26 @@ def test_filters_of_one_operation_do_not_hold_up_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "columns, way",
+    "columns, formatted",
     [
-        ([Column("a", "bigint"), Column("b", "numeric(12,2)")], "insert"),
-        ([Column("a", "text[]"), Column("b", "mood", "e")], "insert"),
-        ([Column("a", "bigint"), Column("b", "timestamp(3) with time zone")], "insert"),
-        ([Column("a", "bigint"), Column("b", "interval")], "long"),
-        ([Column("a", "double precision")], "long"),
-        ([Column("a", "mood")], "long"),
+        ([Column("a", "bigint"), Column("b", "numeric(12,2)")], False),
+        ([Column("a", "text[]"), Column("b", "mood", "e")], False),
+        ([Column("a", "bigint"), Column("b", "timestamp(3) with time zone")], False),
+        ([Column("a", "bigint"), Column("b", "interval")], True),
+        ([Column("a", "double precision")], True),
+        ([Column("a", "mood")], True),
     ],
 )
-def test_a_row_goes_the_short_way_where_no_setting_of_the_writer_shows_in_it(columns: list[Column], way: str) -> None:
+def test_only_where_settings_of_the_writer_show_in_a_row_are_they_set(columns: list[Column], formatted: bool) -> None:
     table = replace(TABLE, columns=tuple(columns))
-    assert plan(watch(), table=table).placements[0].way == way
+    assert plan(watch(), table=table).placements[0].formatted == formatted
     child = replace(table, descendants=(Relation(8, "child"),))
-    assert {each.way for each in plan(watch(), table=child).placements} == {"long"}
+    assert all(each.formatted for each in plan(watch(), table=child).placements)
 
 
 def test_each_operation_and_level_has_its_own_short_way() -> None:
     made = plan(watch(operations=["insert", "update", "delete", "truncate"]), watch(LEAD, operations=["insert"]))
-    assert [each.way for each in made.placements] == ["insert", "update", "delete", "long"]
+    assert [each.way for each in made.placements] == ["insert", "update", "delete", "truncate"]
     assert [each.way for each in plan(watch(LEAD, operations=["update"])).placements] == ["row"]
 
 
