@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -57,16 +58,16 @@ def load_connections(environment: Mapping[str, str] | None = None) -> dict[str, 
                 f"give this one another name, such as {prefix}CRM"
             )
         _check_url(name, url)
-    connections = {name.removeprefix(prefix).lower(): url for name, url in found.items()}
-    if len(connections) < len(found):
-        raise ConfigurationError(f"{', '.join(sorted(found))}: names are read in lower case; leave one of each")
-    return connections
+    spelled = Counter(name.lower() for name in found)
+    if twice := sorted(name for name in found if spelled[name.lower()] > 1):
+        raise ConfigurationError(f"{', '.join(twice)}: names are read in lower case; leave one of each")
+    return {name.removeprefix(prefix).lower(): url for name, url in found.items()}
 
 
 def _check_url(name: str, url: str) -> None:
-    if urlsplit(url).scheme not in {"postgresql", "postgres"}:
-        raise ConfigurationError(f"{name}: write postgresql://user:password@host:5432/database")
     try:
+        if urlsplit(url).scheme not in {"postgresql", "postgres"}:
+            raise ValueError("write postgresql://user:password@host:5432/database")
         hosts_of(url)
     except ValueError as error:
         raise ConfigurationError(f"{name}: {error}") from error

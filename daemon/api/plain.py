@@ -16,8 +16,10 @@ _MOST_FIELDS = 64
 """Less than what aiohttp's server takes: it has the last word on what is too long."""
 _POST = re.compile(rb"POST (/[!\"$-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+)\r\n")
 _SPECIAL = frozenset(
-    {"content-encoding", "expect", "sec-websocket-key1", "te", "trailer", "transfer-encoding", "upgrade"}
+    {"content-encoding", "expect", "proxy-connection", "sec-websocket-key1", "te", "trailer", "transfer-encoding"}
+    | {"upgrade"}
 )
+"""`Proxy-Connection` is `Connection` to aiohttp's parser."""
 
 
 class Plain(NamedTuple):

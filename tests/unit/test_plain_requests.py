@@ -28,8 +28,8 @@ TARGETS = [
     "a",
 ]
 NAMES = [
-    *("Host", "host", "Content-Length", "Content-Length ", "Connection", "Transfer-Encoding", "Content-Encoding"),
-    *("Upgrade", "Expect", "Sec-WebSocket-Key1", "X", "x", "X_y", "X y", " X", "", "Ü"),
+    *("Host", "host", "Content-Length", "Content-Length ", "Connection", "Proxy-Connection", "Transfer-Encoding"),
+    *("Content-Encoding", "Upgrade", "Expect", "Sec-WebSocket-Key1", "X", "x", "X_y", "X y", " X", "", "Ü"),
 ]
 VALUES = [
     *("", "x", "0", "2", "02", "+2", "2, 2", "a\tb", " a ", "ü", "a\x00", "a\rb", "a\nb", "close", "Keep-Alive"),
@@ -96,6 +96,7 @@ def test_a_plain_request_is_read() -> None:
         b"Host: x\r\n",
         b"X-Y: again\r\n",
         b"Connection: close\r\n",
+        b"Proxy-Connection: close\r\n",
         b"Connection: upgrade\r\nUpgrade: h2c\r\n",
         b"Transfer-Encoding: chunked\r\n",
         b"Content-Encoding: gzip\r\n",

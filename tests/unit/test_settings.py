@@ -167,13 +167,28 @@ def test_no_other_database_is_called_home() -> None:
     "environment,said",
     [
         ({"HARK_CONNECTION_CRM": "mysql://db/x"}, "CRM: write postgresql://"),
-        ({"HARK_CONNECTION_CRM": "postgresql://db:port/x"}, "CRM: 'port' is no port: write a number"),
-        (dict.fromkeys(("HARK_CONNECTION_CRM", "HARK_CONNECTION_crm"), "postgresql://db/x"), "CRM, .*leave one"),
+        ({"HARK_CONNECTION_CRM": "postgresql://db:port/x"}, "CRM: .* is no port: write a number"),
+        ({"HARK_CONNECTION_CRM": "postgresql://u:p[w@db/x"}, "CRM: Invalid IPv6 URL"),
+        (
+            dict.fromkeys(("HARK_CONNECTION_CRM", "HARK_CONNECTION_crm", "HARK_CONNECTION_A"), "postgresql://db/x"),
+            "^HARK_CONNECTION_CRM, HARK_CONNECTION_crm: .*leave one",
+        ),
     ],
 )
 def test_what_names_no_other_database_is_refused_at_the_start(environment: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         load_connections(environment)
+
+
+@pytest.mark.parametrize("sign", "#/?")
+def test_a_password_that_ends_the_host_is_not_shown(sign: str) -> None:
+    """Its beginning stands where a port would, and came into the log as what was no port."""
+    url = f"postgresql://u:secret{sign}1@db/x"
+    with pytest.raises(ConfigurationError, match="is no port: .*%23 for #") as refused:
+        load_connections({"HARK_CONNECTION_CRM": url})
+    with pytest.raises(ConfigurationError, match="is no port: .*%23 for #") as refused_home:
+        load_settings({"database_url": url})
+    assert "secret" not in f"{refused.value} {refused_home.value}"
 
 
 def test_a_slip_in_the_name_of_a_variable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
