@@ -128,6 +128,9 @@ class Connection(asyncio.Protocol):
             self._leave()
             return
         self._go_to(Stage.LEAVING)
+        if self._next:
+            self._next = b""
+            transport.resume_reading()
         transport.write(answer)
         if whole:
             transport.close()

@@ -194,6 +194,9 @@ class Line:
     def close(self) -> None:
         self.did.append("close")
 
+    def write_eof(self) -> None:
+        """Say no more; what comes is still read."""
+
     def abort(self) -> None:
         self.did.append("abort")
 
@@ -242,3 +245,16 @@ def test_what_comes_before_a_request_is_passed_on_goes_along() -> None:
     assert not line.reading
     connection.pass_on(begun)
     assert (keeper.handed_over, line.reading) == (begun + b"2", True)
+
+
+def test_what_comes_before_a_request_is_refused_does_not_stop_the_rest_from_being_thrown_away() -> None:
+    """Who sends a large one reads its answer after that; he could not send it, was cut off, and saw no answer."""
+    line, keeper = Line(0), Keeper(Clock())
+    connection = Connection(cast("Owner", keeper))
+    connection.connection_made(cast("asyncio.Transport", cast("Any", line)))
+    connection.data_received(HEAD.replace(b": 5", b": 90000") + b"1")
+    connection.data_received(b"2")
+    connection.refuse(b"no room")
+    assert line.reading
+    connection.data_received(b"3")
+    assert line.reading
