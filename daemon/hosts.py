@@ -49,12 +49,10 @@ def _split(spec: str) -> tuple[str, str]:
 def _port(text: str) -> int:
     if not text:
         return 5432
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _HIGHEST_PORT):
         # Not shown: where a password has one of these characters, this is its beginning.
         raise ValueError(
-            f"what stands behind the host is no port: write a number up to {_HIGHEST_PORT}, and in a password %23 for #, "
-            "%2F for / and %3F for ?"
+            f"what stands behind the host is no port: write a number up to {_HIGHEST_PORT}, and in a password "
+            "%23 for #, %2F for / and %3F for ?"
         )
-    if not 0 < int(text) <= _HIGHEST_PORT:
-        raise ValueError(f"{text} is no port: write a number up to {_HIGHEST_PORT}")
     return int(text)

@@ -180,15 +180,15 @@ def test_what_names_no_other_database_is_refused_at_the_start(environment: dict[
         load_connections(environment)
 
 
-@pytest.mark.parametrize("sign", "#/?")
-def test_a_password_that_ends_the_host_is_not_shown(sign: str) -> None:
+@pytest.mark.parametrize("password", ["secret#1", "secret/1", "secret?1", "271828#x"])
+def test_a_password_that_ends_the_host_is_not_shown(password: str) -> None:
     """Its beginning stands where a port would, and came into the log as what was no port."""
-    url = f"postgresql://u:secret{sign}1@db/x"
-    with pytest.raises(ConfigurationError, match="is no port: .*%23 for #") as refused:
+    url = f"postgresql://u:{password}@db/x"
+    with pytest.raises(ConfigurationError, match=r"is no port: .*%23 for #") as refused:
         load_connections({"HARK_CONNECTION_CRM": url})
-    with pytest.raises(ConfigurationError, match="is no port: .*%23 for #") as refused_home:
+    with pytest.raises(ConfigurationError, match=r"is no port: .*%23 for #") as refused_home:
         load_settings({"database_url": url})
-    assert "secret" not in f"{refused.value} {refused_home.value}"
+    assert password[:6] not in f"{refused.value} {refused_home.value}"
 
 
 def test_a_slip_in_the_name_of_a_variable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
