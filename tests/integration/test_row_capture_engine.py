@@ -34,6 +34,12 @@ steps: [{id: hello, action: probe, with: {say: "${{ inputs.name }}"}}]
 
 
 @pytest.fixture
+def checked_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare the triggers with what they should be all the time, from the start of an engine on."""
+    monkeypatch.setattr("hark.triggers.row_keeper.CHECK_S", 0.05)
+
+
+@pytest.fixture
 async def clients(connection: asyncpg.Connection) -> asyncpg.Connection:
     """Have a table `clients`; give a connection that writes to it."""
     name = await connection.fetchval("SELECT current_database()")
@@ -150,19 +156,17 @@ steps: [{id: note, action: probe, with: {say: "${{ inputs.n }}"}}]
     assert (event["count"], len(event["rows"])) == (2000, 500)
 
 
+@pytest.mark.usefixtures("checked_often")
 async def test_a_trigger_that_was_dropped_is_put_back_by_itself(
-    hark: EngineUnderTest, clients: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    hark: EngineUnderTest, clients: asyncpg.Connection
 ) -> None:
-    monkeypatch.setattr("hark.triggers.row_keeper.CHECK_S", 0.05)
     await hark.apply(GREET)
     await clients.execute("DROP TRIGGER hark_capture_insert_row ON clients")
     await hark.until(lambda: clients.fetchval("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'hark_capture%'"))
 
 
-async def test_a_dropped_table_is_named_by_the_health(
-    hark: EngineUnderTest, clients: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hark.triggers.row_keeper.CHECK_S", 0.05)
+@pytest.mark.usefixtures("checked_often")
+async def test_a_dropped_table_is_named_by_the_health(hark: EngineUnderTest, clients: asyncpg.Connection) -> None:
     await hark.apply(GREET)
     assert hark.engine.health()["row"].attached
     await clients.execute("DROP TABLE clients")
