@@ -69,6 +69,10 @@ class BodyReader:
             raise TooSlowError(f"the body did not come within {self._timeout_s:g} s") from error
         except (web.RequestPayloadError, PayloadEncodingError) as error:
             raise BadBodyError(f"the body cannot be read: {error}") from error
+        except (ConnectionError, RuntimeError) as error:
+            if request.transport is not None:
+                raise
+            raise BadBodyError("the sender hung up before the body was whole") from error
 
     async def _await(self, request: web.Request, max_bytes: int) -> bytes:
         """Read a body that is still on its way. Those who send theirs slowly may not take all places."""

@@ -188,7 +188,8 @@ def _bound_waiting(listening: asyncio.Server) -> None:
 def request_log() -> logging.Logger:
     """Return what aiohttp logs to: all but requests that break the protocol, which are answered with 400.
 
-    It would log each with all that was sent, whoever sent it: without bound, and perhaps with a secret in it.
+    It would log each with all that was sent, whoever sent it: without bound, and perhaps with a secret in it. Who hangs
+    up before he is told to go on is no defect either.
     """
     logger = logging.getLogger("hark.requests")
     logger.filters[:] = [_is_defect]
@@ -197,7 +198,7 @@ def request_log() -> logging.Logger:
 
 def _is_defect(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
+    if isinstance(error, (HttpProcessingError, ConnectionError)):
         log.debug("request.not_understood", error=type(error).__name__)
         return False
     return True

@@ -148,6 +148,23 @@ async def test_what_breaks_the_protocol_is_refused_and_not_logged(
     assert len(caplog.text) < 60_000
 
 
+async def test_who_hangs_up_in_the_middle_of_a_request_is_no_defect(
+    database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each was counted as a 500, and logged with a traceback; so was who hung up before he was told to go on."""
+    async with serving(database_url, tmp_path) as (api, connect):
+        reading, expecting = await connect(), await connect()
+        reading.writer.write(HEAD.replace(b": 8", b": 300000") + b"x" * 70_000)
+        await api.hark.until(lambda: api.services.bodies.held_bytes > 0)
+        reading.writer.transport.abort()
+        await api.hark.until(lambda: ("hooks", 400) in api.services.requests)
+        expecting.writer.write(HEAD.replace(b"Host: x", b"Host: x\r\nExpect: 100-continue"))
+        expecting.writer.write_eof()
+        assert await expecting.ended()
+        assert ("hooks", 500) not in api.services.requests
+    assert "Error handling request" not in caplog.text
+
+
 async def test_a_head_whose_lines_end_without_cr_is_answered_at_once(database_url: str, tmp_path: Path) -> None:
     """If the first line ended well, the end of the head was waited for, and then hung up on without a word."""
     async with serving(database_url, tmp_path) as (_, connect):
