@@ -1940,7 +1940,8 @@ BEGIN
     -- the transaction holds the lock on the outbox that keeps all others from changing it.
     --
     -- The short way, for one small row: from the trigger into the record with one statement, and as few expressions besides
-    -- as can be, for in a transaction of one row each is read anew. A transaction that has taken longer than one row does goes it once more; a setting says that it has.
+    -- as can be, for in a transaction of one row each is read anew. A transaction that has taken longer than one row does
+    -- goes it once more; a setting says that it has.
     <<short>>
     BEGIN
         IF clock_timestamp() > current_timestamp + interval '0.5 ms' THEN
@@ -2300,7 +2301,8 @@ BEGIN
         CASE WHEN level = 'ROW' OR operation = 'TRUNCATE' THEN '' ELSE
             'REFERENCING ' || concat_ws(' ', CASE WHEN operation <> 'INSERT' THEN 'OLD TABLE AS hark_old' END,
                                         CASE WHEN operation <> 'DELETE' THEN 'NEW TABLE AS hark_new' END) END,
-        level, 'WHEN (' || condition || ')', CASE WHEN formatted THEN 'capture_formatted' ELSE 'capture_change' END, (SELECT string_agg(quote_literal(a), ', ') FROM unnest(arguments) AS a));
+        level, 'WHEN (' || condition || ')', CASE WHEN formatted THEN 'capture_formatted' ELSE 'capture_change' END,
+        (SELECT string_agg(quote_literal(a), ', ') FROM unnest(arguments) AS a));
     IF level = 'ROW' THEN
         PERFORM hark.drop_key_sets(relation, operation, set_names);
     END IF;
