@@ -17,7 +17,7 @@ from hark.daemon.store.database import Connection, Database, sql
 from hark.daemon.store.remote_schema import DROP, Home, HomeItselfError, home_of, is_made, refusals, refuse_home
 from hark.triggers.connection_name import by_connection, is_home
 from hark.workflows.catalogue import ActiveTrigger
-from hark.workflows.errors import UnavailableError
+from hark.workflows.errors import ConfigurationError, UnavailableError
 
 _AWAY = "row changes there stay in its outbox, and come when it is back; messages on its channels are gone meanwhile"
 _SEEN = "this command sees its own environment; the daemon's may be another one"
@@ -33,7 +33,11 @@ async def look_elsewhere(case: Case) -> AsyncIterator[Finding]:
     if not names:
         return
     home = await home_of(case.connection)
-    urls = load_connections()
+    try:
+        urls = load_connections()
+    except ConfigurationError as fault:
+        yield warning(f"not looked at: {fault}", "put that right, and look again")
+        return
     for name in names:
         if name not in urls:
             yield _unset(name, home, {trigger.workflow for trigger in watching[name]} | hearing[name])

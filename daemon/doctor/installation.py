@@ -10,8 +10,10 @@ from pathlib import Path
 
 from hark.daemon.configuration import unknown_variables
 from hark.daemon.doctor.report import Finding, error, warning
+from hark.daemon.secrets import load_connections
 from hark.daemon.settings import PREFIX, Settings
 from hark.daemon.store.key_file import ADMIN_KEY_FILE
+from hark.workflows.errors import ConfigurationError
 
 _MIB = 1024**2
 _FULL = 256 * _MIB
@@ -20,12 +22,16 @@ _SCARCE_SHARE = 0.05
 
 
 def look_at_variables(_settings: Settings) -> Iterator[Finding]:
-    """Find variables under our prefix that mean nothing."""
+    """Find variables under our prefix that mean nothing, and those of other databases that the daemon refuses."""
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     for name in unknown_variables():
         near = difflib.get_close_matches(name, known, n=1)
         advice = f"did you mean {near[0]}?" if near else "remove it; `hark settings` lists what there is"
         yield warning(f"{name} is set and means nothing to Hark", advice, variable=name)
+    try:
+        load_connections()
+    except ConfigurationError as fault:
+        yield error(str(fault), "put it right: the daemon does not start with it")
 
 
 def look_at_data_dir(settings: Settings) -> Iterator[Finding]:

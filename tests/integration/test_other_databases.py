@@ -388,6 +388,8 @@ async def test_people_see_the_other_database_and_run_what_is_there(
         async with connected(database_url) as home:
             case = Case(settings, home)
             assert "workflows listen to connection news, which is not set: orders" in await said(case)
+            monkeypatch.setenv("HARK_CONNECTION_NEWS", "mysql://news")
+            assert "not looked at: HARK_CONNECTION_NEWS: write postgresql://" in await said(case)
             monkeypatch.setenv("HARK_CONNECTION_NEWS", "postgresql://nobody:x@127.0.0.1:1/none")
             assert "connection news: the database is not available" in await said(case)
 

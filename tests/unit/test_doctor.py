@@ -101,6 +101,15 @@ def test_a_variable_that_means_nothing_is_named_with_what_was_meant(
     assert "HARK_PROT" in found.message
 
 
+def test_a_connection_that_the_daemon_would_refuse_is_an_error(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was said of it, or that it was a defect of Hark, which should be reported."""
+    monkeypatch.setenv("HARK_CONNECTION_CRM", "postgresql://db:port/crm")
+    (found,) = look_at_variables(settings)
+    assert (found.level, found.message.startswith("HARK_CONNECTION_CRM: ")) == ("error", True)
+
+
 def test_a_closed_data_directory_raises_no_concern(settings: Settings) -> None:
     (settings.data_dir / "admin.key").touch(mode=0o600)
     assert not list(look_at_data_dir(settings))
