@@ -19,6 +19,21 @@ class Host:
         return f"{self.name}:{self.port}"
 
 
+def check_database_url(url: str) -> None:
+    """Raise ValueError, which says what would be right, when a URL is none of a PostgreSQL."""
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        # Not what that says: it may show the password.
+        raise ValueError(
+            "what stands before the database's name cannot be read; in a password write %5B for [, %5D for ], and "
+            "other special signs in the same way"
+        ) from None
+    if scheme not in {"postgresql", "postgres"}:
+        raise ValueError("write postgresql://user:password@host:5432/database")
+    hosts_of(url)  # tells of a port that is none
+
+
 def hosts_of(url: str) -> list[Host]:
     """Return the hosts that a URL names, as libpq reads it: `postgresql://user@one:5432,two:5433/database`.
 

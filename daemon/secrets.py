@@ -6,9 +6,8 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from hark.daemon.hosts import hosts_of
+from hark.daemon.hosts import check_database_url
 from hark.workflows.errors import ConfigurationError
 
 PREFIX = "HARK_SECRET_"
@@ -57,17 +56,11 @@ def load_connections(environment: Mapping[str, str] | None = None) -> dict[str, 
                 f"{name}: `home` is the database that Hark itself lives in (HARK_DATABASE_URL), in steps and triggers; "
                 f"give this one another name, such as {prefix}CRM"
             )
-        _check_url(name, url)
+        try:
+            check_database_url(url)
+        except ValueError as error:
+            raise ConfigurationError(f"{name}: {error}") from error
     spelled = Counter(name.lower() for name in found)
     if twice := sorted(name for name in found if spelled[name.lower()] > 1):
         raise ConfigurationError(f"{', '.join(twice)}: names are read in lower case; leave one of each")
     return {name.removeprefix(prefix).lower(): url for name, url in found.items()}
-
-
-def _check_url(name: str, url: str) -> None:
-    try:
-        if urlsplit(url).scheme not in {"postgresql", "postgres"}:
-            raise ValueError("write postgresql://user:password@host:5432/database")
-        hosts_of(url)
-    except ValueError as error:
-        raise ConfigurationError(f"{name}: {error}") from error

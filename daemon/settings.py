@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PrivateAt
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hark.daemon.data_dir import SHORTEST_KEY
-from hark.daemon.hosts import hosts_of
+from hark.daemon.hosts import check_database_url
 from hark.workflows.durations import Duration
 
 PREFIX = "HARK_"
@@ -31,9 +31,7 @@ def _network(value: Any) -> Any:
 
 
 def _database(value: str) -> str:
-    if urlsplit(value).scheme not in ("postgresql", "postgres"):
-        raise ValueError("write postgresql://user:password@host:5432/database")
-    hosts_of(value)  # tells of a port that is none
+    check_database_url(value)
     wanted = parse_qs(urlsplit(value).query).get("target_session_attrs", ["any"])[-1]
     if wanted not in ("any", "primary", "read-write"):
         raise ValueError(

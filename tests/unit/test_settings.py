@@ -168,7 +168,7 @@ def test_no_other_database_is_called_home() -> None:
     [
         ({"HARK_CONNECTION_CRM": "mysql://db/x"}, "CRM: write postgresql://"),
         ({"HARK_CONNECTION_CRM": "postgresql://db:port/x"}, "CRM: .* is no port: write a number"),
-        ({"HARK_CONNECTION_CRM": "postgresql://u:p[w@db/x"}, "CRM: Invalid IPv6 URL"),
+        ({"HARK_CONNECTION_CRM": "postgresql://u:p[w@db/x"}, "CRM: .*in a password write %5B for"),
         (
             dict.fromkeys(("HARK_CONNECTION_CRM", "HARK_CONNECTION_crm", "HARK_CONNECTION_A"), "postgresql://db/x"),
             "^HARK_CONNECTION_CRM, HARK_CONNECTION_crm: .*leave one",
@@ -180,13 +180,13 @@ def test_what_names_no_other_database_is_refused_at_the_start(environment: dict[
         load_connections(environment)
 
 
-@pytest.mark.parametrize("password", ["secret#1", "secret/1", "secret?1", "271828#x"])
-def test_a_password_that_ends_the_host_is_not_shown(password: str) -> None:
-    """Its beginning stands where a port would, and came into the log as what was no port."""
+@pytest.mark.parametrize("password", ["secret#1", "secret/1", "secret?1", "271828#x", "secret[1", "secret\N{CARE OF}1"])
+def test_a_password_that_makes_no_url_is_not_shown(password: str) -> None:
+    """Its beginning stands where a port would, and came into the log as that; or all of it, as unreadable."""
     url = f"postgresql://u:{password}@db/x"
-    with pytest.raises(ConfigurationError, match=r"is no port: .*%23 for #") as refused:
+    with pytest.raises(ConfigurationError, match="in a password") as refused:
         load_connections({"HARK_CONNECTION_CRM": url})
-    with pytest.raises(ConfigurationError, match=r"is no port: .*%23 for #") as refused_home:
+    with pytest.raises(ConfigurationError, match="in a password") as refused_home:
         load_settings({"database_url": url})
     assert password[:6] not in f"{refused.value} {refused_home.value}"
 
