@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, cast
 
 import structlog
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from hark.daemon.api import (
@@ -198,7 +198,7 @@ def request_log() -> logging.Logger:
 
 def _is_defect(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, (HttpProcessingError, ConnectionError)):
+    if isinstance(error, (HttpProcessingError, ClientConnectionResetError)):
         log.debug("request.not_understood", error=type(error).__name__)
         return False
     return True
