@@ -56,6 +56,51 @@ async def test_what_comes_during_a_flush_goes_out_together_in_the_next() -> None
     await group.stop()
 
 
+async def test_who_is_written_is_told_behind_the_next_flush_if_one_waits_and_at_once_if_none_does() -> None:
+    book, seen = Book(), list[str]()
+
+    async def write(items: Sequence[int]) -> Sequence[int]:
+        seen.append(f"write {items[0]}")
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(seen.append, f"turn {items[0]}")
+        return await book.write(items)
+
+    class Told(asyncio.Future[int]):
+        def set_result(self, result: int, /) -> None:
+            seen.append(f"tell {result}")
+            super().set_result(result)
+
+    group: GroupCommit[int, int] = GroupCommit("test", write, most=1)
+    told = [Told() for _ in range(3)]
+    for item, waiter in enumerate(told):
+        group.submit_for(item, waiter)
+    group.start()
+    assert await asyncio.gather(*told) == [0, 10, 20]
+    await group.stop()
+    first, second = ["write 0", "write 1", "turn 0", "tell 0"], ["write 2", "turn 1", "tell 10"]
+    assert seen == [*first, *second, "tell 20", "turn 2"]
+
+
+async def test_who_is_written_is_told_so_though_the_next_flush_is_broken_off() -> None:
+    book = Book()
+
+    async def write(items: Sequence[int]) -> Sequence[int]:
+        written = await book.write(items)
+        book.gate.clear()
+        return written
+
+    group: GroupCommit[int, int] = GroupCommit("test", write, most=1)
+    first, second = group.submit(1), group.submit(2)
+    group.start()
+    assert group._task is not None
+    while not group.written:
+        await asyncio.sleep(0)
+    group._task.cancel()
+    await group.stop()
+    assert await first == 10
+    assert second.cancelled()
+
+
 async def test_a_bad_item_fails_alone() -> None:
     book = Book()
     group: GroupCommit[int, int] = GroupCommit("test", book.write)
