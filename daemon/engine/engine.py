@@ -71,6 +71,8 @@ log = structlog.get_logger(__name__)
 TEND_S = 5.0
 SOON_S = 1.0
 SHARE_S = 0.25
+_AWAY_S = 0.3
+"""How soon a database that was away is asked again for what somebody waits for."""
 
 
 class Engine:
@@ -418,7 +420,8 @@ class Engine:
     async def wait_for_end(self, tenant_id: TenantId, execution_id: UUID, timeout_s: float) -> str | None:
         """Wait until an execution has ended; returns its status, None when the time is over first.
 
-        It is looked for once at least, and no look is broken off: that would cancel its statement.
+        It is looked for once at least, and no look is broken off: that would cancel its statement. A database that is
+        away for a moment costs time alone; raises UnavailableError when it still is at the end.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[str] = loop.create_future()
@@ -426,7 +429,13 @@ class Engine:
         until = loop.time() + timeout_s
         try:
             while True:
-                state = await self.database.fetchrow("get_execution_state", tenant_id, execution_id)
+                try:
+                    state = await self.database.fetchrow("get_execution_state", tenant_id, execution_id)
+                except UnavailableError:
+                    if (left := until - loop.time()) <= 0:
+                        raise
+                    await asyncio.sleep(min(left, _AWAY_S))
+                    continue
                 if state is not None and state["completed_at"] is not None:
                     return str(state["status"])
                 if (left := until - loop.time()) <= 0:

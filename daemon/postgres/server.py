@@ -175,10 +175,19 @@ def _is_alive(home: Home) -> bool:
         os.close(descriptor)
 
 
+_NOT_READY = (
+    OSError,
+    TimeoutError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.PostgresConnectionError,  # one that is dying has accepted, and hangs up
+    asyncpg.TooManyConnectionsError,
+)
+
+
 async def _answers(url: str) -> bool:
     try:
         connection = await asyncpg.connect(url, timeout=10, ssl=False)
-    except (OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, TimeoutError):
+    except _NOT_READY:
         return False
     except asyncpg.InvalidPasswordError as error:
         raise ConfigurationError("the embedded PostgreSQL refuses its password; restore `postgres/password`") from error

@@ -27,7 +27,7 @@ from hark.daemon.postgres import binaries
 from hark.daemon.postgres.account import Account, account_for
 from hark.daemon.postgres.cluster import server_pid
 from hark.daemon.postgres.home import Home, open_home, try_lock
-from hark.daemon.postgres.server import EmbeddedPostgres
+from hark.daemon.postgres.server import EmbeddedPostgres, _answers
 from hark.workflows.errors import ConfigurationError
 
 _USER = Path(__file__).parent.parent / "support" / "embedded.py"
@@ -243,6 +243,13 @@ async def test_a_server_that_dies_under_its_users_is_brought_up_by_the_next_one(
         async with started(data_dir) as url, connected(url) as connection:
             assert await connection.fetchval("SELECT 1") == 1
     assert not lives(home)
+
+
+async def test_a_server_that_accepts_and_hangs_up_does_not_answer(new_dir: Path) -> None:
+    """So does one that is killed, until all of its processes have gone."""
+    run = new_dir.parent
+    async with await asyncio.start_unix_server(lambda _, writer: writer.close(), run / ".s.PGSQL.5432"):
+        assert not await _answers(f"postgresql://hark@/hark?host={run}&port=5432")
 
 
 async def test_a_crash_while_the_cluster_was_made_is_forgotten(new_dir: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from support.engine import EngineUnderTest, running_engine
 
 from hark.daemon.engine.run import Run
-from hark.workflows.errors import ConflictError, UnprocessableError
+from hark.workflows.errors import ConflictError, UnavailableError, UnprocessableError
 from hark.workflows.ids import DEFAULT_TENANT
 
 
@@ -359,6 +359,27 @@ async def test_cancel_ends_a_running_and_a_waiting_execution(hark: EngineUnderTe
     assert await hark.engine.cancel(DEFAULT_TENANT, receipt.executions[0], reason="") == "cancelled"
     with pytest.raises(ConflictError):
         await hark.engine.cancel(DEFAULT_TENANT, receipt.executions[0], reason="")
+
+
+async def test_who_waits_for_the_end_waits_on_while_the_database_is_away(
+    hark: EngineUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hark.apply("id: w\nname: W\ntriggers: [{type: event, event: GO}]\nsteps: [{id: a, set: {n: 1}}]\n")
+    started = (await hark.emit("GO")).executions[0]
+    fetchrow, refused = hark.database.fetchrow, 2
+
+    async def refusing(query: str, *args: Any) -> Any:
+        nonlocal refused
+        if query == "get_execution_state" and refused:
+            refused -= 1
+            raise UnavailableError("away")
+        return await fetchrow(query, *args)
+
+    monkeypatch.setattr(hark.database, "fetchrow", refusing)
+    assert await hark.engine.wait_for_end(DEFAULT_TENANT, started, 10) == "completed"
+    refused = 1
+    with pytest.raises(UnavailableError):
+        await hark.engine.wait_for_end(DEFAULT_TENANT, started, 0)
 
 
 async def test_retry_goes_on_at_the_step_that_failed(hark: EngineUnderTest) -> None:
