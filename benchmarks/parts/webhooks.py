@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -152,22 +153,24 @@ async def _load(lane: _Lane, seconds: float, rate: float = 0.0) -> dict[str, Any
     """Send load from a process of its own; returns what came back."""
     told = {"port": lane.port, "path": lane.path, "connections": CONNECTIONS, "seconds": seconds, "rate": rate}
     command = [str(this_python()), "-m", "benchmarks.load"]
-    with log_of("load").open("ab") as log:
+    # To a file: of what goes through a pipe the end was missing now and then.
+    with log_of("load").open("ab") as log, tempfile.TemporaryFile() as answer:
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log
+            *command, stdin=asyncio.subprocess.PIPE, stdout=answer, stderr=log
         )
-    try:
-        out, _ = await asyncio.wait_for(process.communicate(orjson.dumps(told)), seconds + 60)
-    except TimeoutError:
-        raise ContestantError(f"{lane.who} left requests unanswered for a minute") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise ContestantError(f"the load on {lane.who} broke off; see {log_of('load')}")
-    answer: dict[str, Any] = orjson.loads(out)
-    return answer
+        try:
+            await asyncio.wait_for(process.communicate(orjson.dumps(told)), seconds + 60)
+        except TimeoutError:
+            raise ContestantError(f"{lane.who} left requests unanswered for a minute") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise ContestantError(f"the load on {lane.who} broke off; see {log_of('load')}")
+        answer.seek(0)
+        outcome: dict[str, Any] = orjson.loads(answer.read())
+    return outcome
 
 
 async def _turn(bench: Bench, lane: _Lane) -> None:
