@@ -11,9 +11,7 @@ from hark.actions.config import ActionConfig
 from hark.actions.sql_build import Built, build_delete, build_insert, build_update
 from hark.actions.sql_text import check_names, parse_statement
 from hark.workflows.catalogue import Action, ActionContext, ActionSpec, Effect, Sql
-
-_HOME = frozenset({"", "home"})
-"""The names of the database that Hark itself lives in."""
+from hark.workflows.home_database import is_home
 
 _NEEDS = {
     "insert": ("table", "values"),
@@ -26,8 +24,7 @@ _TABLE_FIELDS = ("table", "values", "where", "conflict", "returning")
 
 def _read_connection(text: str) -> str:
     """Read the name of a connection in whatever case; empty for the home database."""
-    name = text.lower()
-    return "" if name in _HOME else name
+    return "" if is_home(text) else text.lower()
 
 
 Name = Annotated[str, Field(min_length=1)]

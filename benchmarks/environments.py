@@ -14,6 +14,8 @@ from pathlib import Path
 
 import orjson
 
+from benchmarks.processes import ended
+
 HOME = Path(os.environ.get("HARK_BENCH_HOME", ".hark/bench")).absolute()
 """Environments, results and logs; made when it is not there."""
 
@@ -133,13 +135,9 @@ async def _run(what: str, command: tuple[str, ...], limit_s: float, cwd: Path, p
         *command, cwd=cwd, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     try:
-        out, _ = await asyncio.wait_for(process.communicate(), limit_s)
+        out = await ended(process, limit_s) or b""
     except TimeoutError:
         raise NotInstalledError(f"installing {what} took longer than {limit_s:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     if process.returncode:
         words = " / ".join(out.decode(errors="replace").strip().splitlines()[-3:])
         raise NotInstalledError(f"installing {what} failed: {words}")

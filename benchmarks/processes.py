@@ -122,6 +122,17 @@ class Process:
                 os.killpg(self.pid, number)
 
 
+async def ended(process: asyncio.subprocess.Process, limit_s: float, told: bytes | None = None) -> bytes | None:
+    """Tell a program something, and return what it wrote when it has ended; in time, else it is ended: TimeoutError."""
+    try:
+        written, _ = await asyncio.wait_for(process.communicate(told), limit_s)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return written
+
+
 def _tied(command: Sequence[str]) -> Sequence[str]:
     """Have the kernel end the program when this process dies, where there is a tool for it."""
     tool = shutil.which("setpriv")

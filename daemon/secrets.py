@@ -9,12 +9,11 @@ from pathlib import Path
 
 from hark.daemon.hosts import check_database_url
 from hark.workflows.errors import ConfigurationError
+from hark.workflows.home_database import is_home
 
 PREFIX = "HARK_SECRET_"
 _SETTING = "key"
 """HARK_SECRET_KEY, and the credential `secret_key`, are a setting: no workflow may read it."""
-
-_HOME = "home"
 
 
 def load_secrets(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -51,7 +50,7 @@ def load_connections(environment: Mapping[str, str] | None = None) -> dict[str, 
     prefix = "HARK_CONNECTION_"
     found = {name: url for name, url in environment.items() if name.startswith(prefix) and name != prefix}
     for name, url in found.items():
-        if name.removeprefix(prefix).lower() == _HOME:
+        if is_home(name.removeprefix(prefix)):
             raise ConfigurationError(
                 f"{name}: `home` is the database that Hark itself lives in (HARK_DATABASE_URL), in steps and triggers; "
                 f"give this one another name, such as {prefix}CRM"

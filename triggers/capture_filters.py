@@ -83,7 +83,7 @@ def filter_of(config: RowConfig, when: str | None, operation: str, table: Table)
     """Return what a trigger asks of a change; None when no part of it can be said in SQL."""
     if operation == "truncate":
         return None
-    columns = {column.name: _compared_as(column) for column in table.columns if not column.virtual}
+    columns = {column.name: compared_as(column) for column in table.columns if not column.virtual}
     conditions = [found for source in _conditions(config, when, operation) if (found := _compiled(source)) is not None]
     pushed = {condition: to_sql(condition, columns, operation=operation) for condition in conditions}
     parts = [_changed(group, columns) for group in _change_groups(config, operation)]
@@ -163,7 +163,7 @@ def bare_type(type_name: str) -> str:
     return _MODIFIER.sub("", type_name)
 
 
-def _compared_as(column: Column) -> str:
+def compared_as(column: Column) -> str:
     """Enums are compared by their labels, which is what their JSON holds."""
     return "text" if column.typtype == "e" else column.type
 

@@ -12,14 +12,13 @@ A change is captured once, however many workflows want it. For each operation th
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_
 from typing import Any
 
-from hark.triggers.capture_filters import Filter, KeySet, filter_of, joined
+from hark.triggers.capture_filters import Filter, KeySet, bare_type, compared_as, filter_of, joined
 from hark.triggers.row_changes import Interest
 from hark.triggers.row_columns import Lost, lost_columns
 from hark.triggers.row_config import OPERATIONS, Granularity, RowConfig
@@ -31,7 +30,6 @@ _PLAIN = frozenset(
     | {"jsonb", "date", "timestamp without time zone", "time without time zone", "timestamp with time zone"}
 )
 """Types in whose JSON no setting of a session shows but the time zone, which capture has set to UTC."""
-_MODIFIER = re.compile(r"\(.*?\)|(\[\])+$")
 _VERSION = "3"
 """Part of every fingerprint; raised when triggers made before have to be made again."""
 
@@ -305,7 +303,7 @@ def _placements(
 
 def _formatted(table: Table) -> bool:
     """Tell whether settings of a session would show in the JSON of its rows. Children may have more columns than it."""
-    names = {"text" if column.typtype == "e" else _MODIFIER.sub("", column.type) for column in table.columns}
+    names = {bare_type(compared_as(column)).removesuffix("[]") for column in table.columns}
     return not names <= _PLAIN or (bool(table.descendants) and table.relation.kind != "p")
 
 

@@ -11,21 +11,16 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from hark.workflows.catalogue import ActiveTrigger, Health
+from hark.workflows.home_database import is_home
 
 _NAME = re.compile(r"[a-z0-9_]+")
-_HOME = frozenset({"", "home"})
-
-
-def is_home(text: str | None) -> bool:
-    """Tell whether a `connection` as it was written, or left out, is the home database."""
-    return text is None or text.lower() in _HOME
 
 
 def read_connection(text: str) -> str:
     """Read the name of a connection; `home` is the home database. Raises ValueError."""
-    name = text.lower()
-    if is_home(name):
+    if is_home(text):
         return ""
+    name = text.lower()
     if not _NAME.fullmatch(name):
         raise ValueError(
             "write the name alone, such as crm: the database itself is set by HARK_CONNECTION_CRM=postgresql://…"

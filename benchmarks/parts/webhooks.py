@@ -23,7 +23,7 @@ from benchmarks.bench import LOGS, Bench, log_of, median, quantile
 from benchmarks.daemons import Daemon, daemon, free_port
 from benchmarks.environments import N8N_VERSION, NotInstalledError, n8n, this_python
 from benchmarks.meter import server_cpu_s
-from benchmarks.processes import ContestantError, Process
+from benchmarks.processes import ContestantError, Process, ended
 from benchmarks.results import Delay, Entrant, Hook, Webhooks
 from hark._version import __version__
 
@@ -159,13 +159,9 @@ async def _load(lane: _Lane, seconds: float, rate: float = 0.0) -> dict[str, Any
             *command, stdin=asyncio.subprocess.PIPE, stdout=answer, stderr=log
         )
         try:
-            await asyncio.wait_for(process.communicate(orjson.dumps(told)), seconds + 60)
+            await ended(process, seconds + 60, orjson.dumps(told))
         except TimeoutError:
             raise ContestantError(f"{lane.who} left requests unanswered for a minute") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
         if process.returncode:
             raise ContestantError(f"the load on {lane.who} broke off; see {log_of('load')}")
         answer.seek(0)

@@ -15,9 +15,10 @@ from hark.daemon.secrets import load_connections
 from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.database import Connection, Database, sql
 from hark.daemon.store.remote_schema import DROP, Home, HomeItselfError, home_of, is_made, refusals, refuse_home
-from hark.triggers.connection_name import by_connection, is_home
+from hark.triggers.connection_name import by_connection
 from hark.workflows.catalogue import ActiveTrigger
 from hark.workflows.errors import ConfigurationError, UnavailableError
+from hark.workflows.home_database import is_home
 
 _AWAY = "row changes there stay in its outbox, and come when it is back; messages on its channels are gone meanwhile"
 _SEEN = "this command sees its own environment; the daemon's may be another one"

@@ -68,6 +68,16 @@ async def hark_with(database_url: str, crm_url: str, **more: Any) -> AsyncIterat
         yield engine
 
 
+@asynccontextmanager
+async def two_that_name_it(database_url: str, crm_url: str) -> AsyncIterator[tuple[EngineUnderTest, EngineUnderTest]]:
+    """Run two instances: to one of them the other database is `crm`, to the other one `new`."""
+    async with (
+        hark_with(database_url, crm_url) as old,
+        running_engine(database_url, connections={"new": crm_url}) as new,
+    ):
+        yield old, new
+
+
 async def schema_of(hark: EngineUnderTest) -> str:
     return hark.engine.remotes.prefix
 
@@ -261,10 +271,7 @@ async def test_a_connection_is_renamed_instance_by_instance(
 ) -> None:
     """Who knows the old name alone takes off no triggers, and moves nothing under a name to which nobody listens."""
     monkeypatch.setattr("hark.triggers.row_keeper.CHECK_S", 0.1)
-    async with (
-        hark_with(database_url, crm_url) as old,
-        running_engine(database_url, connections={"new": crm_url}) as new,
-    ):
+    async with two_that_name_it(database_url, crm_url) as (old, new):
         await old.apply(GREET)
         await insert(crm, "before")
         await old.until(lambda: are(old, ["before"]))
@@ -285,10 +292,7 @@ async def test_who_looked_before_a_connection_was_renamed_takes_off_no_triggers(
     database_url: str, crm_url: str, crm: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hark.triggers.row_keeper.AWAY_RETRY_S", 0.1)
-    async with (
-        hark_with(database_url, crm_url) as old,
-        running_engine(database_url, connections={"new": crm_url}) as new,
-    ):
+    async with two_that_name_it(database_url, crm_url) as (old, new):
         await old.apply(GREET)
         await attached(old, "row@crm")
         looked, renamed = asyncio.Event(), asyncio.Event()
