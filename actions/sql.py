@@ -14,7 +14,8 @@ import asyncpg
 from hark.actions.pooled_connection import make_pool
 from hark.actions.pooler import find_way
 from hark.actions.sql_codecs import register_codecs, to_argument, to_json
-from hark.workflows.catalogue import Sql, suggestion
+from hark.workflows.catalogue import Sql
+from hark.workflows.connections import hint, unknown
 from hark.workflows.errors import ActionError
 
 __all__ = ["AsyncpgSql", "NamedConnections", "named_connections", "prepare_connection"]
@@ -189,10 +190,8 @@ class NamedConnections:
 
     async def _pool(self, name: str) -> asyncpg.Pool[Any]:
         if name not in self._urls:
-            hint = suggestion(name, self._urls) or "none is configured"
-            raise ActionError(
-                f"there is no connection {name!r} ({hint})", error_class="sql_connection_unknown", retryable=False
-            )
+            message = f"{unknown(name)} ({hint(name, self._urls)})"
+            raise ActionError(message, error_class="sql_connection_unknown", retryable=False)
         if name in self._pools:
             return self._pools[name]
         # One attempt for all who want it by now, each of whom may be cancelled; nobody waits for another database.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from hark.actions.config import ActionConfig
 from hark.actions.sql_build import Built, build_delete, build_insert, build_update
 from hark.actions.sql_text import check_names, parse_statement
 from hark.workflows.catalogue import Action, ActionContext, ActionSpec, Effect, Sql
-from hark.workflows.home_database import is_home
+from hark.workflows.connections import ConnectionName, is_home
 
 _NEEDS = {
     "insert": ("table", "values"),
@@ -22,13 +22,7 @@ _NEEDS = {
 _TABLE_FIELDS = ("table", "values", "where", "conflict", "returning")
 
 
-def _read_connection(text: str) -> str:
-    """Read the name of a connection in whatever case; empty for the home database."""
-    return "" if is_home(text) else text.lower()
-
-
 Name = Annotated[str, Field(min_length=1)]
-ConnectionName = Annotated[str, AfterValidator(_read_connection)]
 Row = dict[Name, Any]
 
 
@@ -128,11 +122,13 @@ class UpdateDatabase(Action[UpdateDatabaseConfig]):
         },
         permissions=("database.write",),
         literal=frozenset({"sql", "connection"}),
+        connections=frozenset({"connection"}),
         practice=(
             (
                 "On the home database the change and the step's record are one transaction: after a crash the change is"
                 " there exactly when the step is recorded. On another `connection` it may happen twice: write SQL that"
-                " bears it, such as an upsert."
+                " bears it, such as an upsert. One that the daemon does not know is refused when the workflow is"
+                " published."
             ),
             (
                 "Values are bound as JSON: a string fits a timestamp, a uuid or an enum; a mapping or list fits jsonb,"
@@ -152,8 +148,7 @@ class UpdateDatabase(Action[UpdateDatabaseConfig]):
     )
 
     def effect(self, config: Mapping[str, Any]) -> Effect:
-        away = _read_connection(str(config.get("connection") or ""))
-        return Effect.EXTERNAL if away else Effect.TRANSACTIONAL
+        return Effect.TRANSACTIONAL if is_home(str(config.get("connection") or "")) else Effect.EXTERNAL
 
     async def run(self, config: UpdateDatabaseConfig, context: ActionContext) -> dict[str, Any]:
         async with context.connect(config.connection) as sql:

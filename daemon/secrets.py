@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hark.daemon.hosts import check_database_url
+from hark.workflows.connections import VARIABLE, is_home, is_name
 from hark.workflows.errors import ConfigurationError
-from hark.workflows.home_database import is_home
 
 PREFIX = "HARK_SECRET_"
 _SETTING = "key"
@@ -43,18 +43,13 @@ def _from_directory(directory: str | None) -> dict[str, str]:
 def load_connections(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the URLs of named databases: `HARK_CONNECTION_CRM` is the connection `crm` of steps and triggers.
 
-    Raises ConfigurationError for what is no URL of a PostgreSQL, for the name of the home database, and for two
-    variables that differ in nothing but case.
+    Raises ConfigurationError for what is no URL of a PostgreSQL, for the name of the home database, for one that nobody
+    can write, and for two variables that differ in nothing but case.
     """
     environment = os.environ if environment is None else environment
-    prefix = "HARK_CONNECTION_"
-    found = {name: url for name, url in environment.items() if name.startswith(prefix) and name != prefix}
+    found = {name: url for name, url in environment.items() if name.startswith(VARIABLE) and name != VARIABLE}
     for name, url in found.items():
-        if is_home(name.removeprefix(prefix)):
-            raise ConfigurationError(
-                f"{name}: `home` is the database that Hark itself lives in (HARK_DATABASE_URL), in steps and triggers; "
-                f"give this one another name, such as {prefix}CRM"
-            )
+        _check_name(name)
         try:
             check_database_url(url)
         except ValueError as error:
@@ -62,4 +57,18 @@ def load_connections(environment: Mapping[str, str] | None = None) -> dict[str, 
     spelled = Counter(name.lower() for name in found)
     if twice := sorted(name for name in found if spelled[name.lower()] > 1):
         raise ConfigurationError(f"{', '.join(twice)}: names are read in lower case; leave one of each")
-    return {name.removeprefix(prefix).lower(): url for name, url in found.items()}
+    return {name.removeprefix(VARIABLE).lower(): url for name, url in found.items()}
+
+
+def _check_name(variable: str) -> None:
+    name = variable.removeprefix(VARIABLE)
+    if is_home(name):
+        raise ConfigurationError(
+            f"{variable}: `home` is the database that Hark itself lives in (HARK_DATABASE_URL), in steps and triggers; "
+            f"give this one another name, such as {VARIABLE}CRM"
+        )
+    if not is_name(name):
+        raise ConfigurationError(
+            f"{variable}: steps and triggers cannot name this one; after {VARIABLE} write letters (A-Z), digits and _ "
+            "alone"
+        )

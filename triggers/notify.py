@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from hark.triggers.connection_name import ConnectionName
 from hark.triggers.notify_hearing import route_of
 from hark.triggers.notify_listener import NotifyListener
 from hark.workflows.catalogue import Config, Listener, ListenerContext, TriggerKind, TriggerSpec
+from hark.workflows.connections import ConnectionName
 from hark.workflows.ids import WorkflowId
 
 _LONGEST = 63

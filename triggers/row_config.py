@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from hark.triggers.connection_name import ConnectionName
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import Config
+from hark.workflows.connections import ConnectionName
 from hark.workflows.requirements import ABSENT, Requirement
 
 Operation: TypeAlias = Literal["insert", "update", "delete", "truncate"]

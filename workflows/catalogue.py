@@ -60,6 +60,8 @@ class ActionSpec:
     permissions: tuple[str, ...] = ()
     literal: frozenset[str] = frozenset()
     """Config fields that must be written out, without `${{ }}`: code such as SQL, and what decides the effect."""
+    connections: frozenset[str] = frozenset()
+    """Config fields that name a database: one that the daemon does not know is refused when a workflow is published."""
     practice: tuple[str, ...] = ()
     """Advice for the documentation, one sentence or two each."""
     security: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from hark.daemon.cli.output import compact, console, counted, is_terminal, short
 from hark.triggers.row_changes import changed_columns
 
 if TYPE_CHECKING:
-    from hark.daemon.api.models.watches import CapturedChange
+    from hark.daemon.api.models import CapturedChange
 
 _LONGEST_VALUE = 40
 _STYLES = {"insert": "green", "update": "yellow", "delete": "red", "truncate": "red"}

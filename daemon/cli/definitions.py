@@ -30,8 +30,7 @@ from hark.daemon.cli.sources import problem_items, read_files, show_problems
 
 if TYPE_CHECKING:
     from hark.client import ApiError, HarkClient
-    from hark.daemon.api.models.answer import Page
-    from hark.daemon.api.models.workflows import Applied, WorkflowDetail, WorkflowSummary
+    from hark.daemon.api.models import Applied, Page, WorkflowDetail, WorkflowSummary
 
 Paths = Annotated[list[str], typer.Argument(help="Files, directories, or - for stdin.", show_default=False)]
 Name = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Slug or id.", show_default=False)]

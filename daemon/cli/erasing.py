@@ -12,7 +12,7 @@ from hark.daemon.cli.executions import Cursor, Limit
 from hark.daemon.cli.output import ago, counted, hint, is_terminal, print_json, say, table
 
 if TYPE_CHECKING:
-    from hark.daemon.api.models.subjects import ErasureRow, SubjectErased
+    from hark.daemon.api.models import ErasureRow, SubjectErased
 
 
 def erase(

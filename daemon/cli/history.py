@@ -10,7 +10,7 @@ from hark.daemon.cli.connection import Json, Url, ask
 from hark.daemon.cli.output import hint, print_json, say, table
 
 if TYPE_CHECKING:
-    from hark.daemon.api.models.history import PruneAnswer, PruneShare
+    from hark.daemon.api.models import PruneAnswer, PruneShare
 
 _WHY = {
     "open": "has not ended",

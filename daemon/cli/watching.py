@@ -25,7 +25,7 @@ from hark.daemon.cli.output import (
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models.watches import WatchRow
+    from hark.daemon.api.models import WatchRow
     from hark.triggers.table_name import TableName
 
 _HOW = """\
@@ -114,7 +114,7 @@ async def _watched(client: HarkClient, wanted: tuple[str, TableName]) -> WatchRo
 
 
 async def _follow(client: HarkClient, wanted: tuple[str, TableName], since: str | None, *, as_json: bool) -> None:
-    from hark.daemon.api.models.watches import WatchRow
+    from hark.daemon.api.models import WatchRow
     from hark.daemon.cli.change_lines import show_change
 
     shown: WatchRow | None = None
@@ -157,7 +157,7 @@ def _show_state(one: WatchRow) -> None:
 
 
 def _connection(text: str) -> str:
-    from hark.triggers.connection_name import read_connection
+    from hark.workflows.connections import read_connection
 
     try:
         return read_connection(text)

@@ -13,7 +13,7 @@ from hark.daemon.cli.output import ago, compact, fields, hint, print_json, say, 
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models.decisions import EventDecisions, Judged, WorkflowDecisions
+    from hark.daemon.api.models import EventDecisions, Judged, WorkflowDecisions
 
 
 def why(

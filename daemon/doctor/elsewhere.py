@@ -1,4 +1,4 @@
-"""The databases of named connections: whether what active triggers ask for there can be had, and is."""
+"""The databases of named connections: whether what active workflows ask for there can be had, and is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
+import orjson
+
+from hark.actions.builtin import builtin_actions
 from hark.daemon.doctor.active import active_triggers
 from hark.daemon.doctor.capture import captured_faults, row_triggers
 from hark.daemon.doctor.checking import Case
@@ -16,9 +19,10 @@ from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.database import Connection, Database, sql
 from hark.daemon.store.remote_schema import DROP, Home, HomeItselfError, home_of, is_made, refusals, refuse_home
 from hark.triggers.connection_name import by_connection
-from hark.workflows.catalogue import ActiveTrigger
+from hark.workflows.catalogue import ActiveTrigger, Catalogue
+from hark.workflows.connections import VARIABLE, is_home
 from hark.workflows.errors import ConfigurationError, UnavailableError
-from hark.workflows.home_database import is_home
+from hark.workflows.validation.connections import connections_of_steps
 
 _AWAY = "row changes there stay in its outbox, and come when it is back; messages on its channels are gone meanwhile"
 _SEEN = "this command sees its own environment; the daemon's may be another one"
@@ -28,10 +32,10 @@ async def look_elsewhere(case: Case) -> AsyncIterator[Finding]:
     """Find connections that are not set or do not answer, and what is not captured in their databases."""
     watching = by_connection((await row_triggers(case))[0])
     watching.pop("", None)
-    hearing = await _hearing(case)
+    hearing, working = await _hearing(case), await _working(case)
     left = {row["connection"] for row in await case.connection.fetch(sql("list_remotes"))}
-    names = sorted({*watching, *hearing, *left})
-    if not names:
+    listened = sorted({*watching, *hearing, *left})
+    if not (listened or working):
         return
     home = await home_of(case.connection)
     try:
@@ -39,7 +43,9 @@ async def look_elsewhere(case: Case) -> AsyncIterator[Finding]:
     except ConfigurationError as fault:
         yield warning(f"not looked at: {fault}", "put that right, and look again")
         return
-    for name in names:
+    for name in sorted(working.keys() - urls.keys()):
+        yield _unset_for("have steps on", name, working[name])
+    for name in listened:
         if name not in urls:
             yield _unset(name, home, {trigger.workflow for trigger in watching[name]} | hearing[name])
             continue
@@ -57,15 +63,28 @@ async def _hearing(case: Case) -> defaultdict[str, set[str]]:
     return found
 
 
+async def _working(case: Case) -> defaultdict[str, set[str]]:
+    """Return the workflows with steps on other databases, by connection."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    catalogue = Catalogue(builtin_actions())
+    for row in await case.connection.fetch(sql("doctor_list_elsewhere")):
+        for _, name in connections_of_steps(orjson.loads(row["definition"]), catalogue):
+            found[name].add(row["slug"])
+    return found
+
+
+def _unset_for(what: str, name: str, workflows: set[str]) -> Finding:
+    of, remedy = ", ".join(sorted(workflows)), f"set {VARIABLE}{name.upper()}; {_SEEN}"
+    return warning(f"workflows {what} connection {name}, which is not set: {of}", remedy)
+
+
 def _unset(name: str, home: Home, workflows: set[str]) -> Finding:
-    variable = f"HARK_CONNECTION_{name.upper()}"
     if workflows:
-        of = ", ".join(sorted(workflows))
-        return warning(f"workflows listen to connection {name}, which is not set: {of}", f"set {variable}; {_SEEN}")
+        return _unset_for("listen to", name, workflows)
     return warning(
         f"triggers may be left in the database of connection {name}, which nobody watches any more",
-        f"with {variable} set the daemon takes them off; or there DROP SCHEMA {home.schema} CASCADE, and here take it "
-        "out of hark.remotes",
+        f"with {VARIABLE}{name.upper()} set the daemon takes them off; or there DROP SCHEMA {home.schema} CASCADE, and "
+        "here take it out of hark.remotes",
     )
 
 

@@ -10,7 +10,7 @@ from hark.daemon.doctor.checking import Case
 from hark.daemon.doctor.report import Finding, error, ok, warning
 from hark.daemon.store.database import PER_TRANSACTION, PER_TRANSACTION_BUT_HEARD
 from hark.daemon.store.listening import CANNOT_HEAR
-from hark.workflows.home_database import is_home
+from hark.workflows.connections import is_home
 
 _ADVICE = (
     "for full speed let HARK_DATABASE_URL name the server itself, or a pooler with pool_mode = session; "

@@ -222,6 +222,7 @@ class Engine:
                 HookConflicts(catalogue, handed),
                 self.hearing.check,
             ),
+            connections=self.remotes.names,
             refresh=self._follow,
             forget=self.eraser.forget_workflow,
         )

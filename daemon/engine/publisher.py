@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import UUID
@@ -17,11 +17,13 @@ from hark.daemon.store.database import Connection, Database, Record, sql
 from hark.daemon.store.listing import FIRST_ID
 from hark.daemon.store.outages import IN_THE_WAY, translated
 from hark.workflows.catalogue import ActiveTrigger, Catalogue
+from hark.workflows.connections import hint, unknown
 from hark.workflows.definition import Trigger, Workflow
 from hark.workflows.errors import ConflictError, DefinitionError, ExpressionError, NotFoundError, Problem
 from hark.workflows.hashing import content_hash
 from hark.workflows.ids import TenantId, WorkflowId, new_id
 from hark.workflows.loading import Loaded
+from hark.workflows.validation.connections import connections_of_steps
 
 log = structlog.get_logger(__name__)
 
@@ -118,6 +120,7 @@ class Publisher:
         *,
         handed: Mapping[str, Any],
         checks: Sequence[Check],
+        connections: Collection[str],
         refresh: Callable[[], Awaitable[object]],
         forget: Callable[[UUID, UUID], Awaitable[None]],
     ) -> None:
@@ -126,6 +129,7 @@ class Publisher:
         self._now = surroundings.now
         self._handed = handed
         self._checks = checks
+        self._connections = connections
         self._refresh = refresh
         self._forget = forget
 
@@ -184,7 +188,7 @@ class Publisher:
         problems: list[Problem] = []
         for draft in drafts:
             draft.triggers, found = self._triggers(tenant_id, draft)
-            problems += found
+            problems += (*found, *self._steps(draft))
         by_slug = {draft.workflow.id: draft for draft in drafts}
         triggers = [trigger for draft in drafts if draft.publishes for trigger in draft.triggers]
         for check in self._checks:
@@ -209,6 +213,12 @@ class Publisher:
                 message, hint = str(error).splitlines()[0], getattr(error, "hint", "")
                 problems.append(draft.loaded.problem(("triggers", index), message, hint))
         return triggers, problems
+
+    def _steps(self, draft: _Draft) -> Iterator[Problem]:
+        """Find steps that name a connection which this instance does not know, in what would run."""
+        for path, name in connections_of_steps(draft.loaded.raw, self._catalogue) if draft.publishes else ():
+            if name not in self._connections:
+                yield draft.loaded.problem(path, unknown(name), hint(name, self._connections))
 
     def _trigger(self, tenant_id: TenantId, draft: _Draft, trigger: Trigger) -> ActiveTrigger:
         kind = self._catalogue.trigger(trigger.type)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 
-from hark.daemon.engine.remotes import Remotes, hint, patiently
+from hark.daemon.engine.remotes import Remotes, patiently
 from hark.daemon.store.capture_checks import check_tables
 from hark.daemon.store.database import Connection
 from hark.daemon.store.remote_schema import DROP, HomeItselfError, second_name
 from hark.triggers.connection_name import by_connection
 from hark.workflows.catalogue import ActiveTrigger
+from hark.workflows.connections import hint, unknown
 from hark.workflows.errors import Problem, UnavailableError
 
 _KINDS = frozenset({"row", "notify"})
@@ -34,8 +35,7 @@ class RemoteChecks:
 
     async def _check(self, name: str, triggers: Sequence[ActiveTrigger]) -> Sequence[Problem]:
         if name not in self._remotes.names:
-            names = self._remotes.names
-            return list(_of_all(triggers, Problem(f"there is no connection {name!r}", hint=hint(name, names))))
+            return list(_of_all(triggers, Problem(unknown(name), hint=hint(name, self._remotes.names))))
         try:
             problems = await patiently(self._look(name, triggers), name)
         except HomeItselfError as error:

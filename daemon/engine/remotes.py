@@ -16,7 +16,7 @@ from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.database import Connection, Database
 from hark.daemon.store.listening import Listening
 from hark.daemon.store.remote_schema import Home, ensure_outbox, find_home, is_made, refusals, refuse_home
-from hark.workflows.catalogue import suggestion
+from hark.workflows.connections import hint, unknown
 from hark.workflows.errors import UnavailableError, UnprocessableError
 
 PATIENCE_S = 2.0
@@ -128,7 +128,7 @@ class Remotes:
         """Return one of them. Raises UnprocessableError when there is none of this name."""
         remote = self._remotes.get(name)
         if remote is None:
-            raise UnprocessableError(unknown(name, self.names))
+            raise UnprocessableError(f"{unknown(name)} ({hint(name, self.names)})")
         return remote
 
     def rows(self, name: str) -> RemoteCapture:
@@ -216,13 +216,3 @@ def _ended(task: asyncio.Task[Any]) -> None:
     """Take note of what became of it, lest it be complained of."""
     if not task.cancelled():
         task.exception()
-
-
-def unknown(name: str, names: Collection[str]) -> str:
-    """Say that there is no such connection, and which there are."""
-    return f"there is no connection {name!r} ({hint(name, names)})"
-
-
-def hint(name: str, names: Collection[str]) -> str:
-    """Say which connections there are."""
-    return suggestion(name, names) or f"none is configured: set HARK_CONNECTION_{name.upper()}"

@@ -43,6 +43,14 @@ name: Orders
 triggers: [{type: notify, connection: crm, channel: orders}]
 steps: [{id: note, set: {n: "${{ event.data.payload }}"}}]
 """
+WRITE = """
+id: write
+name: Write
+triggers: [{type: manual}]
+steps:
+  - {id: one, action: update_database, with: {sql: SELECT 1, connection: CRM}}
+  - {id: two, action: update_database, with: {sql: SELECT 1, connection: News}}
+"""
 TABLE = "CREATE TABLE public.clients (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, status text)"
 
 
@@ -388,10 +396,11 @@ async def test_people_see_the_other_database_and_run_what_is_there(
             await crm.execute(f"ALTER TABLE public.clients DISABLE TRIGGER {trigger}")
             fault = f"connection crm: public.clients is watched, but somebody has disabled its trigger {trigger}"
             assert fault in await said(case)
-        await hark.apply(ORDERS.replace("connection: crm", "connection: News"))
+        await hark.apply(ORDERS.replace("connection: crm", "connection: News") + "---" + WRITE)
         async with connected(database_url) as home:
             case = Case(settings, home)
             assert "workflows listen to connection news, which is not set: orders" in await said(case)
+            assert "workflows have steps on connection news, which is not set: write" in await said(case)
             monkeypatch.setenv("HARK_CONNECTION_NEWS", "mysql://news")
             assert "not looked at: HARK_CONNECTION_NEWS: write postgresql://" in await said(case)
             monkeypatch.setenv("HARK_CONNECTION_NEWS", "postgresql://nobody:x@127.0.0.1:1/none")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from support.engine import EngineUnderTest, running_engine
 
-from hark.workflows.errors import ConflictError, DefinitionError, NotFoundError
+from hark.workflows.errors import ConflictError, DefinitionError, NotFoundError, Place
 from hark.workflows.ids import DEFAULT_TENANT
 
 PLAIN = """
@@ -109,6 +109,54 @@ async def test_a_missing_secret_is_found_when_it_is_applied(hark: EngineUnderTes
     with pytest.raises(DefinitionError) as refused:
         await hark.apply(hook("lost", "nowhere"))
     assert "nowhere" in str(refused.value)
+
+
+ELSEWHERE = """
+id: elsewhere
+name: Elsewhere
+triggers: [{type: event, event: GO}]
+steps:
+  - id: each
+    for_each: "[1]"
+    do:
+      - id: write
+        action: update_database
+        with: {sql: SELECT 1 AS n, connection: CRM}
+"""
+
+
+async def test_steps_on_connections_that_are_not_known_are_refused_with_their_place(
+    hark: EngineUnderTest, database_url: str
+) -> None:
+    with pytest.raises(DefinitionError, match="none is configured: set HARK_CONNECTION_CRM") as refused:
+        await hark.apply(ELSEWHERE + "---\n" + PLAIN, dry_run=True)
+    (problem,) = refused.value.problems
+    assert problem.message == "there is no connection 'crm'"
+    assert (problem.path, problem.place) == (("steps", 0, "do", 0, "with", "connection"), Place(11, 48))
+    async with running_engine(database_url, connections={"crn": database_url}) as other:
+        with pytest.raises(DefinitionError, match="did you mean crn"):
+            await other.apply(ELSEWHERE)
+        [kept] = await other.apply(ELSEWHERE.replace("steps:", "on_error:"))
+        assert kept.status == "draft"
+    assert await versions(hark) == 1
+
+
+async def test_a_workflow_whose_connection_went_away_stays_and_fails_when_it_gets_there(
+    hark: EngineUnderTest, database_url: str
+) -> None:
+    """An instance that no longer knows the connection starts as ever; only publishing it again is refused there."""
+    async with running_engine(database_url, connections={"crm": database_url}) as knowing:
+        [stored] = await knowing.apply(ELSEWHERE)
+        assert stored.status == "active"
+        assert (await knowing.run("GO"))["output"] is None
+    async with running_engine(database_url) as later:
+        execution = await later.run("GO")
+        assert execution["status"] == "failed"
+        assert execution["steps"]["each[0].write"]["error"]["class"] == "sql_connection_unknown"
+        with pytest.raises(DefinitionError, match="no connection 'crm'"):
+            await later.apply(ELSEWHERE)
+    [row] = await hark.database.pool.fetch("SELECT status FROM hark.workflows")
+    assert row["status"] == "active"
 
 
 async def test_pause_resume_archive_and_prune_switch_the_triggers(hark: EngineUnderTest) -> None:

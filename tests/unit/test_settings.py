@@ -167,6 +167,7 @@ def test_no_other_database_is_called_home() -> None:
     "environment,said",
     [
         ({"HARK_CONNECTION_CRM": "mysql://db/x"}, "CRM: write postgresql://"),
+        ({"HARK_CONNECTION_MY-CRM": "postgresql://db/x"}, "MY-CRM: .* write letters"),
         ({"HARK_CONNECTION_CRM": "postgresql://db:port/x"}, "CRM: .* is no port: write a number"),
         ({"HARK_CONNECTION_CRM": "postgresql://u:p[w@db/x"}, "CRM: .*in a password write %5B for"),
         (
