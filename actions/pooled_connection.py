@@ -17,12 +17,25 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from asyncpg import exceptions as pg
 
+from hark.actions.tls_files import UnusableFileError, unusable_file
+
 if TYPE_CHECKING:
     _Connection = asyncpg.Connection[asyncpg.Record]
 else:  # asyncpg's classes are generic for the type checker only
     _Connection = asyncpg.Connection
 
 Opener = Callable[..., Awaitable[Any]]
+
+
+async def connect(url: str | None = None, **options: Any) -> Any:
+    """Connect as `asyncpg.connect` does. Raises what that raises, but UnusableFileError for a file of encryption."""
+    try:
+        return await asyncpg.connect(url, **options)
+    except OSError as error:
+        fault = await asyncio.to_thread(unusable_file, url or "")
+        if fault:
+            raise UnusableFileError(fault) from error
+        raise
 
 
 class Way(StrEnum):
@@ -188,7 +201,7 @@ def _first_words(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 async def open_connection(
-    url: str, way: Way, settings: Mapping[str, str], *, opener: Opener = asyncpg.connect, **options: Any
+    url: str, way: Way, settings: Mapping[str, str], *, opener: Opener = connect, **options: Any
 ) -> asyncpg.Connection[asyncpg.Record]:
     """Open a connection on which the settings hold; `opener` takes the options of `asyncpg.connect`."""
     if way is Way.DIRECT:
@@ -203,7 +216,7 @@ def make_pool(
     way: Way,
     settings: Mapping[str, str],
     *,
-    opener: Opener = asyncpg.connect,
+    opener: Opener = connect,
     tables_change: bool = False,
     **options: Any,
 ) -> asyncpg.Pool[Any]:

@@ -15,14 +15,14 @@ from typing import Any
 import asyncpg
 from asyncpg import exceptions as pg
 
-from hark.actions.pooled_connection import Opener, Way, open_connection
+from hark.actions.pooled_connection import Opener, Way, connect, open_connection
 
 HEARD_WITHIN_S = 1.0
 _PATIENCE_S = 3.0
 """For a second server: a pooler per session may have one alone."""
 
 
-async def find_way(url: str, timeout_s: float = 10.0, *, opener: Opener = asyncpg.connect) -> Way:
+async def find_way(url: str, timeout_s: float = 10.0, *, opener: Opener = connect) -> Way:
     """Find out what stands before a database. Raises what `opener` raises when it cannot be reached."""
     async with _connected(url, timeout_s, opener) as first:
         if await _server(first) == first.get_server_pid():

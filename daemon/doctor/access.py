@@ -15,6 +15,7 @@ from asyncpg.connect_utils import SessionAttribute
 
 from hark.actions.pooled_connection import Way, explain, open_connection
 from hark.actions.pooler import find_way
+from hark.actions.tls_files import UnusableFileError
 from hark.daemon.configuration import mask_url
 from hark.daemon.doctor.report import Finding, error, ok
 from hark.daemon.hosts import hosts_of
@@ -66,6 +67,7 @@ _EXPLANATIONS: tuple[tuple[type[BaseException], str, str], ...] = (
         "GRANT CONNECT ON DATABASE {database} TO {user}",
     ),
     (asyncpg.ClientConfigurationError, "the URL of the database cannot be used ({error})", _CORRECT),
+    (UnusableFileError, "{error}", _CORRECT),
     (
         ssl.SSLError,
         "the encrypted connection to {place} failed ({error})",

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
+from hark.actions.pooled_connection import connect as driver_connect
 from hark.daemon.hosts import Host, hosts_of
 from hark.workflows.errors import ReadOnlyError, UnavailableError
 
@@ -55,7 +56,7 @@ async def connect(dsn: str | None = None, **options: Any) -> asyncpg.Connection[
 
 
 async def _connect(url: str, options: dict[str, Any]) -> asyncpg.Connection[asyncpg.Record]:
-    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(url, **options)
+    connection: asyncpg.Connection[asyncpg.Record] = await driver_connect(url, **options)
     try:
         if _seems_read_only(connection) and (reason := await standing(connection)):
             raise ReadOnlyError(reason)

@@ -109,6 +109,13 @@ async def test_a_url_that_cannot_be_used(tmp_path: Path) -> None:
     assert "HARK_DATABASE_URL" in found.advice
 
 
+async def test_a_file_of_certificates_that_is_not_there(tmp_path: Path) -> None:
+    """It was taken for the socket of a server."""
+    found = await look(f"postgresql://me:x@127.0.0.1:1/app?sslmode=verify-full&sslrootcert={tmp_path}/ca.crt", tmp_path)
+    assert f"sslrootcert in its URL names {tmp_path}/ca.crt, which cannot be used: No such file" in found.message
+    assert "HARK_DATABASE_URL" in found.advice
+
+
 @asynccontextmanager
 async def server_that_says(code: bytes | None) -> AsyncIterator[str]:
     """Answer every connection as a PostgreSQL does that refuses it; None: never answer."""

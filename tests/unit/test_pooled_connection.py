@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import asyncpg
 import pytest
 
-from hark.actions.pooled_connection import Way, explain, script_of
+from hark.actions.pooled_connection import Way, explain, open_connection, script_of
+from hark.actions.tls_files import UnusableFileError
 
 SETTINGS = {
     "application_name": "hark record",
@@ -47,3 +50,31 @@ def test_what_a_pooler_makes_of_it_is_said_with_the_remedy(error: Exception, sai
 def test_other_errors_say_what_they_say() -> None:
     assert explain(asyncpg.ProtocolViolationError("bad message")) == "bad message"
     assert explain(TimeoutError()) == "TimeoutError"
+
+
+@pytest.mark.parametrize(
+    "query, environment, said",
+    [
+        ("sslmode=require&sslrootcert={}/a.crt", {}, "^sslrootcert in its URL names {}/a.crt, .*: No such file"),
+        ("sslmode=verify-ca&sslrootcert={}/empty", {}, "^sslrootcert in its URL names {}/empty, .*no certificates"),
+        ("sslmode=verify-full", {"PGSSLROOTCERT": "b.crt"}, "^PGSSLROOTCERT in the environment names {}/b.crt, "),
+        ("sslcert={}/empty&sslkey={}/c.key", {}, "^sslkey in its URL names {}/c.key, .*: No such file"),
+        ("sslcert={}/d.crt", {"PGSSLCERT": "e.crt"}, "^sslcert in its URL names {}/d.crt, "),
+    ],
+)
+async def test_a_file_of_encryption_that_cannot_be_used_is_named(
+    query: str, environment: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver says `[Errno 2] No such file or directory`, as of a database that is away."""
+    (tmp_path / "empty").touch()
+    for name, file in environment.items():
+        monkeypatch.setenv(name, str(tmp_path / file))
+    url = "postgresql://me@127.0.0.1:1/x?" + query.replace("{}", str(tmp_path))
+    with pytest.raises(UnusableFileError, match=said.replace("{}", str(tmp_path))):
+        await open_connection(url, Way.DIRECT, {})
+
+
+async def test_files_that_nobody_reads_are_not_blamed_for_what_else_fails(tmp_path: Path) -> None:
+    for query in ("sslmode=disable&sslcert={}/a", "sslmode=prefer&sslrootcert={}/a"):
+        with pytest.raises(ConnectionRefusedError):
+            await open_connection("postgresql://me@127.0.0.1:1/x?" + query.format(tmp_path), Way.DIRECT, {})
