@@ -1926,7 +1926,7 @@ CREATE FUNCTION fits(row_count bigint, small_rows bigint, bytes bigint) RETURNS 
 COMMENT ON FUNCTION fits IS 'Whether the rows of a statement make one record.';
 
 CREATE FUNCTION capture_change() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET exit_on_error = off AS $$
 DECLARE
     works text;
     row_count integer;
@@ -1935,68 +1935,7 @@ DECLARE
     note jsonb;
     kept bigint;
 BEGIN
-    -- A block with EXCEPTION that writes takes a transaction id of its own, and thousands of them in one transaction slow
-    -- down everybody's snapshots. So the first records of a transaction are written in one. From then on what worked works:
-    -- the transaction holds the lock on the outbox that keeps all others from changing it.
-    --
-    -- The short way, for one small row: from the trigger into the record with one statement, and as few expressions besides
-    -- as can be, for in a transaction of one row each is read anew. A transaction that has taken longer than one row does
-    -- goes it once more; a setting says that it has.
-    <<short>>
-    BEGIN
-        IF clock_timestamp() > current_timestamp + interval '0.5 ms' THEN
-            EXIT short WHEN current_setting('hark.capture_works', true) <> '';
-            works := set_config('hark.capture_works', 'short', true);
-        END IF;
-        BEGIN
-            IF TG_ARGV[3] = 'insert' THEN
-                INSERT INTO hark.row_changes (watch_id, operation, row_count, new_rows, note)
-                SELECT capture_change.tg_argv[0]::integer, 'insert', 1, json_build_array(hark_new.*)::text,
-                       CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
-                                 OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(NULL) END
-                FROM hark_new
-                WHERE pg_column_size(hark_new.*) <= 8192 AND NOT EXISTS (SELECT FROM hark_new OFFSET 1);
-            ELSIF TG_ARGV[3] = 'update' THEN
-                INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, new_rows, note)
-                SELECT capture_change.tg_argv[0]::integer, 'update', 1,
-                       json_build_array(hark_old.*)::text, json_build_array(hark_new.*)::text,
-                       CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
-                                 OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(NULL) END
-                FROM hark_old, hark_new
-                WHERE pg_column_size(hark_old.*) + pg_column_size(hark_new.*) <= 8192
-                  AND NOT EXISTS (SELECT FROM hark_old OFFSET 1) AND NOT EXISTS (SELECT FROM hark_new OFFSET 1);
-            ELSIF TG_ARGV[3] = 'delete' THEN
-                INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, note)
-                SELECT capture_change.tg_argv[0]::integer, 'delete', 1, json_build_array(hark_old.*)::text,
-                       CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
-                                 OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(NULL) END
-                FROM hark_old
-                WHERE pg_column_size(hark_old.*) <= 8192 AND NOT EXISTS (SELECT FROM hark_old OFFSET 1);
-            ELSIF TG_ARGV[3] = 'row' THEN
-                INSERT INTO hark.row_changes (watch_id, operation, row_count, old_rows, new_rows, note)
-                SELECT TG_ARGV[0]::integer, lower(TG_OP), 1,
-                       CASE WHEN TG_OP <> 'INSERT' THEN json_build_array(OLD.*)::text END,
-                       CASE WHEN TG_OP <> 'DELETE' THEN json_build_array(NEW.*)::text END,
-                       CASE WHEN current_setting('hark.actor', true) <> '' OR current_setting('hark.reason', true) <> ''
-                                 OR current_setting('hark.depth', true) <> '' THEN hark.capture_note(NULL) END
-                WHERE coalesce(pg_column_size(OLD.*), 0) + coalesce(pg_column_size(NEW.*), 0) <= 8192;
-            ELSE
-                EXIT short;
-            END IF;
-            IF FOUND AND pg_sequence_last_value('hark.capture_wakeups') IS DISTINCT FROM 1 THEN
-                RETURN NULL;
-            ELSIF FOUND THEN
-                -- A full queue would fail the writer's commit; the instances look by themselves too.
-                IF pg_notification_queue_usage() < 0.5 THEN
-                    PERFORM pg_notify('hark_rows', '');
-                END IF;
-                RETURN NULL;
-            END IF;
-        EXCEPTION WHEN OTHERS THEN
-            NULL;  -- the long way says what is wrong
-        END;
-    END short;
-    -- The long way, for everything else.
+    -- The short way goes here.
     works := current_setting('hark.capture_works', true);
     <<reading>>
     BEGIN
@@ -2228,21 +2167,88 @@ END $$;
 COMMENT ON FUNCTION capture_change IS
     'The trigger on the users'' tables: for each statement (with hark_old and hark_new), for each row, or for TRUNCATE. '
     'Arguments: the watch, the mode (row; statement: the first rows of a statement suffice; partition: TRUNCATE of one), '
-    'a fingerprint of how it was made, and the short way for one row: insert, update or delete for a trigger on statements, '
-    'row for one on rows; for truncate there is none. For tables in whose JSON no setting of the writer''s shows but the time '
-    'zone: to set more than that costs each statement as much as a tenth of it all.';
+    'and a fingerprint of how it was made. TRUNCATE calls this one itself, everything else one of those that have the short '
+    'way too.';
 
--- From the text of the other, which names itself where a column of the table might be called like an argument.
-DO $$ BEGIN
-    EXECUTE (SELECT format('CREATE OR REPLACE FUNCTION hark.capture_formatted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
-                           'SET search_path = pg_catalog, pg_temp SET timezone = ''UTC'' SET datestyle = ''ISO'' '
-                           'SET intervalstyle = ''iso_8601'' SET bytea_output = ''hex'' SET extra_float_digits = 1 AS %L',
-                           replace(p.prosrc, 'capture_change.', 'capture_formatted.'))
-             FROM pg_proc AS p WHERE p.oid = 'hark.capture_change'::regproc);
-END $$;
-COMMENT ON FUNCTION capture_formatted IS
-    'The same as capture_change, for tables in whose JSON other settings of the writer''s would show: how dates, intervals, '
-    'floats and bytes are written.';
+-- One small row goes the short way: from the trigger into the record with one statement, and as few expressions besides as
+-- can be, for in a transaction of one row each is read anew. So every kind of change has a function of its own: the text of
+-- the long way, with the short one before it.
+DO $do$
+DECLARE
+    long_way constant text := (SELECT p.prosrc FROM pg_proc AS p WHERE p.oid = 'hark.capture_change'::regproc);
+    -- A block with EXCEPTION that writes takes a transaction id of its own, and thousands of them in one transaction slow
+    -- down everybody's snapshots. So the first records of a transaction are written in one. From then on what worked works:
+    -- the transaction holds the lock on the outbox that keeps all others from changing it. A transaction that has taken
+    -- longer than one row does goes the short way once more; a setting says that it has.
+    short_way constant text := $short$
+    <<short>>
+    DECLARE
+        quiet boolean;
+    BEGIN
+        IF clock_timestamp() > current_timestamp + interval '0.5 ms' THEN
+            EXIT short WHEN current_setting('hark.capture_works', true) <> '';
+            works := set_config('hark.capture_works', 'short', true);
+        END IF;
+        BEGIN
+            -- A second row is an error by itself. A row that is too large is none, and quiet unknown.
+            INSERT INTO hark.row_changes (watch_id, operation, row_count, %1$s, note)
+            SELECT %2$s.tg_argv[0]::integer, %3$s, 1, %4$s,
+                   CASE WHEN concat(current_setting('hark.actor', true), current_setting('hark.reason', true),
+                                    current_setting('hark.depth', true)) <> '' THEN hark.capture_note(NULL) END
+            %5$s
+            RETURNING CASE WHEN %6$s THEN pg_sequence_last_value('hark.capture_wakeups') IS DISTINCT FROM 1 END INTO quiet;
+            -- What a trigger of statements has as NEW is NULL, and so said it costs no expression.
+            IF quiet THEN
+                RETURN NEW;
+            ELSIF NOT quiet THEN
+                -- A full queue would fail the writer's commit; the instances look by themselves too.
+                IF pg_notification_queue_usage() < 0.5 THEN
+                    PERFORM pg_notify('hark_rows', '');
+                END IF;
+                RETURN NEW;
+            END IF;
+            IF NOT FOUND THEN
+                %7$s;
+            END IF;
+            RAISE 'the long way takes what is in the record by now';
+        EXCEPTION WHEN OTHERS THEN
+            NULL;  -- the long way says what is wrong
+        END;
+    END short;$short$;
+    json constant text := 'CASE WHEN pg_column_size(%1$s.*) <= 8192 THEN json_build_array(%1$s.*)::text END';
+    before constant text := format(json, 'hark_old');
+    after constant text := format(json, 'hark_new');
+    way record;
+    formats record;
+BEGIN
+    FOR way IN SELECT * FROM (VALUES
+        ('capture_insert', '''insert''', 'new_rows', after, 'FROM hark_new', 'row_changes.new_rows IS NOT NULL',
+         'RETURN NEW'),
+        ('capture_update', '''update''', 'old_rows, new_rows', before || ', ' || after, 'FROM hark_old, hark_new',
+         'row_changes.old_rows IS NOT NULL AND row_changes.new_rows IS NOT NULL',
+         'EXIT short WHEN EXISTS (SELECT FROM hark_old) OR EXISTS (SELECT FROM hark_new); RETURN NEW'),
+        ('capture_delete', '''delete''', 'old_rows', before, 'FROM hark_old', 'row_changes.old_rows IS NOT NULL',
+         'RETURN NEW'),
+        ('capture_row', 'lower(TG_OP)', 'old_rows, new_rows',
+         'CASE WHEN TG_OP <> ''INSERT'' THEN json_build_array(OLD.*)::text END, '
+         'CASE WHEN TG_OP <> ''DELETE'' THEN json_build_array(NEW.*)::text END',
+         'WHERE coalesce(pg_column_size(OLD.*), 0) + coalesce(pg_column_size(NEW.*), 0) <= 8192', 'true',
+         'EXIT short')
+    ) AS v (name, operation, columns, contents, source, small, none) LOOP
+        FOR formats IN SELECT * FROM (VALUES
+            ('', ''),
+            ('_formatted', 'SET datestyle = ''ISO'' SET intervalstyle = ''iso_8601'' SET bytea_output = ''hex'' '
+                           'SET extra_float_digits = 1')
+        ) AS v (suffix, settings) LOOP
+            EXECUTE format(
+                'CREATE OR REPLACE FUNCTION hark.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
+                'SET search_path = pg_catalog, pg_temp SET timezone = ''UTC'' SET exit_on_error = off %s AS %L', way.name || formats.suffix,
+                formats.settings, replace(long_way, '-- The short way goes here.', format(
+                    short_way, way.columns, way.name || formats.suffix, way.operation, way.contents, way.source, way.small,
+                    way.none)));
+        END LOOP;
+    END LOOP;
+END $do$;
 
 -- These are called by the daemon.
 
@@ -2282,7 +2288,7 @@ COMMENT ON FUNCTION sweep_key_sets IS 'Takes away the sets whose triggers went w
 
 CREATE FUNCTION place_capture(relation oid, trigger_name text, operation text, level text, condition text,
                               arguments text[], set_names text[] DEFAULT '{}', set_contents text[] DEFAULT '{}',
-                              formatted boolean DEFAULT false)
+                              function_name text DEFAULT 'capture_change')
     RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     -- In PL/pgSQL: what a session has read of it once it keeps, where the WHEN of a trigger is read for every statement.
@@ -2301,7 +2307,7 @@ BEGIN
         CASE WHEN level = 'ROW' OR operation = 'TRUNCATE' THEN '' ELSE
             'REFERENCING ' || concat_ws(' ', CASE WHEN operation <> 'INSERT' THEN 'OLD TABLE AS hark_old' END,
                                         CASE WHEN operation <> 'DELETE' THEN 'NEW TABLE AS hark_new' END) END,
-        level, 'WHEN (' || condition || ')', CASE WHEN formatted THEN 'capture_formatted' ELSE 'capture_change' END,
+        level, 'WHEN (' || condition || ')', function_name,
         (SELECT string_agg(quote_literal(a), ', ') FROM unnest(arguments) AS a));
     IF level = 'ROW' THEN
         PERFORM hark.drop_key_sets(relation, operation, set_names);
@@ -2330,8 +2336,9 @@ END $$;
 COMMENT ON FUNCTION remove_capture IS 'Takes one trigger off a table, or makes it one that never fires; its sets go with it.';
 
 -- A trigger's function runs with the rights of its owner: nobody else may put it on a table and write into the outbox.
-REVOKE ALL ON FUNCTION capture_note, keep_row_change, fits, careful_row_json, capture_change, capture_formatted,
-    drop_key_sets, sweep_key_sets, place_capture, remove_capture FROM PUBLIC;
+REVOKE ALL ON FUNCTION capture_note, keep_row_change, fits, careful_row_json, capture_change, capture_insert,
+    capture_update, capture_delete, capture_row, capture_insert_formatted, capture_update_formatted, capture_delete_formatted,
+    capture_row_formatted, drop_key_sets, sweep_key_sets, place_capture, remove_capture FROM PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------- other databases
 

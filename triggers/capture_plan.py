@@ -30,7 +30,7 @@ _PLAIN = frozenset(
     | {"jsonb", "date", "timestamp without time zone", "time without time zone", "timestamp with time zone"}
 )
 """Types in whose JSON no setting of a session shows but the time zone, which capture has set to UTC."""
-_VERSION = "3"
+_VERSION = "4"
 """Part of every fingerprint; raised when triggers made before have to be made again."""
 
 
@@ -105,7 +105,7 @@ _NO_TABLES = {
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One database trigger. `condition` is SQL for WHEN; `mode` is the second argument of capture_change."""
+    """One database trigger. `condition` is SQL for WHEN; `mode` is the second argument of its function."""
 
     relation: Relation
     operation: str
@@ -123,14 +123,16 @@ class Placement:
         return f"hark_capture_{self.operation}" + ("_row" if self.level == "ROW" else "")
 
     @property
-    def way(self) -> str:
-        """The short way that one row goes; the fourth argument."""
-        return "row" if self.level == "ROW" else self.operation
+    def function(self) -> str:
+        """The function that it calls: for each kind of change one, of those in schema.sql."""
+        if self.operation == "truncate":
+            return "capture_change"
+        return f"capture_{'row' if self.level == 'ROW' else self.operation}" + ("_formatted" if self.formatted else "")
 
     def fingerprint(self) -> str:
         """Return what tells that a trigger in the database was made from this."""
         sets = [one.digest for one in self.sets]
-        parts = (_VERSION, self.operation, self.level, self.mode, self.condition or "", str(self.formatted), *sets)
+        parts = (_VERSION, self.function, self.level, self.mode, self.condition or "", *sets)
         return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 

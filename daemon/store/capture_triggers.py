@@ -175,7 +175,7 @@ def _wanted(
     wanted = {}
     for plan in plans:
         for placement in plan.placements:
-            arguments = (str(watches[plan.table]), placement.mode, placement.fingerprint(), placement.way)
+            arguments = (str(watches[plan.table]), placement.mode, placement.fingerprint())
             wanted[placement.relation.oid, site.named(placement.name)] = (str(plan.table), _Place(placement, arguments))
     return wanted
 
@@ -231,7 +231,7 @@ async def _put(site: CaptureSite, connection: Connection, place: _Place) -> None
         list(place.arguments),
         [one.function for one in placement.sets],
         [one.content for one in placement.sets],
-        placement.formatted,
+        placement.function,
     )
 
 

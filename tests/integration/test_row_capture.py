@@ -247,8 +247,8 @@ async def test_the_writers_settings_do_not_show_in_what_is_captured(capture: Cap
 async def test_single_rows_go_a_short_way_that_shows_no_time_zone_and_leaves_it_as_it_was(capture: Capture) -> None:
     """It also goes on when the table gets a column of a type whose JSON is a failure, before the triggers follow."""
     run = capture.connection.execute
-    await run("CREATE TABLE moments (id int, at timestamptz, tg_argv text, captured text, works text)")
-    await run("ALTER TABLE moments ADD capture_change text")
+    await run("CREATE TABLE moments (id int, at timestamptz, tg_argv text, quiet text, works text)")
+    await run("ALTER TABLE moments ADD capture_insert text")
     await capture.watched(watch("moments"), watch("clients", operations=["insert"], when="new.n > 0"))
     await run("ALTER FUNCTION hark.keep_row_change RENAME TO long_way_only")
     await run("SET timezone = 'Asia/Tokyo'; SET hark.actor = 'anna'")
@@ -261,8 +261,8 @@ async def test_single_rows_go_a_short_way_that_shows_no_time_zone_and_leaves_it_
     await run("UPDATE moments SET id = 2")
     assert await capture.connection.fetchval("SHOW timezone") == "Asia/Tokyo"
     inserted, updated, client, deleted = (event.data for event in await capture.events())
-    first = {"id": 1, "at": "2026-03-01T00:00:00+00:00", "tg_argv": "a", "captured": "b", "works": "c"}
-    first["capture_change"] = "d"
+    first = {"id": 1, "at": "2026-03-01T00:00:00+00:00", "tg_argv": "a", "quiet": "b", "works": "c"}
+    first["capture_insert"] = "d"
     assert (inserted["old"], inserted["new"], inserted["actor"]) == (None, first, "anna")
     assert (updated["old"], updated["new"]["at"], updated["changed"]) == (first, "2026-03-01T01:00:00+00:00", ["at"])
     assert (client["new"]["n"], deleted["old"], deleted["new"]) == (7, updated["new"], None)
@@ -272,6 +272,24 @@ async def test_single_rows_go_a_short_way_that_shows_no_time_zone_and_leaves_it_
     await run("INSERT INTO moments VALUES (3, NULL, 'a', 'b', 'c', 'd', 'sad')")
     (odd,) = await capture.events()
     assert (odd.data["new"]["id"], odd.data["left_out"]) == (3, ["mood"])
+
+
+async def test_of_a_small_row_and_a_larger_one_neither_is_missing(capture: Capture) -> None:
+    """The short way meets the other one late and turns back with an error, also where errors would end the session."""
+    await capture.connection.execute("CREATE TABLE notes (id int, text text); SET exit_on_error = on")
+    await capture.watched(watch("notes"))
+    small, large = "(1, 'a')", "(2, repeat('x', 9000))"
+    for rows in (f"{small}, {large}", f"{large}, {small}", f"{small}, {small}", small, large):
+        for statement in (f"INSERT INTO notes VALUES {rows}", "UPDATE notes SET id = id + 10", "DELETE FROM notes"):
+            await capture.connection.execute(statement)
+            expected = [int(row[0]) for row in re.findall(r"(\d), [\'r]", rows)]
+            rows_seen = [event.data["old" if "DELETE" in statement else "new"] for event in await capture.events()]
+            assert [row["id"] % 10 for row in rows_seen] == expected
+            assert [len(row["text"]) for row in rows_seen] == [1 if n == 1 else 9000 for n in expected]
+    assert await capture.connection.fetchval("SHOW exit_on_error") == "on"
+    for nothing in ("INSERT INTO notes SELECT 1 WHERE false", "UPDATE notes SET id = 1", "DELETE FROM notes"):
+        await capture.connection.execute(nothing)
+    assert await capture.events() == []
 
 
 async def test_single_rows_go_the_short_way_also_where_formats_would_show(capture: Capture) -> None:
@@ -701,4 +719,4 @@ async def test_no_capture_trigger_needs_the_schema_on_the_search_path(capture: C
         "SELECT pg_get_triggerdef(oid) AS text FROM pg_trigger WHERE tgname LIKE 'hark%'"
     )
     assert len(definitions) == len(EVERYTHING)
-    assert all(re.search(r"EXECUTE FUNCTION hark\.capture_(change|formatted)\(", row["text"]) for row in definitions)
+    assert all(re.search(r"EXECUTE FUNCTION hark\.capture_\w+\(", row["text"]) for row in definitions)

@@ -111,10 +111,13 @@ def test_only_where_settings_of_the_writer_show_in_a_row_are_they_set(columns: l
     assert all(each.formatted for each in plan(watch(), table=child).placements)
 
 
-def test_each_operation_and_level_has_its_own_short_way() -> None:
+def test_each_operation_and_level_has_a_function_of_its_own() -> None:
     made = plan(watch(operations=["insert", "update", "delete", "truncate"]), watch(LEAD, operations=["insert"]))
-    assert [each.way for each in made.placements] == ["insert", "update", "delete", "truncate"]
-    assert [each.way for each in plan(watch(LEAD, operations=["update"])).placements] == ["row"]
+    assert [each.function for each in made.placements] == [
+        "capture_insert", "capture_update", "capture_delete", "capture_change",
+    ]  # fmt: skip
+    assert [each.function for each in plan(watch(LEAD, operations=["update"])).placements] == ["capture_row"]
+    assert replace(made.placements[0], formatted=True).function == "capture_insert_formatted"
 
 
 def test_many_filters_that_ask_one_column_for_a_value_become_a_look_into_a_set() -> None:

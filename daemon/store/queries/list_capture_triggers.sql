@@ -4,5 +4,6 @@ SELECT t.tgrelid AS relation, t.tgrelid::regclass::text AS label, t.tgname AS na
        t.tgenabled IN ('O', 'A') AS enabled,
        string_to_array(rtrim(encode(t.tgargs, 'escape'), '\000'), '\000') AS arguments
 FROM pg_trigger AS t
-WHERE t.tgfoid IN ('hark.capture_change'::regproc, 'hark.capture_formatted'::regproc) AND t.tgparentid = 0
+     JOIN pg_proc AS p ON p.oid = t.tgfoid AND p.pronamespace = 'hark'::regnamespace AND p.proname ^@ 'capture_'
+WHERE t.tgparentid = 0
   AND ($1::oid[] IS NULL OR t.tgrelid = ANY ($1::oid[]))
