@@ -92,6 +92,7 @@ CREATE TABLE instances (
     pid           integer NOT NULL,
     pid_started   bigint NOT NULL DEFAULT 0,
     version       text NOT NULL,
+    program       text NOT NULL DEFAULT '',
     backend_pids  integer[] NOT NULL DEFAULT '{}',
     state         text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'draining'))
 );
@@ -101,6 +102,8 @@ COMMENT ON TABLE instances IS
 COMMENT ON COLUMN instances.heartbeat IS 'Counts up while the instance lives; others judge by its standing still, not by clocks.';
 COMMENT ON COLUMN instances.host_boot IS 'Boot id and process namespace of the host: on the same one, a gone pid is a dead instance.';
 COMMENT ON COLUMN instances.pid_started IS 'Start time of the process in clock ticks since boot, against reused pids.';
+COMMENT ON COLUMN instances.program IS
+    'A digest of what decides how it captures rows: where instances of different programs run, one of these keeps the triggers.';
 COMMENT ON COLUMN instances.backend_pids IS 'Server processes of its connections, to be ended with it when it froze in a transaction.';
 
 CREATE TABLE sealing_key (

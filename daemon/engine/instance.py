@@ -15,6 +15,7 @@ from hark._version import __version__
 from hark.daemon.engine.background import Background
 from hark.daemon.engine.clock import DatabaseClock
 from hark.daemon.engine.host import ProcessIdentity, this_process
+from hark.daemon.store.capture_program import program
 from hark.daemon.store.database import ENGINE_PLANNER, Database, sql
 from hark.daemon.store.lane import Lane
 from hark.workflows.errors import FencedError, ReadOnlyError, UnavailableError
@@ -113,7 +114,14 @@ class Instance:
         self.id = InstanceId(new_id(self._clock.now()))
         this = self._identity
         await self._lane.fetch(
-            "register_instance", self.id, this.host, this.host_boot, this.pid, this.pid_started, __version__
+            "register_instance",
+            self.id,
+            this.host,
+            this.host_boot,
+            this.pid,
+            this.pid_started,
+            __version__,
+            await asyncio.to_thread(program),
         )
         self._lost.clear()
         await self._beat()

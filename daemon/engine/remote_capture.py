@@ -21,6 +21,7 @@ import structlog
 from hark.daemon.engine.ingest import Ingest, taking
 from hark.daemon.engine.row_capture import EventsOf, RowCapture
 from hark.daemon.engine.strandings import Takings
+from hark.daemon.store.capture_program import leads_capture
 from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, sql
 from hark.daemon.store.lane import Lane
@@ -160,7 +161,10 @@ class RemoteCapture(RowCapture):
                 yield connection
 
     async def _ensure(self, connection: Connection) -> None:
-        outbox = await ensure_outbox(connection, self._home, self._database.name, self._others, watched=self._watched())
+        leads, watched = await leads_capture(self._home_database), self._watched()
+        outbox = await ensure_outbox(
+            connection, self._home, self._database.name, self._others, watched=watched, leads=leads
+        )
         self._is_others = False
         if outbox != self._seen:
             # Made anew, or restored, maybe under a session that goes on: its ids have begun again.

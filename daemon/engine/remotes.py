@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.remote_capture import RemoteCapture
 from hark.daemon.engine.strandings import Takings
+from hark.daemon.store.capture_program import leads_capture
 from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.database import Connection, Database
 from hark.daemon.store.listening import Listening
@@ -165,7 +166,8 @@ class Remotes:
     async def _looking(self, name: str, *, captures: bool) -> AsyncIterator[Connection]:
         async with self[name].database.transaction() as connection:
             if captures:
-                await ensure_outbox(connection, self.home, name, frozenset(self.names), watched=self._watched(name))
+                leads, watched = await leads_capture(self._database), self._watched(name)
+                await ensure_outbox(connection, self.home, name, frozenset(self.names), watched=watched, leads=leads)
             else:
                 await refuse_home(connection, self.home, name)
             yield connection

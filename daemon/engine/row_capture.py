@@ -12,6 +12,7 @@ import structlog
 
 from hark.daemon.engine.ingest import Ingest, taking
 from hark.daemon.engine.strandings import Takings
+from hark.daemon.store.capture_program import leads_capture
 from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.capture_triggers import describe_tables, install
 from hark.daemon.store.database import Connection, Database, Session, sql
@@ -67,7 +68,7 @@ class RowCapture:
         site: CaptureSite | None = None,
     ) -> None:
         self._site = site or CaptureSite(database)
-        self._database = self._site.database
+        self._database = self._home_database = self._site.database
         self._ingest = ingest
         self._takings = takings
         self._generation = generation
@@ -109,7 +110,8 @@ class RowCapture:
         self, plans: Sequence[CapturePlan], generation: int, *, patience_s: float, part: Part | None = None
     ) -> Installed:
         """Make the database capture exactly what the plans say."""
-        return await install(self._site, plans, generation, patience_s=patience_s, part=part)
+        leads = await leads_capture(self._home_database)
+        return await install(self._site, plans, generation, patience_s=patience_s, part=part, leads=leads)
 
     async def drain(self, events_of: EventsOf) -> Drained:
         """Turn the oldest changes into events."""

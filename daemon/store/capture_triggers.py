@@ -107,8 +107,11 @@ async def install(
     *,
     patience_s: float,
     part: Part | None = None,
+    leads: bool = True,
 ) -> Installed:
     """Make the database capture exactly what the plans say, of a part of the tables or of all; touch what differs.
+
+    Who does not lead, for another version of Hark does, leaves its triggers as they are; where none are it makes some.
 
     Each table is a transaction of its own that waits `patience_s` for locks, for writers queue up behind what waits.
     Does nothing when the active workflows have changed since `generation`, for then the plans are old, nor where others
@@ -125,7 +128,7 @@ async def install(
     except _LATER:
         return Installed(current=False)
     installed = Installed(problems=_problems(site, plans, watches, found))
-    for work in _differences(site, plans, watches, found):
+    for work in _differences(site, plans, watches, found, leads=leads):
         await _carry_out(site, work, generation, patience_s, installed)
         if not installed.current:
             return installed
@@ -181,18 +184,24 @@ def _wanted(
 
 
 def _differences(
-    site: CaptureSite, plans: Sequence[CapturePlan], watches: Mapping[TableName, int], found: Iterable[Found]
+    site: CaptureSite,
+    plans: Sequence[CapturePlan],
+    watches: Mapping[TableName, int],
+    found: Iterable[Found],
+    *,
+    leads: bool,
 ) -> list[_Work]:
     wanted = _wanted(site, plans, watches)
     there = {(trigger.relation, trigger.name): trigger for trigger in found}
+    others = set() if leads else {trigger.relation for trigger in there.values() if not trigger.off}
     owners = {placement.relation.oid: str(plan.table) for plan in plans for placement in plan.placements}
     works: dict[str, _Work] = {}
     for key, (table, place) in wanted.items():
         trigger = there.get(key)
-        if trigger is None or trigger.arguments != place.arguments:
+        if key[0] not in others and (trigger is None or trigger.arguments != place.arguments):
             works.setdefault(table, _Work(table)).place.append(place)
     for key, trigger in there.items():
-        if key not in wanted and not trigger.off:
+        if leads and key not in wanted and not trigger.off:
             table = owners.get(trigger.relation, trigger.label)
             works.setdefault(table, _Work(table)).remove.append(trigger)
     return list(works.values())

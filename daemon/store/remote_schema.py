@@ -128,13 +128,14 @@ async def is_made(connection: Connection, home: Home) -> bool:
 
 
 async def ensure_outbox(
-    connection: Connection, home: Home, name: str, others: frozenset[str], *, watched: bool
+    connection: Connection, home: Home, name: str, others: frozenset[str], *, watched: bool, leads: bool
 ) -> Outbox:
     """Make row capture in the database of a named connection, or bring it up to date; return what its outbox is.
 
-    Several instances may do so at once. `others` are the names of all connections: one database has one of them. A
-    connection that was renamed takes it over when something is `watched` through the new name; else OtherNameError is
-    raised. Raises UnavailableError with what is in the way, and what to do about it.
+    Several instances may do so at once; only who `leads` replaces functions that another version of Hark has made.
+    `others` are the names of all connections: one database has one of them. A connection that was renamed takes it
+    over when something is `watched` through the new name; else OtherNameError is raised. Raises UnavailableError with
+    what is in the way, and what to do about it.
     """
     try:
         async with connection.transaction():
@@ -142,7 +143,7 @@ async def ensure_outbox(
             await refuse_home(connection, home, name)
             if not await is_made(connection, home):
                 await _create(connection, home, name)
-            return await _checked(connection, home, name, others, watched=watched)
+            return await _checked(connection, home, name, others, watched=watched, leads=leads)
     except asyncpg.InsufficientPrivilegeError as error:
         raise UnavailableError(f"connection {name}: {error}; {_grant(home)}") from error
 
@@ -160,7 +161,7 @@ async def _create(connection: Connection, home: Home, name: str) -> None:
         # IF NOT EXISTS would ask for the right to make schemas also where somebody else has made it.
         await connection.execute(f"CREATE SCHEMA {quote_identifier(home.schema)}")
     await _run(connection, home, text.tables + text.functions)
-    await _claim(connection, home, name, text)
+    await _claim(connection, home, name, text.layout, text.version)
 
 
 async def _run(connection: Connection, home: Home, text: str) -> None:
@@ -169,9 +170,9 @@ async def _run(connection: Connection, home: Home, text: str) -> None:
     await connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
 
 
-async def _claim(connection: Connection, home: Home, name: str, text: CaptureText) -> None:
+async def _claim(connection: Connection, home: Home, name: str, layout: str, functions: str) -> None:
     claim = sql_in(home.schema, "claim_outbox")
-    await connection.execute(claim, home.identity, home.place, name, text.layout, text.version)
+    await connection.execute(claim, home.identity, home.place, name, layout, functions)
 
 
 async def second_name(connection: Connection, home: Home, name: str, others: frozenset[str]) -> str | None:
@@ -188,7 +189,9 @@ def _second_name(used: str, name: str, others: frozenset[str]) -> str | None:
     return f"the same database is connection {used}: name that one in triggers"
 
 
-async def _checked(connection: Connection, home: Home, name: str, others: frozenset[str], *, watched: bool) -> Outbox:
+async def _checked(
+    connection: Connection, home: Home, name: str, others: frozenset[str], *, watched: bool, leads: bool
+) -> Outbox:
     row = await connection.fetchrow(sql_in(home.schema, "get_outbox"))
     text = capture_text(home.schema)
     problem = "its row is gone" if row is None else _problem(row, home, name, others, text)
@@ -196,10 +199,11 @@ async def _checked(connection: Connection, home: Home, name: str, others: frozen
         raise UnavailableError(f"connection {name}: schema {home.schema}: {problem}")
     if row["connection"] != name and not watched:
         raise OtherNameError(f"connection {name}: {row['connection']} leads to the same database, and is used for it")
-    if row["functions"] != text.version:
+    functions = text.version if leads else row["functions"]
+    if row["functions"] != functions:
         await _run(connection, home, text.functions)
-    if (row["connection"], row["functions"]) != (name, text.version):
-        await _claim(connection, home, name, text)
+    if (row["connection"], row["functions"]) != (name, functions):
+        await _claim(connection, home, name, text.layout, functions)
     return Outbox(row["identity"], row["relation"])
 
 

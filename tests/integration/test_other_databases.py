@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -28,7 +28,7 @@ from hark.daemon.store.row_outbox import take_row_changes
 from hark.triggers.row_port import Picture
 from hark.triggers.table_name import TableName
 from hark.workflows.errors import DefinitionError, UnavailableError
-from hark.workflows.ids import DEFAULT_TENANT
+from hark.workflows.ids import DEFAULT_TENANT, new_id
 
 GREET = """
 id: greet
@@ -238,6 +238,56 @@ async def test_what_somebody_drops_there_is_made_anew(
         await hark.until(lambda: crm.fetchval(triggers), "the trigger is back")
         await insert(crm, "later")
         await hark.until(lambda: are(hark, ["before", "later"]))
+
+
+async def test_what_a_newer_program_captures_with_is_left_to_it(
+    database_url: str, crm_url: str, crm: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two versions replaced each other's functions and triggers every few seconds, and each time the writers waited."""
+    monkeypatch.setattr("hark.triggers.row_keeper.CHECK_S", 0.1)
+    monkeypatch.setattr("hark.triggers.row_keeper.CHECK_SHARE", 1)
+    compared = asyncio.Semaphore(0)
+    install = RemoteCapture.install
+
+    async def counted(*about: Any, **more: Any) -> Any:
+        try:
+            return await install(*about, **more)
+        finally:
+            compared.release()
+
+    monkeypatch.setattr(RemoteCapture, "install", counted)
+    async with hark_with(database_url, crm_url) as hark:
+        await hark.apply(GREET)
+        schema, home = hark.engine.remotes.prefix, hark.database.pool
+        state = f"""SELECT (SELECT functions FROM {schema}.outbox) AS functions,
+                           (SELECT tgargs FROM pg_trigger WHERE tgname = '{schema}_insert'
+                            AND tgrelid = 'public.clients'::regclass) AS arguments"""
+        ours = await crm.fetchrow(state)
+
+        newer = new_id(datetime.now(UTC))
+        enter = "INSERT INTO hark.instances (id, host, pid, version, program) VALUES ($1, 'there', 1, '999.10', 'next')"
+        await home.execute(enter, newer)
+        await crm.execute(
+            f"UPDATE {schema}.outbox SET functions = 'of another version'; "
+            f"CREATE OR REPLACE TRIGGER {schema}_insert AFTER INSERT ON public.clients "
+            "REFERENCING NEW TABLE AS hark_new FOR EACH STATEMENT "
+            f"EXECUTE FUNCTION {schema}.capture_change('1', 'row', 'of another version', 'insert')"
+        )
+        theirs = await crm.fetchrow(state)
+        await asyncio.gather(*(compared.acquire() for _ in range(compared._value + 3)))
+        assert await crm.fetchrow(state) == theirs
+        # Nobody is left out meanwhile: where no trigger is, it makes one.
+        await crm.execute("CREATE TABLE public.orders (name text)")
+        await hark.apply(GREET.replace("clients", "orders").replace("greet", "orders"))
+        await insert(crm, "a")
+        await crm.execute("INSERT INTO public.orders VALUES ('b')")
+        await hark.until(lambda: are(hark, ["a", "b"]))
+        await home.execute("DELETE FROM hark.instances WHERE id = $1", newer)
+        await hark.until(lambda: _is(crm, state, ours), "once that one is gone it is as before")
+
+
+async def _is(crm: asyncpg.Connection, state: str, wanted: asyncpg.Record) -> bool:
+    return await crm.fetchrow(state) == wanted
 
 
 async def test_connections_that_lead_nowhere_or_home_are_refused(

@@ -12,6 +12,7 @@ from support.capture import Capture, capturing, watch
 from support.database import connected
 
 from hark.daemon.store.capture_checks import check_tables
+from hark.daemon.store.capture_program import leads_capture, program
 from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.capture_triggers import describe_tables, install
 from hark.triggers.capture_plan import plan_captures
@@ -178,6 +179,31 @@ async def test_two_instances_at_once_come_to_the_same(capture: Capture) -> None:
     )
     assert all(installed.current and not installed.problems for installed in both)
     assert len(await capture.triggers()) == 4
+
+
+@pytest.mark.parametrize(
+    "other, leads",
+    [
+        ("'0.9', '1 hour', 'running'", True),
+        ("'0.10.1', '-1 hour', 'running'", False),
+        ("'0.10.0rc1', '1 hour', 'running'", False),
+        ("'0.10.0', '-1 hour', 'running'", True),
+        ("'unknown', '1 hour', 'running'", True),
+        ("'1.0', '1 hour', 'draining'", True),
+    ],
+)
+async def test_the_newest_release_leads_and_of_one_release_what_started_last(
+    capture: Capture, other: str, leads: bool
+) -> None:
+    run = capture.connection.execute
+    assert await leads_capture(capture.database)  # nobody is entered
+    enter = "INSERT INTO hark.instances (id, host, pid, program, version, started_at, state) "
+    await run(f"{enter} SELECT gen_random_uuid(), '', 1, '{program()}', '0.10.0', now(), 'running'")
+    others = f"(VALUES ({other})) AS o (version, after, state)"
+    await run(
+        f"{enter} SELECT gen_random_uuid(), '', 1, 'another', version, now() + after::interval, state FROM {others}"
+    )
+    assert await leads_capture(capture.database) is leads
 
 
 async def test_who_may_create_triggers_but_does_not_own_the_table_can_watch_and_stop_watching(
