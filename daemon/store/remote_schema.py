@@ -24,6 +24,8 @@ _LOCK = 7020854
 """Advisory lock, in the other database, of whoever makes the schema or changes it."""
 _BANNER = re.compile(r"^-- -{40,} (.+)$", re.MULTILINE)
 _SECTION = "row capture"
+_CALLED = "\n-- These are called by the daemon.\n"
+_NAME = re.compile(r"^CREATE OR REPLACE FUNCTION (\w+)\(", re.MULTILINE)
 _COMMENTS = re.compile(r"^(?:--.*\n|COMMENT ON (?:.|\n)*?';\n)", re.MULTILINE)
 
 
@@ -72,6 +74,11 @@ class CaptureText:
     def version(self) -> str:
         """What tells these functions from others."""
         return _digest(self.functions)
+
+    @property
+    def called(self) -> list[str]:
+        """The names of those functions that the daemon calls, and no writer's statement."""
+        return _NAME.findall(self.functions.partition(_CALLED)[2])
 
 
 def _digest(text: str) -> str:
@@ -170,6 +177,17 @@ async def _run(connection: Connection, home: Home, text: str) -> None:
     await connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
 
 
+async def _replace(connection: Connection, home: Home, text: CaptureText) -> None:
+    """Put these functions in the place of another version's.
+
+    Those that the daemon calls are dropped first: with other arguments there would be two of one name, and with another
+    result they could not be replaced. Writers may be just about to call the others, so these keep what they have.
+    """
+    for row in await connection.fetch(sql_in(home.schema, "list_capture_functions"), text.called):
+        await connection.execute(f"DROP FUNCTION {row['signature']}")
+    await _run(connection, home, text.functions)
+
+
 async def _claim(connection: Connection, home: Home, name: str, layout: str, functions: str) -> None:
     claim = sql_in(home.schema, "claim_outbox")
     await connection.execute(claim, home.identity, home.place, name, layout, functions)
@@ -201,7 +219,7 @@ async def _checked(
         raise OtherNameError(f"connection {name}: {row['connection']} leads to the same database, and is used for it")
     functions = text.version if leads else row["functions"]
     if row["functions"] != functions:
-        await _run(connection, home, text.functions)
+        await _replace(connection, home, text)
     if (row["connection"], row["functions"]) != (name, functions):
         await _claim(connection, home, name, text.layout, functions)
     return Outbox(row["identity"], row["relation"])

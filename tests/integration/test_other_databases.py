@@ -183,7 +183,12 @@ async def test_nothing_is_put_where_nobody_watches_and_all_is_taken_off_again(
         assert await crm.fetchval(triggers) == 1
     outbox = f"{hark.engine.remotes.prefix}.outbox"
     made = await crm.fetchval(f"SELECT functions FROM {outbox}")
-    await crm.execute(f"UPDATE {outbox} SET functions = 'of another version'")
+    remove = f"{hark.engine.remotes.prefix}.remove_capture"
+    await crm.execute(
+        f"UPDATE {outbox} SET functions = 'of another version'; DROP FUNCTION {remove}; CREATE FUNCTION "
+        f"{remove}(relation oid, trigger_name text, more integer DEFAULT 1) RETURNS integer LANGUAGE sql AS 'SELECT 1';"
+        f"CREATE FUNCTION {remove}(relation oid, trigger_name text) RETURNS integer LANGUAGE sql AS 'SELECT 1'"
+    )
     await insert(crm, "night")
     async with hark_with(database_url, crm_url) as hark:
         await hark.until(lambda: are(hark, ["night"]))
@@ -255,6 +260,11 @@ async def test_what_a_newer_program_captures_with_is_left_to_it(
         finally:
             compared.release()
 
+    async def compared_again() -> None:
+        """Wait for a look that began after this moment to have been acted upon."""
+        for _ in range(compared._value + 2):
+            await compared.acquire()
+
     monkeypatch.setattr(RemoteCapture, "install", counted)
     async with hark_with(database_url, crm_url) as hark:
         await hark.apply(GREET)
@@ -267,6 +277,7 @@ async def test_what_a_newer_program_captures_with_is_left_to_it(
         newer = new_id(datetime.now(UTC))
         enter = "INSERT INTO hark.instances (id, host, pid, version, program) VALUES ($1, 'there', 1, '999.10', 'next')"
         await home.execute(enter, newer)
+        await compared_again()
         await crm.execute(
             f"UPDATE {schema}.outbox SET functions = 'of another version'; "
             f"CREATE OR REPLACE TRIGGER {schema}_insert AFTER INSERT ON public.clients "
@@ -274,7 +285,7 @@ async def test_what_a_newer_program_captures_with_is_left_to_it(
             f"EXECUTE FUNCTION {schema}.capture_change('1', 'row', 'of another version', 'insert')"
         )
         theirs = await crm.fetchrow(state)
-        await asyncio.gather(*(compared.acquire() for _ in range(compared._value + 3)))
+        await compared_again()
         assert await crm.fetchrow(state) == theirs
         # Nobody is left out meanwhile: where no trigger is, it makes one.
         await crm.execute("CREATE TABLE public.orders (name text)")

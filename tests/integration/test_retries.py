@@ -118,7 +118,7 @@ async def test_an_attempts_timeout_is_repeated_and_the_workflows_is_not(hark: En
     await hark.apply(text)
     done = await hark.run("GO")
     assert (done["status"], done["error"]["class"], done["error"]["attempt"]) == ("failed", "timeout", 2)
-    await hark.apply("timeout: 150ms\n" + text.replace("timeout: 50ms", "timeout: 10s"))
+    await hark.apply("timeout: 600ms\n" + text.replace("timeout: 50ms", "timeout: 10s"))
     done = await hark.run("GO")
     assert (done["status"], done["error"]["class"]) == ("timeout", "timeout")
     assert done["steps"]["a"]["status"] == "cancelled"
