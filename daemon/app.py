@@ -39,6 +39,7 @@ from hark.daemon.systemd import Notifier, Watchdog, listen_sockets, watchdog_int
 from hark.daemon.welcome import show_welcome
 from hark.triggers.builtin import builtin_triggers
 from hark.workflows.catalogue import Catalogue
+from hark.workflows.counting import counted
 from hark.workflows.errors import ConfigurationError, DefinitionError, HarkError, UnavailableError
 from hark.workflows.ids import DEFAULT_TENANT
 from hark.workflows.loading import load_all
@@ -89,7 +90,7 @@ async def run(settings: Settings) -> None:
         log.info("daemon.ready", url=settings.base_url, took_s=round(time.monotonic() - began, 2))
         await stopping
         limit = settings.drain_timeout.total_seconds() + 30
-        notifier.stopping(f"draining {engine.executor.in_flight} executions")
+        notifier.stopping(f"draining {counted(engine.executor.in_flight, 'execution')}")
         notifier.extend_timeout(limit)
         log.info("daemon.stopping", executions=engine.executor.in_flight)
     log.info("daemon.stopped")

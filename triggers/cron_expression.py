@@ -9,6 +9,7 @@ from functools import lru_cache
 from cronsim import CronSim, CronSimError
 
 from hark.workflows.catalogue import suggestion
+from hark.workflows.counting import counted
 
 MACROS = {
     "@yearly": "0 0 1 1 *",
@@ -68,7 +69,7 @@ def _wrong_count(expression: str, count: int) -> str:
     hint = "write minute hour day-of-month month day-of-week, such as 0 9 * * mon-fri, with seconds first if wanted"
     if count == 7:
         hint += "; a year field is not supported"
-    return f"schedule {expression!r} has {count} field{'s' * (count != 1)}, not 5 or 6: {hint}"
+    return f"schedule {expression!r} has {counted(count, 'field')}, not 5 or 6: {hint}"
 
 
 def _check_fields(expression: str, fields: Sequence[str]) -> None:

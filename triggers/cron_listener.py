@@ -15,6 +15,7 @@ from hark.triggers.cron_clockwork import AHEAD, Clockwork, begin, key_of, same_s
 from hark.triggers.cron_plan import Firing, slot_event
 from hark.triggers.ports import SchedulePort, ScheduleState, TriggerKey
 from hark.workflows.catalogue import ActiveTrigger, Health, ListenerContext
+from hark.workflows.counting import counted
 from hark.workflows.errors import ConflictError, UnavailableError
 
 log = structlog.get_logger(__name__)
@@ -76,9 +77,10 @@ class CronListener:
             return Health(attached=False, detail=f"the schedule of {trigger.workflow}/{trigger.id} is wrong: {reason}")
         unread = len(self._wanted.keys() - self._works.keys())
         if unread:
-            return Health(attached=False, detail=f"{unread} schedules have not been read yet")
+            return Health(attached=False, detail=f"{counted(unread, 'schedule')} not read yet")
         waiting = sum(len(work.pending) for work in self._works.values())
-        return Health(attached=True, detail=self._trouble or (f"{waiting} slots wait to be stored" if waiting else ""))
+        held = f"{counted(waiting, 'slot waits', 'slots wait')} to be stored" if waiting else ""
+        return Health(attached=True, detail=self._trouble or held)
 
     async def _run(self) -> None:
         while not self._stopping:

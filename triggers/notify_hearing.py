@@ -16,6 +16,7 @@ from hark.triggers.json_text import read_json
 from hark.triggers.notify_ledger import MARKS, Ledger, Message
 from hark.triggers.ports import NotifyPort
 from hark.workflows.catalogue import ActiveTrigger, Health, NewEvent, Receipt
+from hark.workflows.counting import counted
 from hark.workflows.errors import RequestError, UnavailableError
 from hark.workflows.ids import TenantId
 
@@ -128,15 +129,17 @@ class Hearing:
             return Health(attached=False, detail="not started", needed=needed)
         if self._tenants and self._port.deaf:
             # What else this instance does it does well: it is not to be taken for one that is down.
-            reason = f"{len(self._tenants)} channels are not heard: {self._port.deaf}"
+            reason = f"{counted(len(self._tenants), 'channel is', 'channels are')} not heard: {self._port.deaf}"
             return Health(attached=True, detail=reason, needed=needed)
         deaf = self._tenants.keys() - self._ledger.counted
         if deaf:
             reason = f": {self._port.trouble}" if self._port.trouble else ""
-            return Health(attached=False, detail=f"{len(deaf)} channels are not heard yet{reason}", needed=needed)
-        detail = f"{len(self._waiting)} messages wait to be stored" if self._waiting else ""
+            detail = f"{counted(len(deaf), 'channel is', 'channels are')} not heard yet{reason}"
+            return Health(attached=False, detail=detail, needed=needed)
+        waiting = len(self._waiting)
+        detail = f"{counted(waiting, 'message waits', 'messages wait')} to be stored" if waiting else ""
         if self._overflowed:
-            detail = f"{self._overflowed} messages were lost: more came than could be stored"
+            detail = f"{counted(self._overflowed, 'message was', 'messages were')} lost: more came than could be stored"
         return Health(attached=True, detail=detail, needed=needed)
 
     def tuned(self, channels: frozenset[str]) -> None:

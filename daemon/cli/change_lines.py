@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from hark.daemon.cli.output import compact, console, counted, is_terminal, short_id, utc, visible
+from hark.daemon.cli.output import compact, console, is_terminal, short_id, utc, visible
 from hark.triggers.row_changes import changed_columns
+from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
     from hark.daemon.api.models import CapturedChange

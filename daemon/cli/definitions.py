@@ -27,6 +27,7 @@ from hark.daemon.cli.output import (
     table,
 )
 from hark.daemon.cli.sources import problem_items, read_files, show_problems
+from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
     from hark.client import ApiError, HarkClient
@@ -81,15 +82,11 @@ def validate(
     else:
         show_problems(items, texts)
         if problems:
-            complain(f"{_count(len(problems), 'problem')} in {_count(len(texts), 'file')}")
+            complain(f"{counted(len(problems), 'problem')} in {counted(len(texts), 'file')}")
         else:
-            say(f"{_count(len(loaded), 'workflow')} in {_count(len(texts), 'file')}: good")
+            say(f"{counted(len(loaded), 'workflow')} in {counted(len(texts), 'file')}: good")
     if problems:
         raise typer.Exit(1)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def apply(

@@ -9,7 +9,8 @@ import typer
 
 from hark.daemon.cli.connection import Json, Url, ask, target_of
 from hark.daemon.cli.executions import Cursor, Limit
-from hark.daemon.cli.output import ago, counted, hint, is_terminal, print_json, say, table
+from hark.daemon.cli.output import ago, hint, is_terminal, print_json, say, table
+from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
     from hark.daemon.api.models import ErasureRow, SubjectErased
@@ -40,10 +41,9 @@ def _tell(answer: SubjectErased) -> None:
     say(f"{counted(answer.executions, 'execution')} ({within}) and {counted(answer.events, 'event')} {said}")
     if answer.archived or answer.files:
         say(f"{counted(answer.archived, 'execution')} from the archive {said}; {_written(answer)}")
-    if answer.emptied == 1:
-        say("1 event that others' executions need stays, without what it said")
-    elif answer.emptied:
-        say(f"{answer.emptied:,} events that others' executions need stay, without what they said")
+    if answer.emptied:
+        stay = counted(answer.emptied, "event stays", "events stay")
+        say(f"{stay} that others' executions need, without what was said there")
     for one in answer.open:
         say(f"open: {one.id} of {one.workflow} ({one.status})")
     if answer.open:

@@ -29,6 +29,7 @@ from hark.daemon.cli.output import (
     visible,
     while_read,
 )
+from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
@@ -247,7 +248,7 @@ def event(
             [[one.workflow, one.trigger_id, one.reason, one.detail] for one in found.decisions],
         )
     if found.passed_over:
-        hint(f"{found.passed_over} more triggers did not start their workflows: `hark why {short_id(found.id)}`")
+        hint(f"{counted(found.passed_over, 'more trigger')} did not start a workflow: `hark why {short_id(found.id)}`")
     elif not found.executions and not found.decisions:
         hint("no workflow listens to it")
 

@@ -8,6 +8,7 @@ import typer
 
 from hark.daemon.cli.connection import Json, Url, ask
 from hark.daemon.cli.output import hint, print_json, say, table
+from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
     from hark.daemon.api.models import PruneAnswer, PruneShare
@@ -35,8 +36,10 @@ def prune(
     elif dry_run:
         _foresee(answer)
     else:
-        say(f"{answer.executions:,} executions and {answer.unmatched_events:,} unmatched events are gone")
-        say(f"{answer.weeks_dropped} weeks were dropped whole")
+        say(
+            f"gone: {counted(answer.executions, 'execution')} and {counted(answer.unmatched_events, 'unmatched event')}"
+        )
+        say(f"dropped whole: {counted(answer.weeks_dropped, 'week')}")
 
 
 def _foresee(answer: PruneAnswer) -> None:
@@ -49,8 +52,8 @@ def _foresee(answer: PruneAnswer) -> None:
         empty="there are no executions",
     )
     say(
-        f"{answer.executions:,} executions ({size(answer.bytes or 0)}) and {answer.unmatched_events:,} unmatched events"
-        f" would go, {answer.weeks_dropped} weeks of them whole"
+        f"{counted(answer.executions, 'execution')} ({size(answer.bytes or 0)}) and "
+        f"{counted(answer.unmatched_events, 'unmatched event')} would go, {counted(answer.weeks_dropped, 'week')} whole"
     )
     hint("without --dry-run they go now; else within ten minutes")
 

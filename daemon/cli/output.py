@@ -187,11 +187,6 @@ def ago(moment: datetime | None) -> str | None:
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000))
 
 
-def counted(number: int, noun: str) -> str:
-    """Write a number with what is counted: 1 file, 2 files."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def duration(milliseconds: float | None, *, coarse: bool = False) -> str | None:
     """Write a duration: `12 ms`, `3.4 s`, `2 min 5 s`; coarse ones have one unit."""
     if milliseconds is None:

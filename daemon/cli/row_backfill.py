@@ -14,6 +14,7 @@ import typer
 
 from hark.daemon.cli.connection import ask
 from hark.daemon.cli.output import complain, complaints, hint, print_json, say
+from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -62,8 +63,8 @@ class _Meter:
         """Show where it stands."""
         if total.last is None:
             return
-        waits = f", waits: {total.last.pending} executions queue" if total.last.pending else ""
-        text = f"{total.scanned} rows, {total.done} run{waits}"
+        waits = f", waits: {counted(total.last.pending, 'execution')} in the queue" if total.last.pending else ""
+        text = f"{counted(total.scanned, 'row')}, {total.done} run{waits}"
         if self._progress is not None and self._task is not None:
             # After a resumption nobody knows how many lie ahead.
             about = None if self._resumed else max(total.last.estimate, total.scanned)
@@ -130,7 +131,7 @@ def _tell(total: Sum, *, as_json: bool) -> None:
         return
     told = f"{total.done} would run" if last.dry_run else f"{total.done} run, {len(total.refused)} refused"
     left = f", {total.left_out} left out" if total.left_out else ""
-    say(f"{total.scanned} rows of {last.table}: {told}, {total.already} had run already{left}")
+    say(f"{counted(total.scanned, 'row')} of {last.table}: {told}, {total.already} had run already{left}")
     for reason, count in total.unconcerned.most_common():
         say(f"  {count} start nothing: {reason}")
     for reason in dict.fromkeys(total.refused):

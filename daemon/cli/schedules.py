@@ -13,6 +13,7 @@ from hark.daemon.cli import row_backfill
 from hark.daemon.cli.connection import Json, Url, ask
 from hark.daemon.cli.handing_over import json_value
 from hark.daemon.cli.output import ago, fail, hint, print_json, say, short_id, table
+from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -176,7 +177,8 @@ def _show_backfill(answer: BackfillAnswer) -> None:
     say(f"{told}, {answer.already} had run already")
     if answer.unrecorded and answer.unrecorded_before is not None:
         reach = f"{answer.unrecorded_before:%Y-%m-%d %H:%M}Z"
-        hint(f"{answer.unrecorded} slots are older than history reaches ({reach}), they may have run: see --unrecorded")
+        slots = counted(answer.unrecorded, "slot is", "slots are")
+        hint(f"{slots} older than history reaches ({reach}) and may have run: see --unrecorded")
     if answer.more:
         hint("there are more: the same command goes on with them")
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from hark.daemon.cli.connection import Json
 from hark.daemon.cli.output import compact, complain, fail, print_json, say
 from hark.daemon.cli.sources import problem_items, read_files, show_problems
+from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
     from hark.daemon.engine.cases import Outcome
@@ -112,7 +113,7 @@ def _show(ran: Sequence[_Ran]) -> None:
             say(f"         {_spoken(wrong)}")
     failed = sum(not one.outcome.passed for one in ran)
     took = sum(one.outcome.took_s for one in ran)
-    said = f"{len(ran) - failed} of {len(ran)} tests passed, in {took:.2f} s"
+    said = f"{len(ran) - failed} of {counted(len(ran), 'test')} passed, in {took:.2f} s"
     (complain if failed else say)(said)
 
 

@@ -22,6 +22,7 @@ from hark.daemon.cli.output import (
     visible,
     while_read,
 )
+from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
@@ -152,7 +153,7 @@ def _show_state(one: WatchRow) -> None:
         "operations": ", ".join(one.operations),
         "filtered": f"{', '.join(one.filtered)}: what can start no workflow is not captured" if one.filtered else "",
         "workflows": ", ".join(one.workflows),
-        "backlog": f"{one.backlog:,} changes" if one.backlog else "",
+        "backlog": counted(one.backlog, "change") if one.backlog else "",
     })  # fmt: skip
 
 
@@ -179,5 +180,5 @@ def _named(one: WatchRow) -> str:
 
 
 def _detail(one: WatchRow) -> str:
-    parked = f"{one.parked} changes could not be made into events" if one.parked else ""
+    parked = f"{counted(one.parked, 'change')} could not be made into events" if one.parked else ""
     return "; ".join(part for part in (one.detail, parked, *one.warnings) if part)

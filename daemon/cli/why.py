@@ -10,6 +10,7 @@ from rich.text import Text
 from hark.daemon.cli.connection import Json, Url, ask
 from hark.daemon.cli.ids import event_id
 from hark.daemon.cli.output import ago, compact, fields, hint, print_json, say, short_id, table
+from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
@@ -51,7 +52,7 @@ def why(
         hint("not all workflows were asked, too many have changed since; of one of them: --workflow")
     if found.considered > len(found.items):
         counts = ", ".join(f"{count} {reason}" for reason, count in found.reasons.items())
-        hint(f"{found.considered} triggers were considered: {counts}; more of them: --limit")
+        hint(f"{counted(found.considered, 'trigger was', 'triggers were')} considered: {counts}; more of them: --limit")
 
 
 def _show_workflow(workflow: str, since: str | None, limit: int, url: str | None, *, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from hark.daemon.store.remote_schema import DROP, Home, HomeItselfError, home_of
 from hark.triggers.connection_name import by_connection
 from hark.workflows.catalogue import ActiveTrigger, Catalogue
 from hark.workflows.connections import VARIABLE, is_home
+from hark.workflows.counting import counted
 from hark.workflows.errors import ConfigurationError, UnavailableError
 from hark.workflows.validation.connections import connections_of_steps
 
@@ -114,10 +115,11 @@ async def _faults(
         yield finding
     row = await connection.fetchrow(site.sql("doctor_get_outbox"), LONG_IN_OUTBOX) if made else None
     if row is not None and row["waiting"]:
-        message = f"{row['waiting']:,} row changes have not become events, the oldest for {round(row['age_s'])} s"
+        late = counted(row["waiting"], "row change has", "row changes have")
+        message = f"{late} not become events, the oldest for {round(row['age_s'])} s"
         yield warning(message, "the daemon's log and /readyz say why")
     if row is not None and row["parked"]:
         yield warning(
-            f"{row['parked']:,} row changes were put aside, because they cannot be made into events",
+            f"{counted(row['parked'], 'row change')} put aside, of which no events can be made",
             f"look at them there, in {site.schema}.row_changes: those with parked_at",
         )

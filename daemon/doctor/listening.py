@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from hark.daemon.doctor.report import Finding, ok, warning
 from hark.daemon.runtime_file import read_running
 from hark.daemon.settings import Settings
+from hark.workflows.counting import counted
 
 MOST_REBUILDS = 6
 """In an hour. A failover or a restart makes one; what makes more is in the way."""
@@ -65,7 +66,7 @@ def judge_listening(served_s: float, rebuilt: int, unannounced: int) -> Finding:
         )
     if unannounced > MOST_UNANNOUNCED * hours:
         return warning(
-            f"{unannounced:,} looks found what no wake-up had told of: what happens is seen up to five seconds late",
+            f"{counted(unannounced, 'look')} found what no wake-up had told of: all is seen up to five seconds late",
             "does a pooler that works per transaction stand before the database? HARK_LISTEN_URL leads past it",
             **detail,
         )

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from hark.daemon.doctor.checking import Case
 from hark.daemon.doctor.report import Finding, error, warning
 from hark.daemon.store.database import sql
+from hark.workflows.counting import counted
 
 _LONG_S = 86_400
 
@@ -31,12 +32,12 @@ async def look_at_retention(case: Case) -> AsyncIterator[Finding]:
         )
     if row["not_removed"]:
         yield warning(
-            f"{row['not_removed']} files of the archive from which something was erased are still where they were",
+            f"{counted(row['not_removed'], 'old file')} of the archive left where an erasure was to remove it",
             "see to it that the daemon can delete where `archive` says",
         )
     if row["cut_off"]:
         yield error(
-            f"{row['cut_off']} erasures that were decided more than an hour ago have not been carried out",
+            f"{counted(row['cut_off'], 'erasure')} decided more than an hour ago and not carried out yet",
             "the daemon's log says why (erasure.postponed, erasure.waits_for_its_end): does an instance run, does it "
             "reach all files of the archive (`hark archive list`), is something of it open (`hark erase --force`)?",
         )

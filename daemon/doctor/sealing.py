@@ -8,6 +8,7 @@ from hark.daemon.doctor.checking import Case
 from hark.daemon.doctor.report import Finding, error
 from hark.daemon.engine.sealing import KeyChain
 from hark.daemon.store.database import sql
+from hark.workflows.counting import counted
 from hark.workflows.errors import ConfigurationError
 
 _SAME_KEY = (
@@ -35,8 +36,8 @@ async def look_at_sealing(case: Case) -> AsyncIterator[Finding]:
     for row in await case.connection.fetch(sql("doctor_list_sealed")):
         if row["key_id"] not in keys:
             yield error(
-                f"{row['executions']:,} open executions have secrets sealed with the key {row['key_id']}, which "
-                "is not here: taken up by this instance they fail",
+                f"{counted(row['executions'], 'open execution')} with secrets sealed with the key {row['key_id']}, "
+                "which is not here: whatever this instance takes up of that fails",
                 _SAME_KEY + "; or add the old key behind the new one: HARK_SECRET_KEY=new,old",
                 key=row["key_id"],
                 executions=row["executions"],

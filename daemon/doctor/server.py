@@ -10,6 +10,7 @@ from hark.daemon.doctor.checking import Case
 from hark.daemon.doctor.report import Finding, error, ok, warning
 from hark.daemon.store.database import sql
 from hark.daemon.store.schema import ANOTHER_DATABASE, ENCODING
+from hark.workflows.counting import counted
 
 OLDEST = 15
 OLD_TRANSACTION = timedelta(minutes=10)
@@ -80,10 +81,14 @@ def judge_connections(figures: dict[str, Any], needed: int) -> Finding:
     advice = "raise max_connections (or the limit of the role or database), or lower HARK_DATABASE_CONNECTIONS"
     if most < needed:
         return error(
-            f"user and database may have {most} connections; one instance opens up to {needed}", advice, **detail
+            f"user and database may have {counted(most, 'connection')}; one instance opens up to {needed}",
+            advice,
+            **detail,
         )
     if free < needed:
-        return warning(f"others leave {max(free, 0)} connections; one instance opens up to {needed}", advice, **detail)
+        return warning(
+            f"others leave {counted(max(free, 0), 'connection')}; one instance opens up to {needed}", advice, **detail
+        )
     return ok(f"{free} of {most} connections can be had; one instance opens up to {needed}", **detail)
 
 

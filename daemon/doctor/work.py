@@ -12,6 +12,7 @@ from hark.daemon.doctor.checking import Case
 from hark.daemon.doctor.report import Finding, error, ok, warning
 from hark.daemon.secrets import load_secrets
 from hark.daemon.store.database import sql
+from hark.workflows.counting import counted
 from hark.workflows.errors import ExpressionError
 from hark.workflows.expressions import ROOTS
 from hark.workflows.scopes import RESPOND
@@ -31,7 +32,7 @@ async def look_at_instances(case: Case) -> AsyncIterator[Finding]:
         if row["silent_s"] > DEAD_AFTER_S:
             yield warning(
                 f"{name} is dead: silent for {timedelta(seconds=round(row['silent_s']))}, "
-                f"with {row['running']} executions in hand",
+                f"with {counted(row['running'], 'execution')} in hand",
                 "another instance takes over within 30 s; if none runs, start one",
                 instance=str(row["id"]),
             )
@@ -54,7 +55,7 @@ async def look_at_executions(case: Case) -> AsyncIterator[Finding]:
     count = await case.connection.fetchval(sql("doctor_count_waiting"), LONG_PENDING)
     if count:
         yield error(
-            f"{count:,} executions have been waiting for more than {LONG_PENDING} and no instance runs",
+            f"{counted(count, 'execution')} waiting for more than {LONG_PENDING}, and no instance runs",
             _START_ONE,
             waiting=count,
         )
@@ -65,7 +66,7 @@ async def look_at_lanes(case: Case) -> AsyncIterator[Finding]:
     count = await case.connection.fetchval(sql("doctor_count_bad_lanes"))
     if count:
         yield warning(
-            f"the slots of {count:,} limits (concurrency, max_running) do not add up",
+            f"the slots of {counted(count, 'limit')} (concurrency, max_running) do not add up",
             "SELECT hark.sweep_lanes(); the daemon does so every ten minutes",
             lanes=count,
         )
@@ -75,7 +76,8 @@ async def look_at_outbox(case: Case) -> AsyncIterator[Finding]:
     """Find row changes that do not become events."""
     row = await case.connection.fetchrow(sql("doctor_get_outbox"), LONG_IN_OUTBOX)
     if row is not None and row["waiting"]:
-        message = f"{row['waiting']:,} row changes have not become events, the oldest for {round(row['age_s'])} s"
+        late = counted(row["waiting"], "row change has", "row changes have")
+        message = f"{late} not become events, the oldest for {round(row['age_s'])} s"
         detail = {"waiting": row["waiting"], "age_s": row["age_s"]}
         if await _somebody_works(case):
             yield error(message, "the daemon's log says why (row_capture.*)", **detail)
@@ -83,7 +85,7 @@ async def look_at_outbox(case: Case) -> AsyncIterator[Finding]:
             yield warning(message + ", because no instance runs", _START_ONE, **detail)
     if row is not None and row["parked"]:
         yield warning(
-            f"{row['parked']:,} row changes were put aside, because they cannot be made into events",
+            f"{counted(row['parked'], 'row change')} put aside, of which no events can be made",
             "look at them: SELECT * FROM hark.row_changes WHERE parked_at IS NOT NULL; "
             "to try again, set parked_at to NULL",
             parked=row["parked"],
@@ -94,16 +96,15 @@ async def look_at_ends(case: Case) -> AsyncIterator[Finding]:
     """Find ends of executions that wait or were put aside, and triggers that wait for workflows that do not exist."""
     row = await case.connection.fetchrow(sql("doctor_get_ends"), LONG_IN_OUTBOX)
     if row is not None and row["waiting"]:
-        message = (
-            f"{row['waiting']:,} executions ended more than {LONG_IN_OUTBOX} ago, and what follows them did not start"
-        )
+        ended = counted(row["waiting"], "execution")
+        message = f"{ended} ended more than {LONG_IN_OUTBOX} ago, and what follows did not start"
         if await _somebody_works(case):
             yield error(message, "the daemon's log says why (ends.*)", waiting=row["waiting"])
         else:
             yield warning(message + ", because no instance runs", _START_ONE, waiting=row["waiting"])
     if row is not None and row["parked"]:
         yield warning(
-            f"{row['parked']:,} ends of executions were put aside: what follows them did not start",
+            f"{counted(row['parked'], 'end')} of executions put aside: what follows them did not start",
             "look at them: SELECT * FROM hark.execution_ends WHERE parked_at IS NOT NULL; "
             "to try again, set parked_at to NULL",
             parked=row["parked"],

@@ -15,6 +15,7 @@ from hark.daemon.archive.files import Contents, FileWriter, read_lines
 from hark.daemon.archive.place import ArchiveError, Place, open_place
 from hark.daemon.store.database import Connection, Database, Record, sql
 from hark.daemon.store.listing import FIRST_ID, Span
+from hark.workflows.counting import counted
 from hark.workflows.errors import ConflictError, NotFoundError, UnavailableError
 from hark.workflows.ids import new_id, time_of
 
@@ -109,7 +110,7 @@ class Archive:
                 batch = ids[done : done + BATCH]
                 rows = await self._database.fetch("export_executions", tenant_id, batch)
                 if len(rows) != len(batch):  # deleted with their workflow, this moment
-                    raise ArchiveError(f"{len(batch) - len(rows)} executions vanished while they were archived")
+                    raise ArchiveError(f"{counted(len(batch) - len(rows), 'execution')} vanished while being archived")
                 await writer.add(rows)
                 done += len(batch)
             return await writer.finish(), done

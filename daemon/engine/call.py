@@ -21,6 +21,7 @@ from hark.daemon.engine.retrying import retry_delay
 from hark.daemon.engine.run import Frame, Run
 from hark.daemon.engine.step_record import end_step
 from hark.daemon.engine.typed_steps import INPUTS_INVALID, checked_inputs, checked_output
+from hark.workflows.counting import counted
 from hark.workflows.errors import ActionError, FencedError, HarkError
 
 MadeT = TypeVar("MadeT")
@@ -113,7 +114,9 @@ async def _attempt(run: Run, node: Node, step: StepRecord, frame: Frame) -> Step
 
 async def _start(run: Run, node: Node, step: StepRecord, frame: Frame) -> StepRecord:
     if run.depth + 1 > DEPTH_LIMIT:
-        raise ActionError(f"this is {run.depth} calls away from its origin: a loop?", error_class="depth_limit")
+        raise ActionError(
+            f"this is {counted(run.depth, 'call')} away from its origin: a loop?", error_class="depth_limit"
+        )
     called = _called(run, node, frame)
     # Of secrets the names alone: what they are made of need not be a secret that is known, and so is not masked.
     shown = {"secrets": sorted(called.secrets)} if called.secrets else {}

@@ -31,6 +31,7 @@ from hark.daemon.store.database import Database, Record
 from hark.daemon.store.holds import Hold
 from hark.daemon.store.listing import Span
 from hark.daemon.store.outages import IN_THE_WAY, translated
+from hark.workflows.counting import counted
 from hark.workflows.errors import ConflictError, UnavailableError
 from hark.workflows.ids import TenantId, new_id
 
@@ -331,7 +332,7 @@ def digest_of(salt: bytes, subject: Subject) -> bytes:
 
 def _not_ended(left: int) -> ConflictError:
     return ConflictError(
-        f"{'1 execution is' if left == 1 else f'{left} executions are'} being cancelled and not at an end yet; ask "
+        f"{counted(left, 'execution is', 'executions are')} being cancelled and not at an end yet; ask "
         "again in half a minute, when what a dead instance held is taken over"
     )
 

@@ -47,6 +47,7 @@ from hark.daemon.engine.step_record import begin_step, end_step, holds
 from hark.daemon.engine.stopping import stop_on_record
 from hark.daemon.engine.typed_steps import checked_output
 from hark.workflows.catalogue import NewEvent
+from hark.workflows.counting import counted
 from hark.workflows.errors import (
     ActionError,
     ExpressionError,
@@ -248,7 +249,7 @@ async def _run_for_each(run: Run, node: Node, known: StepRecord | None, path: st
         if not isinstance(items, list):
             raise _refused("no_list", f"for_each needs a list, not {type(items).__name__}")
         if len(items) > work.max_items:
-            message = f"for_each got {len(items)} items, more than its max_items of {work.max_items}"
+            message = f"for_each got {counted(len(items), 'item')}, more than its max_items of {work.max_items}"
             raise _refused("too_many_items", message)
         return {"items": run.masked(items, what="the list")}
 

@@ -16,6 +16,7 @@ from hark.daemon.engine.payload import encode
 from hark.daemon.engine.registry import ActiveWorkflow, Registry, Subscription
 from hark.daemon.store.ids import driver_id
 from hark.workflows.catalogue import NewEvent, TriggerKind
+from hark.workflows.counting import counted
 from hark.workflows.errors import ExpressionError, MissingFieldError, UnprocessableError
 from hark.workflows.expressions import ROOTS, compile_expression
 from hark.workflows.ids import EventId, ExecutionId, derived_id, execution_id
@@ -219,7 +220,7 @@ def offer(match: Match, subscription: Subscription, scope: dict[str, Any]) -> St
         if failed is not None:
             return Refusal(workflow.id, trigger_id, "when_false", failed, subscription.when)
     if event.depth > DEPTH_LIMIT:
-        detail = f"this event is {event.depth} executions away from its origin: a loop?"
+        detail = f"this event is {counted(event.depth, 'execution')} away from its origin: a loop?"
         return Refusal(workflow.id, trigger_id, "depth_limit", detail)
     try:
         # First of all: also what does not start is about somebody, and is erased with them.

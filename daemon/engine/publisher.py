@@ -18,6 +18,7 @@ from hark.daemon.store.listing import FIRST_ID
 from hark.daemon.store.outages import IN_THE_WAY, translated
 from hark.workflows.catalogue import ActiveTrigger, Catalogue
 from hark.workflows.connections import hint, unknown
+from hark.workflows.counting import counted
 from hark.workflows.definition import Trigger, Workflow
 from hark.workflows.errors import ConflictError, DefinitionError, ExpressionError, NotFoundError, Problem
 from hark.workflows.hashing import content_hash
@@ -362,8 +363,8 @@ class Publisher:
 
         def not_ended(left: int) -> ConflictError:
             return ConflictError(
-                f"{left} executions of workflow {slug!r} are being cancelled and have not ended yet; it is archived: "
-                "delete it again in half a minute, when what a dead instance held is taken over"
+                f"{counted(left, 'execution is', 'executions are')} being cancelled and not at an end yet; workflow "
+                f"{slug!r} is archived: delete it again in half a minute, when what a dead instance held is taken over"
             )
 
         await cancel_until_ended(lambda: self._cancel_all(tenant_id, workflow_id), not_ended)
@@ -397,9 +398,10 @@ def _still_open(slug: str, counts: Sequence[Record], why: str) -> ConflictError:
     """Say what keeps a workflow from being deleted, and what to do about it."""
     total = sum(row["executions"] for row in counts)
     which = ", ".join(f"{row['executions']} {row['status']}" for row in counts)
-    number = total if total < _MOST_COUNTED else f"at least {total}"
+    number = counted(total, "open execution")
+    number = number if total < _MOST_COUNTED else f"at least {number}"
     return ConflictError(
-        f"workflow {slug!r} has {number} open executions ({which}), {why}: wait for them, cancel them "
+        f"workflow {slug!r} has {number} ({which}), {why}: wait for them, cancel them "
         f"(`hark cancel --workflow {slug}`), take it out of service (`--archive`), or delete it with `--force` "
         "(`?force=true`), which cancels them"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hark.daemon.store.database import Database, Record
 from hark.daemon.store.listing import Row, row_of, rows_of
+from hark.workflows.counting import counted
 from hark.workflows.errors import ConflictError, NotFoundError, UnprocessableError
 from hark.workflows.ids import ExecutionId, TenantId
 
@@ -35,7 +36,7 @@ class ContextStore:
         or one too many.
         """
         if not 1 <= len(key) <= LONGEST_KEY:
-            raise UnprocessableError(f"key: it has {len(key)} characters; 1 to {LONGEST_KEY} are possible")
+            raise UnprocessableError(f"key: it has {counted(len(key), 'character')}; 1 to {LONGEST_KEY} are possible")
         row = await self._database.fetchrow("set_context", tenant_id, execution_id, key, value, by, MOST_KEYS)
         open_ = _still_open(row, execution_id)
         if open_["key"] is None:

@@ -17,6 +17,7 @@ from hark.daemon.store.database import Connection, Record, sql
 from hark.daemon.store.row_outbox import rows_of
 from hark.triggers.row_changes import Interest, RowChange
 from hark.triggers.table_name import TableName
+from hark.workflows.counting import counted
 from hark.workflows.errors import UnprocessableError
 from hark.workflows.pushdown import quote_identifier
 
@@ -98,7 +99,7 @@ async def read_part(
     UnavailableError.
     """
     if after is not None and len(after) != len(table.columns):
-        raise UnprocessableError(f"after: the key of {table.name} has {len(table.columns)} columns")
+        raise UnprocessableError(f"after: the key of {table.name} has {counted(len(table.columns), 'column')}")
     try:
         return await _read(site, table, after, most, interest, now, careful=False)
     except _NoJsonError:

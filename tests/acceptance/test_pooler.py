@@ -173,7 +173,7 @@ async def test_all_of_it_works_through_a_pooler_per_transaction(database_url: st
             parts = (await answer.json())["parts"]
         assert answer.status == 200
         assert parts["listening"]["detail"].startswith("looks every 0.5 s")
-        assert "1 channels are not heard" in parts["notify"]["detail"]
+        assert "1 channel is not heard" in parts["notify"]["detail"]
         assert await two.stop() == 0, two.log
 
         for each in (one, two):

@@ -323,7 +323,7 @@ async def test_a_bucket_that_fails_is_told_and_finished_later(
         assert await findings(database_url, tmp_path) == []
         await history.connection.execute("UPDATE hark.erasures SET decided_at = now() - interval '2 hours'")
         (cut_off,) = await findings(database_url, tmp_path)
-        assert "1 erasures that were decided" in cut_off.message
+        assert "1 erasure decided" in cut_off.message
         bucket.spoils = False
         await eraser.finish_leftovers()
         lines = await lines_of(retention.archive)

@@ -806,7 +806,7 @@ async def test_why_a_channel_of_another_database_is_not_heard_is_told(database_u
     async with hark_with(database_url, "postgresql://nobody:x@127.0.0.1:1/none", crm2=refused) as hark:
         await hark.apply(ORDERS + "---\n" + ORDERS.replace("id: orders", "id: orders2").replace("crm", "crm2"))
         for name, reason in (("crm", "Connect call failed"), ("crm2", "password authentication failed")):
-            told = f"1 channels are not heard yet: connection {name}: the database is not available: "
+            told = f"1 channel is not heard yet: connection {name}: the database is not available: "
 
             def is_told(name: str = name, reason: str = reason, told: str = told) -> bool:
                 health = hark.engine.health().get(f"notify@{name}")

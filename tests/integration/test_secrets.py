@@ -283,7 +283,7 @@ async def test_doctor_tells_that_keys_differ(hark: EngineUnderTest) -> None:
         wrong = await found(OTHER)
         assert len(wrong) == 2
         assert "none can be taken" in wrong[0]
-        assert "1 open executions" in wrong[1]
+        assert "1 open execution with" in wrong[1]
         assert "here is none" in (await found(None))[0]
 
 

@@ -164,7 +164,7 @@ async def test_a_slot_waits_for_the_database_and_is_stored_once(desks: Callable[
     desk.events.go_away()
     await desk.go_to("2026-01-01T09:00:00")
     assert desk.slots == []
-    assert desk.listener.health().detail == "1 slots wait to be stored"
+    assert desk.listener.health().detail == "1 slot waits to be stored"
     await desk.go_to("2026-01-01T09:40:00")
     desk.events.come_back()
     await desk.go_to("2026-01-01T09:40:02")

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from hark.workflows.cel.paths import Parts, dotted
 from hark.workflows.cel.values import normalise, spoken_type
+from hark.workflows.counting import counted
 from hark.workflows.errors import ExpressionError, MissingFieldError
 
 Frame: TypeAlias = Mapping[str, Any]
@@ -130,7 +131,7 @@ def _missing_part(parts: Parts, holder: Any) -> MissingFieldError:
     if len(parts) > 1:
         kind = holder_kind(holder)
         if isinstance(holder, list | tuple) and isinstance(parts[-1], int):
-            message += f": the list has {len(holder)} elements"
+            message += f": the list has {counted(len(holder), 'element')}"
         elif kind != "map":
             message += f": {dotted(parts[:-1])} is a {kind}" if kind != "null" else f": {dotted(parts[:-1])} is null"
     return MissingFieldError(message, path=path)
