@@ -12,6 +12,7 @@ from hark.daemon.api.executions import workflow_id_of
 from hark.daemon.api.models import BulkAnswer
 from hark.daemon.api.paging import Limit, Moment, Query, ids_between
 from hark.daemon.api.table import Call, Table
+from hark.daemon.engine.repeats import Replay
 from hark.daemon.store.bulk import Batch, Which
 from hark.workflows.documented import Documented
 from hark.workflows.durations import Duration
@@ -77,7 +78,7 @@ async def retry_executions(call: Call[Query, BulkRetryBody]) -> dict[str, Any]:
     """Retry many executions; those that something has repeated already are left out."""
     body = call.body
     which = await _which(call, body, ("failed",), ENDED_EXECUTION if body.from_start else _RETRIED)
-    batch = await call.services.engine.retry_many(
+    batch = await call.services.engine.bulk.retry(
         call.tenant_id, which, from_start=body.from_start, spread=_bounded(body.spread), dry_run=body.dry_run
     )
     return _answer(batch, body)
@@ -90,10 +91,9 @@ async def replay_executions(call: Call[Query, BulkReplayBody]) -> dict[str, Any]
     if body.workflow is None and not (body.from_step is None and body.version is None):
         raise UnprocessableError("workflow: name it; steps and versions are those of one workflow")
     which = await _which(call, body, ("failed",), ENDED_EXECUTION)
-    batch = await call.services.engine.replay_many(
-        call.tenant_id, which, from_step=body.from_step, version=body.version, spread=_bounded(body.spread),
-        dry_run=body.dry_run,
-    )  # fmt: skip
+    batch = await call.services.engine.bulk.replay(
+        call.tenant_id, which, Replay(body.from_step, body.version), spread=_bounded(body.spread), dry_run=body.dry_run
+    )
     return _answer(batch, body)
 
 
@@ -101,7 +101,7 @@ async def replay_executions(call: Call[Query, BulkReplayBody]) -> dict[str, Any]
 async def cancel_executions(call: Call[Query, BulkCancelBody]) -> dict[str, Any]:
     """Cancel many executions."""
     which = await _which(call, call.body, _OPEN, _OPEN)
-    batch = await call.services.engine.cancel_many(
+    batch = await call.services.engine.bulk.cancel(
         call.tenant_id, which, reason=call.body.reason or "cancelled by request", dry_run=call.body.dry_run
     )
     return _answer(batch, call.body)

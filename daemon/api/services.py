@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from hark.daemon.api.auth import KeyRing
 from hark.daemon.api.bodies import BodyReader
 from hark.daemon.engine.approvals import Approvals
 from hark.daemon.engine.backfill import Backfill
+from hark.daemon.engine.bulk import Bulk
 from hark.daemon.engine.erasure import Eraser
 from hark.daemon.engine.figures import Figure
 from hark.daemon.engine.group_commit import Waiter
@@ -23,7 +24,6 @@ from hark.daemon.engine.retention import Retention
 from hark.daemon.engine.row_backfill import RowBackfill
 from hark.daemon.engine.why import Why
 from hark.daemon.settings import Settings
-from hark.daemon.store.bulk import Batch, Which
 from hark.daemon.store.database import Database
 from hark.daemon.store.listing import Listing
 from hark.workflows.catalogue import ActiveTrigger, Catalogue, Health, Http, NewEvent, Receipt
@@ -59,6 +59,11 @@ class EnginePort(Protocol):
     @property
     def approvals(self) -> Approvals:
         """What waits for an answer of people."""
+        ...
+
+    @property
+    def bulk(self) -> Bulk:
+        """What retries, replays and cancels many executions."""
         ...
 
     @property
@@ -157,29 +162,6 @@ class EnginePort(Protocol):
         secrets: Mapping[str, str] | None = None,
     ) -> ExecutionId:
         """Run an ended execution again from any step, with another version or other inputs, as a new one."""
-        ...
-
-    async def retry_many(
-        self, tenant_id: TenantId, which: Which, *, from_start: bool, spread: timedelta, dry_run: bool
-    ) -> Batch:
-        """Retry many executions, with their starts evenly over a time."""
-        ...
-
-    async def replay_many(
-        self,
-        tenant_id: TenantId,
-        which: Which,
-        *,
-        from_step: str | None,
-        version: int | None,
-        spread: timedelta,
-        dry_run: bool,
-    ) -> Batch:
-        """Replay many executions, with their starts evenly over a time."""
-        ...
-
-    async def cancel_many(self, tenant_id: TenantId, which: Which, *, reason: str, dry_run: bool) -> Batch:
-        """Cancel many executions."""
         ...
 
     async def wait_for_end(self, tenant_id: TenantId, execution_id: UUID, timeout_s: float) -> str | None:

@@ -14,6 +14,7 @@ from itertools import takewhile
 
 from hark.daemon.engine.ingest import Ingest
 from hark.daemon.engine.registry import Registry
+from hark.daemon.engine.retention import Policy
 from hark.daemon.store.backfill import Filled, Head, Made, SlotRecord, Wanted
 from hark.daemon.store.database import Database
 from hark.triggers.cron_plan import REMEMBERED, Firing, slot_event, utc_text
@@ -48,16 +49,13 @@ class Backfill:
         registry: Registry,
         ingest: Ingest,
         *,
-        retentions: tuple[timedelta, timedelta],
-        unmatched: timedelta,
+        policy: Policy,
         now: Callable[[], datetime],
     ) -> None:
         self._record = SlotRecord(database)
         self._registry = registry
         self._ingest = ingest
-        self._retentions = retentions
-        """How long executions stay, and failed ones, where a workflow does not say."""
-        self._unmatched = unmatched
+        self._policy = policy
         self._now = now
 
     async def run(self, tenant_id: TenantId, slug: str, wanted: Wanted) -> Filled:
@@ -96,12 +94,12 @@ class Backfill:
 
     def _horizon(self, head: Head, now: datetime) -> datetime | None:
         """Return before when history may have gone; None when the workflow is younger than that."""
-        usual, failed = self._retentions
+        usual, failed = self._policy.usual, self._policy.failed
         kept = min(head.retention or usual, head.failed_retention or failed)
         if head.kept_count is not None:
             kept = REMEMBERED
         if head.refuses:
-            kept = min(kept, self._unmatched)
+            kept = min(kept, self._policy.unmatched)
         horizon = now - max(kept, REMEMBERED)
         return horizon if head.created_at < horizon else None
 

@@ -152,6 +152,10 @@ class Registry:
         """All triggers of all active workflows."""
         return [subscription.active for entry in self._entries.values() for subscription in entry.subscriptions]
 
+    def watches(self, connection: str) -> bool:
+        """Whether a trigger watches rows in the database of a named connection."""
+        return any(trigger.kind == "row" and trigger.config.connection == connection for trigger in self.triggers)
+
     @property
     def broken(self) -> list[BrokenTrigger]:
         """Triggers that could not be attached."""

@@ -15,6 +15,7 @@ import structlog
 
 from hark.daemon.archive.place import ArchiveError
 from hark.daemon.engine.archive import Archive
+from hark.daemon.settings import Settings
 from hark.daemon.store.database import Database, Record, sql
 from hark.daemon.store.listing import FIRST_ID
 from hark.daemon.store.outages import IN_THE_WAY, lock_was_refused, translated
@@ -42,6 +43,13 @@ class Policy:
     failed: timedelta
     unmatched: timedelta
     decisions: timedelta = timedelta(days=3)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Policy:
+        """Return that of an installation."""
+        return cls(
+            settings.retention, settings.failed_retention, settings.unmatched_retention, settings.decision_retention
+        )
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 
-from hark.actions.sql import AsyncpgSql, NamedConnections
+from hark.actions.sql import AsyncpgSql, named_connections
 from hark.daemon.engine.approval_links import ApprovalLinks, digest_of
 from hark.daemon.engine.approve import Question, answer_of
 from hark.daemon.engine.call import Called, Ended
@@ -25,6 +25,7 @@ from hark.daemon.engine.records import Progress, Recorder, StepRecord, record_wi
 from hark.daemon.engine.run import Run
 from hark.daemon.engine.sealing import Vault
 from hark.daemon.engine.starts import Caller, Starts
+from hark.daemon.settings import Settings
 from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, Record
 from hark.daemon.store.home_connections import HomeConnections
 from hark.daemon.store.outages import IN_THE_WAY, translated
@@ -60,33 +61,35 @@ class _HomeTransaction:
 class EngineServices:
     """The interpreter's `Services`, on the engine's parts."""
 
+    ingest: Ingest
+    """Needs an executor, which needs these services: it is set once there is one; so is `starts`."""
+    starts: Starts
+
     def __init__(
         self,
-        *,
-        http: Http,
-        settings: Mapping[str, Any],
-        now: Callable[[], datetime],
+        settings: Settings,
         database: Database,
         instance: Instance,
         recorder: Recorder,
-        connections: NamedConnections,
-        links: ApprovalLinks,
+        *,
+        http: Http,
+        now: Callable[[], datetime],
+        connections: Mapping[str, str],
+        on_queued: Callable[[], None],
     ) -> None:
-        self.http = http
-        self.settings = settings
+        self.settings: Mapping[str, Any] = action_settings(settings)
+        self.kept_turns = settings.kept_turns
         self.now = now
+        self.http = http
+        self.connections = named_connections(connections)
         self.home = HomeConnections(database)
+        self.links = ApprovalLinks(settings)
         self.looks = Looks(database)
-        self.ingest: Ingest
-        self.starts: Starts
-        self.vault: Vault
-        self.parts: PartStarts
-        self.kept_turns: int
+        self.parts = PartStarts(database, on_queued=on_queued)
+        self.vault = Vault(settings, database)
         self._database = database
         self._instance = instance
         self._recorder = recorder
-        self._connections = connections
-        self.links = links
 
     @staticmethod
     def random() -> float:
@@ -103,7 +106,7 @@ class EngineServices:
 
     def connect(self, name: str, run: Run) -> AbstractAsyncContextManager[Sql]:
         """Open a transaction on a named connection for a step's SQL."""
-        return self._connections(name, _marks(run))
+        return self.connections(name, _marks(run))
 
     @asynccontextmanager
     async def home_transaction(self, run: Run) -> AsyncIterator[_HomeTransaction]:
@@ -235,6 +238,18 @@ class EngineServices:
                 return await self.ingest.take(event, licence=run.licence)
             except UnavailableError:
                 await asyncio.sleep(PATIENCE_S)
+
+
+def action_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings that actions may read."""
+    names = ("smtp_host", "smtp_port", "smtp_username", "smtp_tls")
+    password = settings.smtp_password
+    return {
+        **{name: getattr(settings, name) for name in names},
+        "smtp_password": password.get_secret_value() if password else None,
+        "mail_from": settings.mail_from,
+        "mail_dir": settings.mail_dir,
+    }
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:

@@ -276,7 +276,7 @@ async def test_waiting_for_an_end_leaves_nothing_behind(hark: EngineUnderTest) -
     await hark.run("GO")
     done = await hark.run("GO")
     await hark.ended(done["id"])
-    assert hark.engine._waiting == {}
+    assert len(hark.engine._awaited_ends) == 0
 
 
 async def test_a_cancel_that_comes_while_an_execution_goes_to_wait_is_heard(hark: EngineUnderTest) -> None:
@@ -302,7 +302,7 @@ async def test_executions_that_nobody_runs_are_given_back(hark: EngineUnderTest)
     receipt = await hark.emit("GO")
     await hark.probe.called.wait()
     await hark.engine.executor.abort()
-    strandings = hark.engine._strandings
+    strandings = hark.engine.tending.strandings
     with strandings._takings.under_way():
         assert await strandings.release(hark.engine.instance.id) == 0, "it may be on its way"
         assert await strandings.release(hark.engine.instance.id) == 0

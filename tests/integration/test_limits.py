@@ -14,7 +14,7 @@ import pytest
 from support.database import connected
 from support.engine import EngineUnderTest, Probe, running_engine
 
-from hark.daemon.engine import engine as engine_module
+from hark.daemon.engine import tending
 from hark.daemon.engine.maintenance import Maintenance
 from hark.daemon.store.database import sql
 from hark.daemon.store.listing import Listing
@@ -369,7 +369,7 @@ async def test_what_overlap_skips_has_used_no_place_in_a_window(engine: EngineUn
 
 async def test_a_restart_within_one_flush_is_heard_at_once(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cancellation of the first is told before it has begun: it is remembered, no tending has to find it."""
-    monkeypatch.setattr(engine_module, "TEND_S", 60)
+    monkeypatch.setattr(tending, "TEND_S", 60)
     async with running_engine(database_url) as engine:
         await engine.apply(workflow("overlap: restart"))
         flushes = engine.engine.ingest._group.flushes

@@ -241,7 +241,7 @@ async def test_an_instance_with_another_key_takes_no_secrets_and_opens_none(hark
         # Handed over anew by somebody who has the right key, or with it, it goes on.
     following = await hark.engine.retry(DEFAULT_TENANT, execution)
     sealed = await sealed_of(hark, following)
-    assert hark.engine.vault.open(DEFAULT_TENANT, following, sealed).secrets == {"apify": SECRET}
+    assert hark.engine.services.vault.open(DEFAULT_TENANT, following, sealed).secrets == {"apify": SECRET}
 
 
 async def test_without_a_key_an_instance_makes_one_unless_another_is_in_use(database_url: str, tmp_path: Path) -> None:
