@@ -6,15 +6,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
-import orjson
 import structlog
 
+from hark.daemon.engine.arrivals import Arrival, Batch
+from hark.daemon.engine.duplicates import Duplicates, distinct, held_before
 from hark.daemon.engine.group_commit import GroupCommit, Memory, Waiter
 from hark.daemon.engine.instance import Instance
 from hark.daemon.engine.matcher import Match, Matcher, Start
@@ -25,8 +26,8 @@ from hark.daemon.store.database import ENGINE_PLANNER, Connection, Database, sql
 from hark.daemon.store.ids import new_driver_id
 from hark.daemon.store.lane import Lane
 from hark.workflows.catalogue import NewEvent, Receipt
-from hark.workflows.errors import ConflictError, UnavailableError
-from hark.workflows.ids import EventId, ExecutionId, TenantId, same_millisecond
+from hark.workflows.errors import UnavailableError
+from hark.workflows.ids import EventId, TenantId
 
 log = structlog.get_logger(__name__)
 
@@ -96,66 +97,6 @@ async def taking(connection: Connection) -> AsyncIterator[list[Taken]]:
         one.committed()
 
 
-@dataclass(slots=True)
-class Arrival:
-    """An event on its way into the record, with everything that can be computed before the flush."""
-
-    event: NewEvent
-    id: EventId
-    data: str
-    explicit: Callable[[EventId], Start] | None = None
-    """Makes the one execution of an event that is addressed to one workflow; such an event is not matched."""
-    digest: bytes = b""
-    licence: UUID | None = None
-    """Of what an execution publishes or calls: that under which it runs. With it, its wish to do so is gone."""
-
-    @property
-    def key(self) -> tuple[TenantId, str, str] | None:
-        """What must be unique, if the event has a dedupe key."""
-        event = self.event
-        return None if event.dedupe_key is None else (event.tenant_id, event.source, event.dedupe_key)
-
-
-@dataclass(slots=True)
-class _Batch:
-    """The rows of one flush, and what is to be launched after its commit."""
-
-    instance: UUID
-    now: datetime
-    keys: list[tuple[Any, ...]] = field(default_factory=list)
-    events: list[tuple[Any, ...]] = field(default_factory=list)
-    parents: set[tuple[UUID, UUID]] = field(default_factory=set)
-    executions: list[tuple[Any, ...]] = field(default_factory=list)
-    refusals: list[tuple[Any, ...]] = field(default_factory=list)
-    launches: list[tuple[Match, Start]] = field(default_factory=list)
-    claimed: set[UUID] = field(default_factory=set)
-    limited: list[tuple[Match, Start]] = field(default_factory=list)
-    locks: set[tuple[UUID, UUID]] = field(default_factory=set)
-    went_to: dict[UUID, UUID | None] = field(default_factory=dict)
-    """Of starts that made no execution of their own: the one that they joined, None when they were refused."""
-    due_at: datetime | None = None
-    """When the first of those may start that limits have put off."""
-    queued: bool = False
-    """Whether some executions found no place here."""
-
-    def arguments(self, generation: int) -> list[Any]:
-        """Return the parameters of ingest_events.sql but the last."""
-        keys = sorted(self.keys)  # in one order everywhere, or two instances with the same keys deadlock
-        parents = zip(*sorted(self.parents), strict=True) if self.parents else ((), ())
-        locks = zip(*sorted(self.locks), strict=True) if self.locks else ((), ())
-        return [self.instance, generation, keys, self.events, *parents, self.executions, self.refusals, *locks]
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether there are events, and nothing that belongs to them: no keys, and nothing that they start."""
-        return bool(self.events) and not self.keys and not self.executions
-
-    def receipt(self, match: Match) -> Receipt:
-        """Tell a sender which executions its event has started or joined."""
-        ids = [self.went_to.get(start.id, start.id) for part in match.all() for start in part.starts]
-        return Receipt(match.event_id, tuple([ExecutionId(found) for found in ids if found is not None]))
-
-
 class Ingest:
     """The way in: every event of every source passes here, and is acknowledged after its commit."""
 
@@ -179,6 +120,7 @@ class Ingest:
         self._takings = takings
         self._now = now
         self._lane = Lane(database, "ingest", ENGINE_PLANNER)
+        self._duplicates = Duplicates(self._lane)
         self._together = 0
         self._group: GroupCommit[Arrival, Receipt] = GroupCommit(
             "ingest",
@@ -298,19 +240,19 @@ class Ingest:
                 unique.append(arrival)
         with self._takings.under_way():
             outcome = await self._commit_at_last(unique)
-        known = await self._known([a for a in arrivals if a.id not in outcome])
+        known = await self._duplicates.answers([a for a in arrivals if a.id not in outcome])
         return [outcome.get(arrival.id) or known[arrival.id] for arrival in arrivals]
 
     async def _take_all(self, arrivals: Sequence[Arrival]) -> list[Receipt]:
-        unique, same_as = _distinct(arrivals)
+        unique, same_as = distinct(arrivals)
         with self._takings.under_way():
             async with self._lane.connection() as connection, taking(connection) as taken:
                 batch, matches, keyed = await self._store(connection, unique)
                 taken.append(self._taken(batch))
-                before = await _held_before(connection, [a for a in unique if a.key and a.id not in keyed])
+                before = await held_before(connection, [a for a in unique if a.key and a.id not in keyed])
         receipts = {match.event_id: batch.receipt(match) for match in matches if match.event_id not in before}
         for identifier, (tenant_id, event_id) in before.items():
-            receipts[identifier] = await self._receipt_of(tenant_id, event_id)
+            receipts[identifier] = await self._duplicates.receipt_of(tenant_id, event_id)
         return [receipts[identifier] for identifier in same_as]
 
     async def _commit_at_last(self, arrivals: Sequence[Arrival]) -> dict[EventId, Receipt | Exception]:
@@ -330,12 +272,12 @@ class Ingest:
         async with self._lane.connection() as connection:
             batch, matches, keyed = await self._store(connection, arrivals)
         self._launch(batch, batch.claimed)
-        return _receipts(batch, matches, keyed)
+        return batch.receipts(matches, keyed)
 
     async def _commit_again(self, arrivals: Sequence[Arrival], began: float) -> dict[EventId, Receipt | Exception]:
         """Store what may be there although nobody was told; not what may have been erased since the first attempt."""
         tenants = list({arrival.event.tenant_id for arrival in arrivals})
-        stored: tuple[_Batch, list[Match], set[UUID]] | None = None
+        stored: tuple[Batch, list[Match], set[UUID]] | None = None
         try:
             async with self._lane.connection() as connection, connection.transaction():
                 await connection.execute(sql("lock_erasures"))
@@ -349,8 +291,9 @@ class Ingest:
             if stored is not None:
                 self._capacity.give_back(len(stored[0].launches))
             raise
-        self._launch(stored[0], launched)
-        return _receipts(*stored)
+        batch, matches, keyed = stored
+        self._launch(batch, launched)
+        return batch.receipts(matches, keyed)
 
     async def _what_became_of(self, arrivals: Sequence[Arrival]) -> dict[EventId, Receipt | Exception]:
         """Answer for events without a key: for those that are there, and for the others that nobody knows."""
@@ -361,11 +304,11 @@ class Ingest:
             "the database went away while this event was stored, and a subject was erased meanwhile; whether the event "
             "was stored cannot be told. Send it again if it still has to be heard"
         )
-        return {one: await self._receipt_of(stored[one], one) if one in stored else lost for one in ids}
+        return {one: await self._duplicates.receipt_of(stored[one], one) if one in stored else lost for one in ids}
 
     async def _store(
         self, connection: Connection, arrivals: Sequence[Arrival], changes: Sequence[int] = (), *, again: bool = False
-    ) -> tuple[_Batch, list[Match], set[UUID]]:
+    ) -> tuple[Batch, list[Match], set[UUID]]:
         """Match and write; anew with a fresh registry when the active workflows have changed meanwhile.
 
         `again`: they may be there already.
@@ -375,7 +318,7 @@ class Ingest:
             # Whoever takes the execution over asks again; by then it may have ended, and nobody would end its call.
             arrivals = [arrival for arrival in arrivals if arrival.licence in {None, self._instance.id}]
             matches = [self._match(arrival, now) for arrival in arrivals]
-            batch = self._batch(arrivals, matches, now)
+            batch = Batch.of(arrivals, matches, self._instance.id, now, self._capacity.reserve)
             generation = self._registry.generation
             if batch.is_alone and not changes and not again:
                 keyed = await _insert_alone(connection, batch, generation)
@@ -390,7 +333,7 @@ class Ingest:
                 raise UnavailableError("this instance takes up its work anew") from fenced
 
     async def _insert(
-        self, connection: Connection, batch: _Batch, generation: int, changes: Sequence[int]
+        self, connection: Connection, batch: Batch, generation: int, changes: Sequence[int]
     ) -> set[UUID] | None:
         """Write a batch; return whose keys were new, None when instance or generation do not hold any more."""
         try:
@@ -409,7 +352,7 @@ class Ingest:
             raise _TakenElsewhereError
         return None
 
-    async def _follow_limited(self, connection: Connection, batch: _Batch, stored: set[UUID]) -> None:
+    async def _follow_limited(self, connection: Connection, batch: Batch, stored: set[UUID]) -> None:
         """See what became of starts that are not stored as they were: refused, joined to others, put off or queued."""
         lost = [(match, start) for match, start in batch.limited if start.id not in stored]
         if lost:
@@ -428,53 +371,10 @@ class Ingest:
             return Match(arrival.event, arrival.id, starts=[arrival.explicit(arrival.id)])
         return self._matcher.match(arrival.event, arrival.id, now)
 
-    def _batch(self, arrivals: Sequence[Arrival], matches: Sequence[Match], now: datetime) -> _Batch:
-        batch = _Batch(self._instance.id, now)
-        wanted = sum(len(part.starts) for match in matches for part in match.all())
-        free = self._capacity.reserve(wanted) if wanted else 0
-        batch.queued = free < wanted
-        for arrival, match in zip(arrivals, matches, strict=True):
-            event = arrival.event
-            gate = arrival.id if event.dedupe_key is not None else None
-            if gate is not None:
-                expires = now + event.dedupe_ttl
-                key = (event.tenant_id, event.source, event.dedupe_key, arrival.id, arrival.digest, expires)
-                batch.keys.append(key)
-            for part in match.all():
-                free = self._add(batch, part, arrival.data, gate, free)
-        return batch
-
-    def _add(self, batch: _Batch, match: Match, data: str, gate: UUID | None, free: int) -> int:
-        """Add one event with its executions and refusals; return how many free places are left."""
-        event = match.event
-        subject_kind, subject_id = match.subject or event.subject or (None, None)
-        # What somebody listens to under another name has not been in vain, so it is matched too.
-        matched = bool(match.starts or match.derived)
-        batch.events.append((
-            event.tenant_id, match.event_id, event.kind, event.type, event.source, event.route, subject_kind,
-            subject_id, data, event.occurred_at or batch.now, event.dedupe_key, event.depth, event.caused_by,
-            matched, match.passed_over or None, event.also_caused_by or None, gate,
-        ))  # fmt: skip
-        for start in match.starts:
-            if free:
-                batch.launches.append((match, start))
-            batch.executions.append(_execution_row(start, match, batch.now, gate, claimed=bool(free)))
-            batch.parents.add((start.workflow.tenant_id, start.workflow.id))
-            if start.limits is not None:
-                batch.limited.append((match, start))
-                batch.locks.update((start.workflow.tenant_id, lock) for lock in start.limits.locks)
-            free -= bool(free)
-        for refusal in match.refusals:
-            batch.refusals.append((
-                event.tenant_id, match.event_id, refusal.workflow_id, refusal.trigger_id, refusal.reason,
-                refusal.detail, gate,
-            ))  # fmt: skip
-        return free
-
-    def _taken(self, batch: _Batch) -> Taken:
+    def _taken(self, batch: Batch) -> Taken:
         return Taken(lambda: self._launch(batch, batch.claimed), lambda: self._capacity.give_back(len(batch.launches)))
 
-    def _launch(self, batch: _Batch, claimed: set[UUID]) -> None:
+    def _launch(self, batch: Batch, claimed: set[UUID]) -> None:
         for match, start in batch.launches:
             if start.id in claimed:
                 self._capacity.launch(match, start, batch.now)
@@ -484,7 +384,7 @@ class Ingest:
         if batch.queued:
             self._capacity.queued()
 
-    async def _owned(self, batch: _Batch) -> set[UUID]:
+    async def _owned(self, batch: Batch) -> set[UUID]:
         """After an attempt whose answer was lost: what of this batch is stored as claimed by this instance."""
         rows = await self._lane.fetch(
             "find_owned",
@@ -494,101 +394,13 @@ class Ingest:
         )
         return {row["id"] for row in rows}
 
-    # ------------------------------------------------------------------ duplicates
-
-    async def _known(self, arrivals: Sequence[Arrival]) -> dict[EventId, Receipt | Exception]:
-        """Answer for duplicates; when that cannot be had now, only they are told so: the others are stored."""
-        try:
-            return await self._duplicates(arrivals)
-        except UnavailableError as error:
-            return {arrival.id: error for arrival in arrivals}
-
-    async def _duplicates(self, arrivals: Sequence[Arrival]) -> dict[EventId, Receipt | Exception]:
-        """Answer for events whose key was there before, with what became of the first one."""
-        keys = {arrival.key for arrival in arrivals if arrival.key is not None}
-        if not keys:
-            return {}
-        rows = await self._lane.fetch("find_event_keys", *zip(*sorted(keys), strict=True))
-        holders = {(row["tenant_id"], row["source"], row["key"]): row for row in rows}
-        answers: dict[EventId, Receipt | Exception] = {}
-        for arrival in arrivals:
-            holder = holders.get(arrival.key) if arrival.key else None
-            if holder is None:
-                answers[arrival.id] = UnavailableError("the key of this event was just given up; send it again")
-            elif holder["digest"] != arrival.digest:
-                answers[arrival.id] = _conflict(arrival)
-            else:
-                answers[arrival.id] = await self._receipt_of(arrival.event.tenant_id, EventId(holder["event_id"]))
-        return answers
-
-    async def _receipt_of(self, tenant_id: TenantId, event_id: EventId) -> Receipt:
-        rows = await self._lane.fetch("find_executions_of_event", tenant_id, event_id, *same_millisecond(event_id))
-        return Receipt(event_id, tuple(ExecutionId(row["id"]) for row in rows), duplicate=True)
-
 
 class _TakenElsewhereError(Exception):
     """A change in the outbox is not there any more, or somebody is at it."""
 
 
-async def _insert_alone(connection: Connection, batch: _Batch, generation: int) -> set[UUID] | None:
+async def _insert_alone(connection: Connection, batch: Batch, generation: int) -> set[UUID] | None:
     """Do as `_insert` does, in half of the time, with events that nothing belongs to."""
     arguments = batch.instance, generation, batch.events, batch.refusals
     tag = await connection.execute(sql("ingest_events_alone"), *arguments)
     return None if tag == "INSERT 0 0" else set()
-
-
-def _receipts(batch: _Batch, matches: Sequence[Match], keyed: set[UUID]) -> dict[EventId, Receipt | Exception]:
-    """Answer for what was stored; what is missing was there before."""
-    return {
-        match.event_id: batch.receipt(match)
-        for match in matches
-        if match.event.dedupe_key is None or match.event_id in keyed
-    }
-
-
-def _distinct(arrivals: Sequence[Arrival]) -> tuple[list[Arrival], list[EventId]]:
-    """Leave out what comes twice; return the rest, and for every arrival which of those stands for it."""
-    first_of: dict[tuple[TenantId, str, str], Arrival] = {}
-    same_as = []
-    for arrival in arrivals:
-        first = arrival if arrival.key is None else first_of.setdefault(arrival.key, arrival)
-        if first.digest != arrival.digest:
-            raise ConflictError(f"the key {arrival.event.dedupe_key!r} comes twice, with different content")
-        same_as.append(first.id)
-    stands = set(same_as)
-    return [arrival for arrival in arrivals if arrival.id in stands], same_as
-
-
-async def _held_before(connection: Connection, arrivals: Sequence[Arrival]) -> dict[EventId, tuple[TenantId, EventId]]:
-    """Return which stored events hold the keys of these. Raises ConflictError when one has other content."""
-    if not arrivals:
-        return {}
-    keys = {arrival.key: arrival for arrival in arrivals if arrival.key is not None}
-    rows = await connection.fetch(sql("find_event_keys"), *zip(*sorted(keys), strict=True))
-    found = {}
-    for row in rows:
-        arrival = keys[row["tenant_id"], row["source"], row["key"]]
-        if row["digest"] != arrival.digest:
-            raise _conflict(arrival)
-        found[arrival.id] = (arrival.event.tenant_id, EventId(row["event_id"]))
-    if len(found) < len(arrivals):
-        raise UnavailableError("the key of an event was just given up; send it again")
-    return found
-
-
-def _conflict(arrival: Arrival) -> ConflictError:
-    return ConflictError(f"an event with the key {arrival.event.dedupe_key!r} was received before with other content")
-
-
-def _execution_row(start: Start, match: Match, now: datetime, gate: UUID | None, *, claimed: bool) -> tuple[Any, ...]:
-    workflow, event = start.workflow, match.event
-    subject_kind, subject_id = start.subject or (None, None)
-    deadline = now + workflow.timeout if workflow.timeout is not None else None
-    return (
-        workflow.tenant_id, start.id, workflow.id, start.version or workflow.version, match.event_id, start.ordinal,
-        start.trigger_id, event.kind, "running" if claimed else "pending", start.mode, workflow.priority, deadline,
-        event.depth, start.origin_id, start.parent_id, start.parent_path, subject_kind, subject_id, start.encoded,
-        start.variables, start.sealed,
-        orjson.dumps(start.metadata).decode() if start.metadata else None,
-        None if start.limits is None else start.limits.encoded, gate,
-    )  # fmt: skip
