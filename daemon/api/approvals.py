@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from hark.daemon.api.executions import id_of
-from hark.daemon.api.models import Answered, ApprovalRow, Page
+from hark.daemon.api.models.answer import Page
+from hark.daemon.api.models.approvals import Answered, ApprovalRow
 from hark.daemon.api.paging import HistoryQuery, Query, page
 from hark.daemon.api.requests import AnswerBody
 from hark.daemon.api.table import Call, NoBody, Table

@@ -9,7 +9,8 @@ import orjson
 from aiohttp import web
 from pydantic import ConfigDict
 
-from hark.daemon.api.models import ArchivedExecution, ArchiveRow, Page, Restored
+from hark.daemon.api.models.answer import Page
+from hark.daemon.api.models.history import ArchivedExecution, ArchiveRow, Restored
 from hark.daemon.api.paging import HistoryQuery, Query, page
 from hark.daemon.api.table import Call, NoBody, Table
 from hark.workflows.documented import Documented

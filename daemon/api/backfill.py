@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from hark.daemon.api.executions import workflow_id_of
-from hark.daemon.api.models import BackfillAnswer, RowBackfillAnswer
+from hark.daemon.api.models.backfill import BackfillAnswer, RowBackfillAnswer
 from hark.daemon.api.paging import Moment, Query, recorded
 from hark.daemon.api.table import Call, Table
 from hark.daemon.engine.row_backfill import WantedRows

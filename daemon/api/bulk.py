@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import ConfigDict, Field
 
 from hark.daemon.api.executions import workflow_id_of
-from hark.daemon.api.models import BulkAnswer
+from hark.daemon.api.models.bulk import BulkAnswer
 from hark.daemon.api.paging import Limit, Moment, Query, ids_between
 from hark.daemon.api.table import Call, Table
 from hark.daemon.engine.repeats import Replay

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 
 from hark.daemon.api.executions import id_of, require_execution
-from hark.daemon.api.models import ContextEntry, Deleted, Page
+from hark.daemon.api.models.answer import Deleted, Page
+from hark.daemon.api.models.executions import ContextEntry
 from hark.daemon.api.paging import Query
 from hark.daemon.api.requests import ContextValue
 from hark.daemon.api.table import Call, NoBody, Table

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import Field
 
 from hark.daemon.api.definitions import load_sources
-from hark.daemon.api.models import DryRun, EventDecisions, WorkflowDecisions
+from hark.daemon.api.models.decisions import EventDecisions, WorkflowDecisions
+from hark.daemon.api.models.rehearsals import DryRun
 from hark.daemon.api.paging import HistoryQuery, Limit, Query, cursor_of, recorded
 from hark.daemon.api.requests import DryRunBody
 from hark.daemon.api.table import Call, NoBody, Table

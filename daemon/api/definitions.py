@@ -11,16 +11,9 @@ from aiohttp import web
 from pydantic import Field
 
 from hark.daemon.api.executions import ExecutionsQuery, executions_page, workflow_id_of
-from hark.daemon.api.models import (
-    Applied,
-    Deleted,
-    ExecutionSummary,
-    Page,
-    Validated,
-    WorkflowDetail,
-    WorkflowSummary,
-    WorkflowVersion,
-)
+from hark.daemon.api.models.answer import Deleted, Page
+from hark.daemon.api.models.executions import ExecutionSummary
+from hark.daemon.api.models.workflows import Applied, Validated, WorkflowDetail, WorkflowSummary, WorkflowVersion
 from hark.daemon.api.paging import Limit, Query, Words, cursor_of, number_of, page
 from hark.daemon.api.problems import problem_item
 from hark.daemon.api.requests import ApplyBody, SourceFile, ValidateBody

@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from hark.daemon.api.models import EventDetail, EventSummary, Page, Received, Subject
+from hark.daemon.api.models.answer import Page
+from hark.daemon.api.models.events import EventDetail, EventSummary, Received
+from hark.daemon.api.models.subjects import Subject
 from hark.daemon.api.paging import HistoryQuery, Query, page
 from hark.daemon.api.problems import refusal_of
 from hark.daemon.api.requests import NewEventBody

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 from uuid import UUID
 
-from hark.daemon.api.models import (
+from hark.daemon.api.models.answer import Page
+from hark.daemon.api.models.executions import (
     ExecutionDetail,
     ExecutionStatusChange,
     ExecutionSummary,
     LogLevel,
     LogLine,
-    Page,
     RetriedExecution,
     StepExecution,
     TimelineEntry,

@@ -12,7 +12,9 @@ from pydantic import Field
 from hark.daemon.api.events import receipt_view
 from hark.daemon.api.hook_tests import TEST_PREFIX
 from hark.daemon.api.hooks import PREFIX
-from hark.daemon.api.models import ArrivalRow, DeliveryRow, HookRefusalRow, HookRow, HookTest, Page, Received
+from hark.daemon.api.models.answer import Page
+from hark.daemon.api.models.events import Received
+from hark.daemon.api.models.hooks import ArrivalRow, DeliveryRow, HookRefusalRow, HookRow, HookTest
 from hark.daemon.api.paging import HistoryQuery, Limit, Query, page
 from hark.daemon.api.requests import HookTestBody
 from hark.daemon.api.table import Call, NoBody, Table

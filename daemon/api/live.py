@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from hark.daemon.api.executions import execution_id_of, levels_from, workflow_id_of
 from hark.daemon.api.live_changes import ChangesTail, begin_of
 from hark.daemon.api.live_tail import LOOK_BACK, Tail, Told
-from hark.daemon.api.models import LogLevel
+from hark.daemon.api.models.executions import LogLevel
 from hark.daemon.api.paging import Moment, Query, Words, ids_between
 from hark.daemon.api.services import Services
 from hark.daemon.api.table import Call, NoBody, Table, encode

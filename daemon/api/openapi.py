@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from hark._version import __version__
-from hark.daemon.api.models import ProblemDocument
+from hark.daemon.api.models.problems import ProblemDocument
 from hark.daemon.api.table import NoBody, Route
 
 _REF = "#/components/schemas/{model}"

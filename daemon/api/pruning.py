@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ConfigDict
 
 from hark.daemon.api.executions import workflow_id_of
-from hark.daemon.api.models import PruneAnswer
+from hark.daemon.api.models.history import PruneAnswer
 from hark.daemon.api.paging import Query
 from hark.daemon.api.table import Call, Table
 from hark.daemon.engine.foresight import foresee, summary

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, SecretStr
 
-from hark.daemon.api.models import Mode, Subject
+from hark.daemon.api.models.executions import Mode
+from hark.daemon.api.models.subjects import Subject
 from hark.daemon.api.paging import Moment
 from hark.workflows.documented import Documented
 

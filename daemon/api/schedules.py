@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from hark.daemon.api.models import Page, Slot
+from hark.daemon.api.models.answer import Page
+from hark.daemon.api.models.schedules import Slot
 from hark.daemon.api.paging import Moment, Query
 from hark.daemon.api.table import Call, NoBody, Table
 from hark.daemon.engine.slices import in_slices

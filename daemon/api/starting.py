@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import LooseHeaders
 
 from hark.daemon.api.executions import workflow_id_of
-from hark.daemon.api.models import StartedExecution
+from hark.daemon.api.models.starting import StartedExecution
 from hark.daemon.api.paging import Query
 from hark.daemon.api.requests import ExecuteBody, revealed
 from hark.daemon.api.table import Call, Table, encode

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from hark.daemon.api.models import ErasureRow, Page, SubjectErased
+from hark.daemon.api.models.answer import Page
+from hark.daemon.api.models.subjects import ErasureRow, SubjectErased
 from hark.daemon.api.paging import HistoryQuery, Query, page
 from hark.daemon.api.table import Call, NoBody, Table
 from hark.workflows.errors import UnprocessableError

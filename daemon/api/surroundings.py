@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hark.daemon.api.models import (
-    ActionEntry,
-    InstanceRow,
-    Page,
-    Stats,
-    TriggerEntry,
-)
+from hark.daemon.api.models.answer import Page
+from hark.daemon.api.models.catalogue import ActionEntry, TriggerEntry
+from hark.daemon.api.models.instances import InstanceRow, Stats
 from hark.daemon.api.paging import Query
 from hark.daemon.api.table import Call, NoBody, Table
 from hark.daemon.store.listing import Row

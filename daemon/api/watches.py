@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from hark.daemon.api.models import Page, WatchRow
+from hark.daemon.api.models.answer import Page
+from hark.daemon.api.models.watches import WatchRow
 from hark.daemon.api.paging import Query
 from hark.daemon.api.services import Services
 from hark.daemon.api.table import Call, NoBody, Table

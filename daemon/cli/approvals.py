@@ -15,7 +15,8 @@ from hark.daemon.cli.starting import Id
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models import Answered, ApprovalRow, Page
+    from hark.daemon.api.models.answer import Page
+    from hark.daemon.api.models.approvals import Answered, ApprovalRow
 
 _Step = Annotated[str | None, typer.Option("--step", help="Path of the step; needed only if several wait.")]
 _Form = Annotated[str | None, typer.Option("--form", help="What the form asks for: JSON object, @FILE, or @-.")]

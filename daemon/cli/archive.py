@@ -13,7 +13,7 @@ from hark.daemon.cli.output import ago, hint, print_json, say, table
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models import ArchiveRow
+    from hark.daemon.api.models.history import ArchiveRow
 
 app = typer.Typer(name="archive", help="Executions that were archived before they were dropped.", no_args_is_help=True)
 

@@ -12,7 +12,7 @@ from hark.triggers.row_changes import changed_columns
 from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
-    from hark.daemon.api.models import CapturedChange
+    from hark.daemon.api.models.watches import CapturedChange
 
 _LONGEST_VALUE = 40
 _STYLES = {"insert": "green", "update": "yellow", "delete": "red", "truncate": "red"}

@@ -15,7 +15,7 @@ from hark.daemon.cli.output import complain, fail
 
 if TYPE_CHECKING:
     from hark.client import ApiError, HarkClient
-    from hark.daemon.api.models import ProblemItem
+    from hark.daemon.api.models.problems import ProblemItem
     from hark.daemon.settings import Settings
 
 ResultT = TypeVar("ResultT")

@@ -16,7 +16,8 @@ from hark.workflows.errors import HarkError
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models import ContextEntry, Deleted, Page
+    from hark.daemon.api.models.answer import Deleted, Page
+    from hark.daemon.api.models.executions import ContextEntry
 
 
 def context(

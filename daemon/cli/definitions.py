@@ -31,7 +31,8 @@ from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
     from hark.client import ApiError, HarkClient
-    from hark.daemon.api.models import Applied, Page, WorkflowDetail, WorkflowSummary
+    from hark.daemon.api.models.answer import Page
+    from hark.daemon.api.models.workflows import Applied, WorkflowDetail, WorkflowSummary
 
 Paths = Annotated[list[str], typer.Argument(help="Files, directories, or - for stdin.", show_default=False)]
 Name = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Slug or id.", show_default=False)]

@@ -13,7 +13,7 @@ from hark.daemon.cli.sources import STDIN, SUFFIXES, read_files
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models import DryRun, Rehearsal
+    from hark.daemon.api.models.rehearsals import DryRun, Rehearsal
 
 
 def dry_run(

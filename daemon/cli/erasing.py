@@ -13,7 +13,7 @@ from hark.daemon.cli.output import ago, hint, is_terminal, print_json, say, tabl
 from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
-    from hark.daemon.api.models import ErasureRow, SubjectErased
+    from hark.daemon.api.models.subjects import ErasureRow, SubjectErased
 
 
 def erase(

@@ -33,7 +33,9 @@ from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models import EventDetail, EventSummary, ExecutionDetail, ExecutionSummary, LogLine, Page
+    from hark.daemon.api.models.answer import Page
+    from hark.daemon.api.models.events import EventDetail, EventSummary
+    from hark.daemon.api.models.executions import ExecutionDetail, ExecutionSummary, LogLine
 
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")]
 Since = Annotated[str | None, typer.Option(help="From this time on: 2026-01-31T09:00:00Z, or 1h for an hour ago.")]
@@ -145,7 +147,7 @@ def logs(
 
 
 async def _follow(client: HarkClient, filters: dict[str, Any], shown: set[Any], *, as_json: bool) -> None:
-    from hark.daemon.api.models import LogLine
+    from hark.daemon.api.models.executions import LogLine
 
     hint("following; Ctrl-C ends it")
     with suppress(asyncio.CancelledError):

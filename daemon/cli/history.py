@@ -11,7 +11,7 @@ from hark.daemon.cli.output import hint, print_json, say, table
 from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
-    from hark.daemon.api.models import PruneAnswer, PruneShare
+    from hark.daemon.api.models.history import PruneAnswer, PruneShare
 
 _WHY = {
     "open": "has not ended",

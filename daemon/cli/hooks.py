@@ -15,7 +15,7 @@ from hark.daemon.cli.output import ago, complain, hint, print_json, say, short_i
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models import ArrivalRow, DeliveryRow, HookRefusalRow, HookRow, HookTest
+    from hark.daemon.api.models.hooks import ArrivalRow, DeliveryRow, HookRefusalRow, HookRow, HookTest
 
 app = typer.Typer(name="hooks", help="Webhooks: their addresses, what came, and what was refused.")
 

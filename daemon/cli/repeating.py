@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from hark.client import HarkClient
-    from hark.daemon.api.models import BulkAnswer, BulkItem
+    from hark.daemon.api.models.bulk import BulkAnswer, BulkItem
 
 _Id = Annotated[
     str | None, typer.Argument(metavar="[EXECUTION]", help="Its id, the end of it, or `last`.", show_default=False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from hark.client import HarkClient
-    from hark.daemon.api.models import RowBackfillAnswer
+    from hark.daemon.api.models.backfill import RowBackfillAnswer
 
 _PART = 1000
 _LINE_EVERY = 10_000

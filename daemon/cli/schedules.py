@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
     from hark.client import HarkClient
-    from hark.daemon.api.models import BackfillAnswer, BackfillItem, Page, Slot
+    from hark.daemon.api.models.answer import Page
+    from hark.daemon.api.models.backfill import BackfillAnswer, BackfillItem
+    from hark.daemon.api.models.schedules import Slot
     from hark.triggers.slots import Schedule
 
 

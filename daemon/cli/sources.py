@@ -13,7 +13,7 @@ from rich.text import Text
 from hark.daemon.cli.output import STYLES, complain
 
 if TYPE_CHECKING:
-    from hark.daemon.api.models import ProblemItem
+    from hark.daemon.api.models.problems import ProblemItem
     from hark.workflows.errors import Problem
 
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
@@ -80,7 +80,7 @@ def _show_line(problem: ProblemItem, text: str) -> None:
 
 def problem_items(problems: Iterable[Problem]) -> list[ProblemItem]:
     """Give problems the shape in which the API tells them."""
-    from hark.daemon.api.models import ProblemItem
+    from hark.daemon.api.models.problems import ProblemItem
     from hark.workflows.errors import dotted_path
 
     return [

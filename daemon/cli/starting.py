@@ -13,7 +13,8 @@ from hark.daemon.cli.output import compact, duration, fields, hint, print_json, 
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models import Received, StartedExecution
+    from hark.daemon.api.models.events import Received
+    from hark.daemon.api.models.starting import StartedExecution
 
 Id = Annotated[str, typer.Argument(metavar="EXECUTION", help="Its id, the end of it, or `last`.", show_default=False)]
 _FAILED = ("failed", "timeout", "cancelled")

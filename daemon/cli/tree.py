@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from hark.daemon.api.models import ExecutionDetail, HeldBack, StepExecution
+from hark.daemon.api.models.executions import ExecutionDetail, HeldBack, StepExecution
 from hark.daemon.cli.output import STYLES, ago, compact, duration, fields, hint, say, short_id, state, utc, visible
 from hark.workflows.turns import FOLD, Turns
 

@@ -26,7 +26,7 @@ from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models import WatchRow
+    from hark.daemon.api.models.watches import WatchRow
     from hark.triggers.table_name import TableName
 
 _HOW = """\
@@ -115,7 +115,7 @@ async def _watched(client: HarkClient, wanted: tuple[str, TableName]) -> WatchRo
 
 
 async def _follow(client: HarkClient, wanted: tuple[str, TableName], since: str | None, *, as_json: bool) -> None:
-    from hark.daemon.api.models import WatchRow
+    from hark.daemon.api.models.watches import WatchRow
     from hark.daemon.cli.change_lines import show_change
 
     shown: WatchRow | None = None

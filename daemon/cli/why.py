@@ -14,7 +14,7 @@ from hark.workflows.counting import counted
 
 if TYPE_CHECKING:
     from hark.client import HarkClient
-    from hark.daemon.api.models import EventDecisions, Judged, WorkflowDecisions
+    from hark.daemon.api.models.decisions import EventDecisions, Judged, WorkflowDecisions
 
 
 def why(

@@ -22,7 +22,30 @@ import aiohttp
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from hark.daemon.api import models
+from hark.daemon.api.models.answer import Deleted, Page
+from hark.daemon.api.models.approvals import Answered, ApprovalRow
+from hark.daemon.api.models.backfill import BackfillAnswer, RowBackfillAnswer
+from hark.daemon.api.models.bulk import BulkAnswer
+from hark.daemon.api.models.decisions import EventDecisions, WorkflowDecisions
+from hark.daemon.api.models.events import EventDetail, EventSummary, Received
+from hark.daemon.api.models.executions import (
+    ContextEntry,
+    ExecutionDetail,
+    ExecutionStatusChange,
+    ExecutionSummary,
+    LogLine,
+    RetriedExecution,
+)
+from hark.daemon.api.models.history import ArchivedExecution, ArchiveRow, PruneAnswer, Restored
+from hark.daemon.api.models.hooks import ArrivalRow, DeliveryRow, HookRefusalRow, HookRow, HookTest
+from hark.daemon.api.models.instances import InstanceRow, Readiness, Stats
+from hark.daemon.api.models.problems import ProblemDocument
+from hark.daemon.api.models.rehearsals import DryRun
+from hark.daemon.api.models.schedules import Slot
+from hark.daemon.api.models.starting import StartedExecution
+from hark.daemon.api.models.subjects import ErasureRow, SubjectErased
+from hark.daemon.api.models.watches import CapturedChange, WatchRow
+from hark.daemon.api.models.workflows import Applied, Validated, WorkflowDetail, WorkflowSummary, WorkflowVersion
 from hark.workflows.errors import HarkError
 
 __all__ = ["ApiError", "HarkClient", "UnreachableError"]
@@ -37,7 +60,7 @@ class UnreachableError(HarkError):
 class ApiError(HarkError):
     """The daemon refused; `problem` is its problem document (RFC 9457)."""
 
-    def __init__(self, problem: models.ProblemDocument) -> None:
+    def __init__(self, problem: ProblemDocument) -> None:
         super().__init__(problem.detail)
         self.problem = problem
 
@@ -82,61 +105,61 @@ class HarkClient:
 
     # ---- workflows
 
-    async def workflows(self, **filters: Any) -> models.Page[models.WorkflowSummary]:
+    async def workflows(self, **filters: Any) -> Page[WorkflowSummary]:
         """List workflows; `filters` are the parameters of GET /api/workflows."""
-        return await self._get("/api/workflows", models.Page[models.WorkflowSummary], filters)
+        return await self._get("/api/workflows", Page[WorkflowSummary], filters)
 
-    async def workflow(self, name: str, version: int | None = None) -> models.WorkflowDetail:
+    async def workflow(self, name: str, version: int | None = None) -> WorkflowDetail:
         """Return a workflow, by slug or id."""
-        return await self._get(f"/api/workflows/{_part(name)}", models.WorkflowDetail, {"version": version})
+        return await self._get(f"/api/workflows/{_part(name)}", WorkflowDetail, {"version": version})
 
     async def export(self, name: str, *, format: str = "yaml", version: int | None = None) -> str:
         """Return a workflow's definition as a text that can be applied again."""
         parameters = {"format": format, "version": version}
         return (await self._send("GET", f"/api/workflows/{_part(name)}", parameters)).decode()
 
-    async def apply(self, files: Mapping[str, str], *, dry_run: bool = False, prune: bool = False) -> models.Applied:
+    async def apply(self, files: Mapping[str, str], *, dry_run: bool = False, prune: bool = False) -> Applied:
         """Apply definitions, given as texts by file name: all of them or none."""
         body = {"files": _files(files), "dry_run": dry_run, "prune": prune}
-        return await self._post("/api/apply", models.Applied, body)
+        return await self._post("/api/apply", Applied, body)
 
-    async def validate(self, files: Mapping[str, str]) -> models.Validated:
+    async def validate(self, files: Mapping[str, str]) -> Validated:
         """Check definitions as applying them would."""
-        return await self._post("/api/validate", models.Validated, {"files": _files(files)})
+        return await self._post("/api/validate", Validated, {"files": _files(files)})
 
-    async def pause(self, name: str) -> models.WorkflowDetail:
+    async def pause(self, name: str) -> WorkflowDetail:
         """Switch a workflow's triggers off."""
-        return await self._post(f"/api/workflows/{_part(name)}/pause", models.WorkflowDetail)
+        return await self._post(f"/api/workflows/{_part(name)}/pause", WorkflowDetail)
 
-    async def resume(self, name: str) -> models.WorkflowDetail:
+    async def resume(self, name: str) -> WorkflowDetail:
         """Switch a workflow's triggers on again."""
-        return await self._post(f"/api/workflows/{_part(name)}/resume", models.WorkflowDetail)
+        return await self._post(f"/api/workflows/{_part(name)}/resume", WorkflowDetail)
 
-    async def backfill(self, name: str, **body: Any) -> models.BackfillAnswer:
+    async def backfill(self, name: str, **body: Any) -> BackfillAnswer:
         """Make up for slots of its schedules; `body` as in POST /api/workflows/{workflow}/backfill."""
         path = f"/api/workflows/{_part(name)}/backfill"
-        return _read(models.BackfillAnswer, await self._send("POST", path, body=body, timeout_s=_LONG_S))
+        return _read(BackfillAnswer, await self._send("POST", path, body=body, timeout_s=_LONG_S))
 
-    async def backfill_rows(self, workflow: str, /, **body: Any) -> models.RowBackfillAnswer:
+    async def backfill_rows(self, workflow: str, /, **body: Any) -> RowBackfillAnswer:
         """Run a part of the rows that are there; `body` as in POST /api/workflows/{workflow}/backfill/rows."""
         path = f"/api/workflows/{_part(workflow)}/backfill/rows"
-        return _read(models.RowBackfillAnswer, await self._send("POST", path, body=body, timeout_s=_LONG_S))
+        return _read(RowBackfillAnswer, await self._send("POST", path, body=body, timeout_s=_LONG_S))
 
-    async def publish(self, name: str, version: int | None = None) -> models.WorkflowDetail:
+    async def publish(self, name: str, version: int | None = None) -> WorkflowDetail:
         """Publish a version again, the latest unless one is named."""
         path = f"/api/workflows/{_part(name)}/publish"
-        return await self._post(path, models.WorkflowDetail, parameters={"version": version})
+        return await self._post(path, WorkflowDetail, parameters={"version": version})
 
-    async def versions(self, name: str, **paging: Any) -> models.Page[models.WorkflowVersion]:
+    async def versions(self, name: str, **paging: Any) -> Page[WorkflowVersion]:
         """List a workflow's versions."""
         path = f"/api/workflows/{_part(name)}/versions"
-        return await self._get(path, models.Page[models.WorkflowVersion], paging)
+        return await self._get(path, Page[WorkflowVersion], paging)
 
-    async def delete(self, name: str, *, archive: bool = False, force: bool = False) -> models.Deleted:
+    async def delete(self, name: str, *, archive: bool = False, force: bool = False) -> Deleted:
         """Delete a workflow with its history, or take it out of service; `force` cancels what is open."""
         parameters = {"archive": archive, "force": force}
         raw = await self._send("DELETE", f"/api/workflows/{_part(name)}", parameters, timeout_s=_LONG_S)
-        return _read(models.Deleted, raw)
+        return _read(Deleted, raw)
 
     async def start(
         self,
@@ -149,7 +172,7 @@ class HarkClient:
         metadata: Mapping[str, Any] | None = None,
         variables: Mapping[str, Any] | None = None,
         secrets: Mapping[str, str] | None = None,
-    ) -> models.StartedExecution:
+    ) -> StartedExecution:
         """Start a workflow by hand and wait up to `wait_s` (whole seconds, at most 300) for its end.
 
         `secrets` are for this execution alone: sealed where they are stored, masked in whatever goes on record.
@@ -162,29 +185,29 @@ class HarkClient:
         raw = await self._send(
             "POST", path, body=body, headers={"Prefer": f"wait={int(wait_s)}"}, timeout_s=self._timeout_s + wait_s
         )
-        return _read(models.StartedExecution, raw)
+        return _read(StartedExecution, raw)
 
     # ---- executions
 
-    async def executions(self, **filters: Any) -> models.Page[models.ExecutionSummary]:
+    async def executions(self, **filters: Any) -> Page[ExecutionSummary]:
         """List executions, newest first; `filters` are the parameters of GET /api/executions."""
-        return await self._get("/api/executions", models.Page[models.ExecutionSummary], filters)
+        return await self._get("/api/executions", Page[ExecutionSummary], filters)
 
-    async def execution(self, execution_id: UUID | str) -> models.ExecutionDetail:
+    async def execution(self, execution_id: UUID | str) -> ExecutionDetail:
         """Return an execution with its steps, timeline and logs."""
-        return await self._get(f"/api/executions/{_part(execution_id)}", models.ExecutionDetail)
+        return await self._get(f"/api/executions/{_part(execution_id)}", ExecutionDetail)
 
-    async def cancel(self, execution_id: UUID | str, reason: str = "") -> models.ExecutionStatusChange:
+    async def cancel(self, execution_id: UUID | str, reason: str = "") -> ExecutionStatusChange:
         """Cancel an execution."""
         path = f"/api/executions/{_part(execution_id)}/cancel"
-        return await self._post(path, models.ExecutionStatusChange, {"reason": reason})
+        return await self._post(path, ExecutionStatusChange, {"reason": reason})
 
     async def retry(
         self, execution_id: UUID | str, *, from_start: bool = False, secrets: Mapping[str, str] | None = None
-    ) -> models.RetriedExecution:
+    ) -> RetriedExecution:
         """Run an ended execution again, as a new one; it has the same secrets, and `secrets` beside them."""
         path = f"/api/executions/{_part(execution_id)}/retry"
-        return await self._post(path, models.RetriedExecution, {"from_start": from_start, "secrets": secrets})
+        return await self._post(path, RetriedExecution, {"from_start": from_start, "secrets": secrets})
 
     async def replay(
         self,
@@ -194,37 +217,37 @@ class HarkClient:
         version: int | None = None,
         input: dict[str, Any] | None = None,
         secrets: Mapping[str, str] | None = None,
-    ) -> models.RetriedExecution:
+    ) -> RetriedExecution:
         """Run an ended execution again from any step, with the same or another version or input, as a new one."""
         path = f"/api/executions/{_part(execution_id)}/replay"
         body = {"from_step": from_step, "version": version, "input": input, "secrets": secrets}
-        return await self._post(path, models.RetriedExecution, body)
+        return await self._post(path, RetriedExecution, body)
 
-    async def retry_many(self, **body: Any) -> models.BulkAnswer:
+    async def retry_many(self, **body: Any) -> BulkAnswer:
         """Retry many executions; `body` as in POST /api/executions/retry."""
-        return await self._post("/api/executions/retry", models.BulkAnswer, body)
+        return await self._post("/api/executions/retry", BulkAnswer, body)
 
-    async def replay_many(self, **body: Any) -> models.BulkAnswer:
+    async def replay_many(self, **body: Any) -> BulkAnswer:
         """Replay many executions; `body` as in POST /api/executions/replay."""
-        return await self._post("/api/executions/replay", models.BulkAnswer, body)
+        return await self._post("/api/executions/replay", BulkAnswer, body)
 
-    async def cancel_many(self, **body: Any) -> models.BulkAnswer:
+    async def cancel_many(self, **body: Any) -> BulkAnswer:
         """Cancel many executions; `body` as in POST /api/executions/cancel."""
-        return await self._post("/api/executions/cancel", models.BulkAnswer, body)
+        return await self._post("/api/executions/cancel", BulkAnswer, body)
 
-    async def prune(self, *, workflow: str | None = None, dry_run: bool = False) -> models.PruneAnswer:
+    async def prune(self, *, workflow: str | None = None, dry_run: bool = False) -> PruneAnswer:
         """Let history go that is past, or tell what would go. Waits for as long as that takes, an hour at the most."""
         body = {"workflow": workflow, "dry_run": dry_run}
-        return _read(models.PruneAnswer, await self._send("POST", "/api/prune", body=body, timeout_s=_LONG_S))
+        return _read(PruneAnswer, await self._send("POST", "/api/prune", body=body, timeout_s=_LONG_S))
 
-    async def archives(self, **filters: Any) -> models.Page[models.ArchiveRow]:
+    async def archives(self, **filters: Any) -> Page[ArchiveRow]:
         """List the files of the archive; `filters` are the parameters of GET /api/archives."""
-        return await self._get("/api/archives", models.Page[models.ArchiveRow], filters)
+        return await self._get("/api/archives", Page[ArchiveRow], filters)
 
-    async def archived_execution(self, execution_id: UUID | str) -> models.ArchivedExecution:
+    async def archived_execution(self, execution_id: UUID | str) -> ArchivedExecution:
         """Read an execution back from the archive."""
         raw = await self._send("GET", f"/api/archives/executions/{execution_id}", timeout_s=_LONG_S)
-        return _read(models.ArchivedExecution, raw)
+        return _read(ArchivedExecution, raw)
 
     async def export_archive(self, archive_id: UUID | str) -> AsyncIterator[bytes]:
         """Yield a file of the archive, JSON Lines, in pieces."""
@@ -238,27 +261,25 @@ class HarkClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise UnreachableError(f"the export broke off: {str(error) or type(error).__name__}") from error
 
-    async def restore(self, what: UUID | str, *, execution: bool = False, keep: str | None = None) -> models.Restored:
+    async def restore(self, what: UUID | str, *, execution: bool = False, keep: str | None = None) -> Restored:
         """Put an execution, or all of a file of the archive, back for some time."""
         path = f"/api/archives/{'executions/' if execution else ''}{what}/restore"
         body = {} if keep is None else {"keep": keep}
-        return _read(models.Restored, await self._send("POST", path, body=body, timeout_s=_LONG_S))
+        return _read(Restored, await self._send("POST", path, body=body, timeout_s=_LONG_S))
 
-    async def erase(
-        self, kind: str, identifier: str, *, dry_run: bool = False, force: bool = False
-    ) -> models.SubjectErased:
+    async def erase(self, kind: str, identifier: str, *, dry_run: bool = False, force: bool = False) -> SubjectErased:
         """Erase everything about a subject, or tell what would go. Waits as long as that takes, an hour at the most."""
         path = f"/api/subjects/{_part(kind)}/{_part(identifier)}"
         raw = await self._send("DELETE", path, {"dry_run": dry_run, "force": force}, timeout_s=_LONG_S)
-        return _read(models.SubjectErased, raw)
+        return _read(SubjectErased, raw)
 
-    async def erasures(self, **filters: Any) -> models.Page[models.ErasureRow]:
+    async def erasures(self, **filters: Any) -> Page[ErasureRow]:
         """List what was erased; `filters` are the parameters of GET /api/erasures."""
-        return await self._get("/api/erasures", models.Page[models.ErasureRow], filters)
+        return await self._get("/api/erasures", Page[ErasureRow], filters)
 
-    async def approvals(self, **filters: Any) -> models.Page[models.ApprovalRow]:
+    async def approvals(self, **filters: Any) -> Page[ApprovalRow]:
         """List what waits for an answer of people; `filters` are the parameters of GET /api/approvals."""
-        return await self._get("/api/approvals", models.Page[models.ApprovalRow], filters)
+        return await self._get("/api/approvals", Page[ApprovalRow], filters)
 
     async def answer(
         self,
@@ -269,29 +290,29 @@ class HarkClient:
         form: Mapping[str, Any] | None = None,
         comment: str = "",
         by: str | None = None,
-    ) -> models.Answered:
+    ) -> Answered:
         """Approve or reject what an execution waits for; `step` is needed only if several wait."""
         body = {"step": step, "form": dict(form or {}), "comment": comment, "by": by}
         path = f"/api/executions/{_part(execution_id)}/{'approve' if approved else 'reject'}"
-        return await self._post(path, models.Answered, body)
+        return await self._post(path, Answered, body)
 
-    async def context(self, execution_id: UUID | str) -> models.Page[models.ContextEntry]:
+    async def context(self, execution_id: UUID | str) -> Page[ContextEntry]:
         """List what an execution remembers."""
-        return await self._get(f"/api/executions/{_part(execution_id)}/context", models.Page[models.ContextEntry])
+        return await self._get(f"/api/executions/{_part(execution_id)}/context", Page[ContextEntry])
 
-    async def remember(self, execution_id: UUID | str, key: str, value: Any) -> models.ContextEntry:
+    async def remember(self, execution_id: UUID | str, key: str, value: Any) -> ContextEntry:
         """Set a key of the context of an execution that has not ended, to any JSON value."""
         path = f"/api/executions/{_part(execution_id)}/context/{_part(key)}"
-        return _read(models.ContextEntry, await self._send("PUT", path, body=orjson.Fragment(orjson.dumps(value))))
+        return _read(ContextEntry, await self._send("PUT", path, body=orjson.Fragment(orjson.dumps(value))))
 
-    async def forget(self, execution_id: UUID | str, key: str) -> models.Deleted:
+    async def forget(self, execution_id: UUID | str, key: str) -> Deleted:
         """Let an execution that has not ended forget a key."""
         path = f"/api/executions/{_part(execution_id)}/context/{_part(key)}"
-        return _read(models.Deleted, await self._send("DELETE", path))
+        return _read(Deleted, await self._send("DELETE", path))
 
-    async def logs(self, **filters: Any) -> models.Page[models.LogLine]:
+    async def logs(self, **filters: Any) -> Page[LogLine]:
         """List log lines, newest first; `filters` are the parameters of GET /api/logs."""
-        return await self._get("/api/logs", models.Page[models.LogLine], filters)
+        return await self._get("/api/logs", Page[LogLine], filters)
 
     # ---- events
 
@@ -303,83 +324,81 @@ class HarkClient:
         source: str = "api",
         subject: str | None = None,
         key: str | None = None,
-    ) -> models.Received:
+    ) -> Received:
         """Publish an event; with a key it is stored once, however often it is sent."""
         body = {"type": type, "data": data, "source": source, "subject": subject, "key": key}
-        return await self._post("/api/events", models.Received, body)
+        return await self._post("/api/events", Received, body)
 
     async def decisions(
         self, event_id: UUID | str, *, workflow: str | None = None, limit: int | None = None
-    ) -> models.EventDecisions:
+    ) -> EventDecisions:
         """Return what an event started, and what kept the other workflows from it."""
         path = f"/api/events/{_part(event_id)}/decisions"
-        return await self._get(path, models.EventDecisions, {"workflow": workflow, "limit": limit})
+        return await self._get(path, EventDecisions, {"workflow": workflow, "limit": limit})
 
-    async def dry_run(
-        self, workflow: str | None = None, files: Mapping[str, str] | None = None, **body: Any
-    ) -> models.DryRun:
+    async def dry_run(self, workflow: str | None = None, files: Mapping[str, str] | None = None, **body: Any) -> DryRun:
         """Return what a stored workflow, or definitions, would have started; `body` as in POST /api/dry-run."""
         asked = {"workflow": workflow, "files": _files(files or {}), **body}
-        return _read(models.DryRun, await self._send("POST", "/api/dry-run", body=asked, timeout_s=_LONG_S))
+        return _read(DryRun, await self._send("POST", "/api/dry-run", body=asked, timeout_s=_LONG_S))
 
-    async def decisions_of(self, workflow: str, **paging: Any) -> models.WorkflowDecisions:
+    async def decisions_of(self, workflow: str, **paging: Any) -> WorkflowDecisions:
         """Return what became of the last events that a workflow listens to."""
-        return await self._get(f"/api/workflows/{_part(workflow)}/decisions", models.WorkflowDecisions, paging)
+        return await self._get(f"/api/workflows/{_part(workflow)}/decisions", WorkflowDecisions, paging)
 
-    async def events(self, **filters: Any) -> models.Page[models.EventSummary]:
+    async def events(self, **filters: Any) -> Page[EventSummary]:
         """List events, newest first; `filters` are the parameters of GET /api/events."""
-        return await self._get("/api/events", models.Page[models.EventSummary], filters)
+        return await self._get("/api/events", Page[EventSummary], filters)
 
-    async def event(self, event_id: UUID | str) -> models.EventDetail:
+    async def event(self, event_id: UUID | str) -> EventDetail:
         """Return an event with what it started and what it did not."""
-        return await self._get(f"/api/events/{_part(event_id)}", models.EventDetail)
+        return await self._get(f"/api/events/{_part(event_id)}", EventDetail)
 
     # ---- what there is
 
-    async def schedules(self, **parameters: Any) -> models.Page[models.Slot]:
+    async def schedules(self, **parameters: Any) -> Page[Slot]:
         """List the next due times of the active workflows, or of an `expression`."""
-        return await self._get("/api/schedules", models.Page[models.Slot], parameters)
+        return await self._get("/api/schedules", Page[Slot], parameters)
 
-    async def watches(self) -> models.Page[models.WatchRow]:
+    async def watches(self) -> Page[WatchRow]:
         """List the watched tables."""
-        return await self._get("/api/watches", models.Page[models.WatchRow])
+        return await self._get("/api/watches", Page[WatchRow])
 
-    async def hooks(self) -> models.Page[models.HookRow]:
+    async def hooks(self) -> Page[HookRow]:
         """List the paths of webhooks."""
-        return await self._get("/api/hooks", models.Page[models.HookRow])
+        return await self._get("/api/hooks", Page[HookRow])
 
-    async def deliveries(self, path: str, **paging: Any) -> models.Page[models.DeliveryRow]:
+    async def deliveries(self, path: str, **paging: Any) -> Page[DeliveryRow]:
         """List what came to a path of webhooks, newest first, with what it started."""
-        return await self._get("/api/hooks/deliveries", models.Page[models.DeliveryRow], {"path": path, **paging})
+        return await self._get("/api/hooks/deliveries", Page[DeliveryRow], {"path": path, **paging})
 
-    async def hook_refusals(self, path: str | None = None) -> models.Page[models.HookRefusalRow]:
+    async def hook_refusals(self, path: str | None = None) -> Page[HookRefusalRow]:
         """List what webhooks were refused within the last day."""
-        return await self._get("/api/hooks/refusals", models.Page[models.HookRefusalRow], {"path": path})
+        return await self._get("/api/hooks/refusals", Page[HookRefusalRow], {"path": path})
 
-    async def test_hook(self, path: str, duration: str = "10m") -> models.HookTest:
+    async def test_hook(self, path: str, duration: str = "10m") -> HookTest:
         """Open a path under /hooks-test/ that shows what arrives there."""
-        return await self._post("/api/hooks/tests", models.HookTest, {"path": path, "duration": duration})
+        return await self._post("/api/hooks/tests", HookTest, {"path": path, "duration": duration})
 
-    async def arrivals(self, path: str, after: UUID | None = None) -> models.Page[models.ArrivalRow]:
+    async def arrivals(self, path: str, after: UUID | None = None) -> Page[ArrivalRow]:
         """List what has arrived there, after one that is known."""
-        return await self._get("/api/hooks/arrivals", models.Page[models.ArrivalRow], {"path": path, "after": after})
+        return await self._get("/api/hooks/arrivals", Page[ArrivalRow], {"path": path, "after": after})
 
-    async def redeliver(self, event_id: UUID | str) -> models.Received:
+    async def redeliver(self, event_id: UUID | str) -> Received:
         """Offer a stored event to the workflows that are active now, as a new event."""
-        return await self._post(f"/api/events/{_part(event_id)}/redeliver", models.Received)
+        return await self._post(f"/api/events/{_part(event_id)}/redeliver", Received)
 
-    async def instances(self) -> models.Page[models.InstanceRow]:
+    async def instances(self) -> Page[InstanceRow]:
         """List the daemon processes on the database."""
-        return await self._get("/api/instances", models.Page[models.InstanceRow])
+        return await self._get("/api/instances", Page[InstanceRow])
 
-    async def stats(self) -> models.Stats:
+    async def stats(self) -> Stats:
         """Return how much there is."""
-        return await self._get("/api/stats", models.Stats)
+        return await self._get("/api/stats", Stats)
 
-    async def readiness(self) -> models.Readiness:
+    async def readiness(self) -> Readiness:
         """Return whether the daemon can take work, and what keeps it from it."""
         raw = await self._send("GET", "/readyz", accepted=(200, 503))
-        return _read(models.Readiness, raw)
+        return _read(Readiness, raw)
 
     async def follow(
         self, types: Sequence[str] = ("logs", "executions"), **filters: Any
@@ -390,7 +409,7 @@ class HarkClient:
 
     async def follow_changes(
         self, table: str, since: str | None = None, *, connection: str | None = None
-    ) -> AsyncIterator[models.WatchRow | models.CapturedChange]:
+    ) -> AsyncIterator[WatchRow | CapturedChange]:
         """Yield a table's changes, each once, and the state of its capture when it changes, until the caller stops.
 
         When the line breaks, or the daemon starts anew, it goes on where it was.
@@ -400,13 +419,13 @@ class HarkClient:
             {"types": ["changes"], "table": table, "since": since, "connection": connection}
         ):
             if told.name == "watch":
-                yield models.WatchRow.model_validate(told.row)
+                yield WatchRow.model_validate(told.row)
             elif told.row["event_id"] not in known:
                 # After a break the daemon goes back for what was committed late, and tells the rest of it again.
                 known[told.row["event_id"]] = None
                 while len(known) > _MOST_KNOWN:
                     del known[next(iter(known))]
-                yield models.CapturedChange.model_validate(told.row)
+                yield CapturedChange.model_validate(told.row)
 
     async def _follow(self, filters: Mapping[str, Any]) -> AsyncIterator[_Told]:
         """Yield server-sent events; after a break say which place was reached."""
@@ -494,10 +513,10 @@ def _read(answer: type[AnswerT], raw: bytes) -> AnswerT:
 
 def _refusal(status: int, raw: bytes) -> ApiError:
     try:
-        problem = models.ProblemDocument.model_validate_json(raw)
+        problem = ProblemDocument.model_validate_json(raw)
     except ValidationError:
         detail = f"HTTP {status}, and no explanation that Hark would give: is this its address?"
-        problem = models.ProblemDocument(type="about:blank", title="Refused", status=status, detail=detail)
+        problem = ProblemDocument(type="about:blank", title="Refused", status=status, detail=detail)
     return ApiError(problem)
 
 

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from support.api import ApiUnderTest, running_api
 
 from hark.client import ApiError, HarkClient, UnreachableError
-from hark.daemon.api import models
+from hark.daemon.api.models.executions import ExecutionDetail
+from hark.daemon.api.models.watches import WatchRow
 from hark.daemon.api.server import all_routes
 from hark.workflows.ids import DEFAULT_TENANT
 
@@ -214,7 +215,7 @@ async def test_steps_still_to_come_are_pending_and_cancelling_ends_it(api: ApiUn
     assert started.execution_id is not None
     await api.hark.probe.called.wait()
 
-    async def running() -> models.ExecutionDetail | None:
+    async def running() -> ExecutionDetail | None:
         found = await api.client.execution(started.execution_id or "")
         # The execution and its steps are read one after the other: either may be the older.
         both = found.current_step == "hold" and any(step.status == "running" for step in found.steps)
@@ -431,7 +432,7 @@ steps: [{id: a, set: {x: 1}}]
         }
     )
 
-    async def watch(*, attached: bool) -> models.WatchRow | None:
+    async def watch(*, attached: bool) -> WatchRow | None:
         (row,) = (await api.client.watches()).items
         return row if row.attached is attached else None
 

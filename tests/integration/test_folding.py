@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from support.engine import EngineUnderTest, Probe, running_engine
 
-from hark.daemon.api.models import StepExecution
+from hark.daemon.api.models.executions import StepExecution
 from hark.daemon.cli.tree import step_tree
 from hark.daemon.engine import folding
 from hark.daemon.store.database import Database

@@ -18,7 +18,7 @@ from support.database import connected
 from support.program import Program
 
 from hark.daemon.api.live_changes import ChangesTail
-from hark.daemon.api.models import CapturedChange, WatchRow
+from hark.daemon.api.models.watches import CapturedChange, WatchRow
 from hark.daemon.api.table import encode
 from hark.daemon.api.watches import watch_of
 from hark.daemon.store import captured

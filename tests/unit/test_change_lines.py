@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from rich.console import Console
 
-from hark.daemon.api.models import CapturedChange
+from hark.daemon.api.models.watches import CapturedChange
 from hark.daemon.cli import change_lines, output
 
 EVENT = "01a2168f-c466-74e9-9252-f1f4858a8168"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from hark._version import __version__
 from hark.client import ApiError
-from hark.daemon.api.models import ProblemDocument, ProblemItem
+from hark.daemon.api.models.problems import ProblemDocument, ProblemItem
 from hark.daemon.cli import output
 from hark.daemon.cli.connection import find_target, refused
 from hark.daemon.cli.handing_over import secrets_of
