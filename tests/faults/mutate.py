@@ -46,9 +46,9 @@ class Mutation:
             file.write_text(content.replace(text, becomes), encoding="utf-8")
 
 
-KEY = "    PRIMARY KEY (tenant_id, id),\n    CONSTRAINT ended_has_time CHECK"
+KEY = "    PRIMARY KEY (tenant_id, id),\n    CONSTRAINT open_has_no_end CHECK"
 LICENCE = "SELECT i.id FROM hark.instances AS i WHERE i.id = $1 FOR KEY SHARE"
-FULL = "UPDATE lanes AS l SET taken = l.taken WHERE l.tenant_id = OLD"
+FULL = "UPDATE lanes AS l SET taken = l.taken WHERE l.tenant_id = tenant"
 INGEST = "daemon/store/queries/ingest_events.sql"
 MUTATIONS = [
     Mutation(
@@ -142,7 +142,7 @@ MUTATIONS = [
     Mutation(
         "leaking-slots",
         "an execution that ends keeps its slot",
-        [("schema.sql", "UPDATE lanes AS l SET taken = l.taken - 1 WHERE l.tenant_id = OLD", FULL)],
+        [("schema.sql", "UPDATE lanes AS l SET taken = l.taken - 1 WHERE l.tenant_id = tenant", FULL)],
         # Not after a kill: a daemon that starts looks for lanes that count wrongly, and mends them.
         [f"{CUT}[record_with_end_in_a_lane-before]"],
     ),

@@ -136,7 +136,7 @@ async def test_what_an_open_execution_has_called_goes_once_its_end_is_on_record_
     ]  # fmt: skip
     await history.connection.executemany(
         "INSERT INTO hark.workflow_steps (tenant_id, execution_id, path, seq, verb, status, output, completed_at) "
-        "VALUES ($1, $2, $3, 9, $4, $5, $6, CASE WHEN $5 = 'completed' THEN now() END)",
+        "VALUES ($1, $2, $3, 9, $4, $5::text, $6, CASE WHEN $5 = 'completed' THEN now() END)",
         [(DEFAULT_TENANT, waiting, *step) for step in steps],
     )
     children = {}

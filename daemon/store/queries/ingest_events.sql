@@ -2,6 +2,7 @@
 -- $1 instance, $2 generation of the registry that they were matched against: both must still hold, or nothing is stored.
 -- $11 the changes in the outbox that the events were made from, which go: all must be there, or nothing is stored. Nor is it
 -- while another transaction takes some, and none takes any until this one has ended; see take_row_changes.sql.
+-- Where nothing can be there yet, it goes without ON CONFLICT for the ids; see ingest.py.
 WITH turn AS MATERIALIZED (
     SELECT CASE WHEN cardinality($11::bigint[]) > 0
         THEN pg_try_advisory_xact_lock(7020856, 'hark.row_changes'::regclass::oid::integer) END AS ours
