@@ -8,7 +8,8 @@ WITH licence AS MATERIALIZED (
                                           output, error, due_at, started_at, completed_at)
     SELECT u.tenant_id, u.execution_id, u.path, u.seq, u.verb, u.action_type, u.status, u.attempt, u.input::jsonb,
            u.output::jsonb, u.error::jsonb, u.due_at, u.started_at, u.completed_at
-    FROM licence, unnest($2::hark.progress_step[]) AS u
+    FROM unnest($2::hark.progress_step[]) AS u
+    WHERE EXISTS (SELECT FROM licence)
     ON CONFLICT (tenant_id, execution_id, path) DO UPDATE
         SET status = excluded.status, attempt = excluded.attempt, input = excluded.input, output = excluded.output,
             error = excluded.error, due_at = excluded.due_at, started_at = excluded.started_at,
@@ -23,27 +24,29 @@ WITH licence AS MATERIALIZED (
         due_at = CASE WHEN u.status = 'waiting' AND (e.woken OR e.cancel_requested_at IS NOT NULL) THEN now()
                       ELSE u.due_at END,
         pending_reason = u.pending_reason, completed_at = u.completed_at, instance_id = NULL, claims = 0
-    FROM licence, unnest($3::hark.progress_change[]) AS u
+    FROM unnest($3::hark.progress_change[]) AS u
     -- What has an owner is running. Written so that no index serves it: prepared on an empty table, the statement would
     -- otherwise go through all executions of the instance for each row.
-    WHERE e.tenant_id = u.tenant_id AND e.id = u.id AND e.instance_id IS NOT DISTINCT FROM $1
+    WHERE EXISTS (SELECT FROM licence) AND e.tenant_id = u.tenant_id AND e.id = u.id AND e.instance_id IS NOT DISTINCT FROM $1
     RETURNING e.tenant_id, e.id, e.workflow_id, e.completed_at IS NOT NULL AND e.part IS NULL AND e.mode = 'production' AS ends
 ), logs AS (
     INSERT INTO hark.workflow_logs (tenant_id, execution_id, id, path, level, message, data)
     SELECT u.tenant_id, u.execution_id, u.id, u.path, u.level, u.message, u.data::jsonb
-    FROM licence, unnest($4::hark.progress_log[]) AS u
+    FROM unnest($4::hark.progress_log[]) AS u
+    WHERE EXISTS (SELECT FROM licence)
     ON CONFLICT (tenant_id, execution_id, id) DO NOTHING
 ), timeline AS (
     INSERT INTO hark.workflow_timeline (tenant_id, execution_id, id, type, path, detail)
     SELECT u.tenant_id, u.execution_id, u.id, u.type, u.path, u.detail::jsonb
-    FROM licence, unnest($5::hark.progress_note[]) AS u
+    FROM unnest($5::hark.progress_note[]) AS u
+    WHERE EXISTS (SELECT FROM licence)
     ON CONFLICT (tenant_id, execution_id, id) DO NOTHING
 ), context AS (
     INSERT INTO hark.workflow_context AS c (tenant_id, execution_id, key, value, updated_by)
     SELECT u.tenant_id, u.execution_id, u.key, u.value::jsonb, 'step:' || u.path
-    FROM licence, unnest($6::hark.progress_memory[]) AS u
+    FROM unnest($6::hark.progress_memory[]) AS u
     -- Written once with its step: between a COMMIT whose answer was lost and its repetition somebody may have changed it.
-    WHERE NOT hark.step_has_completed(u.tenant_id, u.step_execution_id, u.path)
+    WHERE EXISTS (SELECT FROM licence) AND NOT hark.step_has_completed(u.tenant_id, u.step_execution_id, u.path)
     ON CONFLICT (tenant_id, execution_id, key) DO UPDATE
         SET value = excluded.value, updated_at = excluded.updated_at, updated_by = excluded.updated_by
 )
