@@ -15,7 +15,7 @@ from hark.actions.pooled_connection import make_pool
 from hark.actions.pooler import find_way
 from hark.actions.sql_codecs import register_codecs, to_argument, to_json
 from hark.workflows.catalogue import Sql
-from hark.workflows.connections import hint, unknown
+from hark.workflows.connections import hint, spelled, unknown
 from hark.workflows.errors import ActionError
 
 __all__ = ["AsyncpgSql", "NamedConnections", "named_connections", "prepare_connection"]
@@ -171,7 +171,7 @@ class NamedConnections:
 
         `marks` are settings of the transaction by name, which tell those who capture its changes where these come from.
         """
-        return self._transaction(name, marks or {})
+        return self._transaction(spelled(name), marks or {})
 
     @asynccontextmanager
     async def _transaction(self, name: str, marks: Mapping[str, str]) -> AsyncIterator[Sql]:

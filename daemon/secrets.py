@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hark.daemon.hosts import check_database_url
-from hark.workflows.connections import VARIABLE, is_home, is_name
+from hark.workflows.connections import VARIABLE, is_home, is_name, spelled
 from hark.workflows.errors import ConfigurationError
 
 PREFIX = "HARK_SECRET_"
@@ -44,7 +44,7 @@ def load_connections(environment: Mapping[str, str] | None = None) -> dict[str, 
     """Return the URLs of named databases: `HARK_CONNECTION_CRM` is the connection `crm` of steps and triggers.
 
     Raises ConfigurationError for what is no URL of a PostgreSQL, for the name of the home database, for one that nobody
-    can write, and for two variables that differ in nothing but case.
+    can write, and for two variables that are one name.
     """
     environment = os.environ if environment is None else environment
     found = {name: url for name, url in environment.items() if name.startswith(VARIABLE) and name != VARIABLE}
@@ -54,10 +54,12 @@ def load_connections(environment: Mapping[str, str] | None = None) -> dict[str, 
             check_database_url(url)
         except ValueError as error:
             raise ConfigurationError(f"{name}: {error}") from error
-    spelled = Counter(name.lower() for name in found)
-    if twice := sorted(name for name in found if spelled[name.lower()] > 1):
-        raise ConfigurationError(f"{', '.join(twice)}: names are read in lower case; leave one of each")
-    return {name.removeprefix(VARIABLE).lower(): url for name, url in found.items()}
+    spellings = Counter(map(spelled, found))
+    if twice := sorted(name for name in found if spellings[spelled(name)] > 1):
+        raise ConfigurationError(
+            f"{', '.join(twice)}: names are read in lower case, and a dash as _; leave one of each"
+        )
+    return {spelled(name.removeprefix(VARIABLE)): url for name, url in found.items()}
 
 
 def _check_name(variable: str) -> None:

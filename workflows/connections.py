@@ -15,6 +15,11 @@ VARIABLE = "HARK_CONNECTION_"
 
 _HOME = frozenset({"", "home"})
 _NAME = re.compile(r"[a-z0-9_]+")
+_NO_NAME = "that is no connection's name"
+_WRITE_ONE = (
+    "write the name alone, of letters (a-z), digits and _, such as crm: the database itself is set by "
+    f"{VARIABLE}CRM=postgresql://…"
+)
 
 
 def is_home(connection: str | None) -> bool:
@@ -22,9 +27,14 @@ def is_home(connection: str | None) -> bool:
     return connection is None or connection.lower() in _HOME
 
 
+def spelled(text: str) -> str:
+    """Spell a name as names are compared: in lower case, and with _ for a dash, which most variables cannot have."""
+    return text.lower().replace("-", "_")
+
+
 def is_name(text: str) -> bool:
-    """Tell whether a database beside the home database can have this name, in whatever case."""
-    return not is_home(text) and _NAME.fullmatch(text.lower()) is not None
+    """Tell whether a database beside the home database can have this name, however it is spelled."""
+    return not is_home(text) and _NAME.fullmatch(spelled(text)) is not None
 
 
 def read_connection(text: str) -> str:
@@ -35,11 +45,8 @@ def read_connection(text: str) -> str:
     if is_home(text):
         return ""
     if not is_name(text):
-        raise ValueError(
-            "that is no connection's name; write the name alone, such as crm: the database itself is set by "
-            f"{VARIABLE}CRM=postgresql://…"
-        )
-    return text.lower()
+        raise ValueError(f"{_NO_NAME}; {_WRITE_ONE}")
+    return spelled(text)
 
 
 ConnectionName = Annotated[str, AfterValidator(read_connection)]
@@ -47,13 +54,15 @@ ConnectionName = Annotated[str, AfterValidator(read_connection)]
 
 
 def unknown(name: str) -> str:
-    """Say that there is no such connection."""
-    return f"there is no connection {name!r}"
+    """Say that there is no such connection. What is no name is not shown: it may be a URL with a password."""
+    return f"there is no connection {name!r}" if is_name(name) else _NO_NAME
 
 
 def hint(name: str, names: Collection[str]) -> str:
     """Say which connections there are, and how there comes to be this one."""
-    remedy = f"set {VARIABLE}{name.upper()} in the environment of each instance"
+    if not is_name(name):
+        return _WRITE_ONE
+    remedy = f"set {VARIABLE}{spelled(name).upper()} in the environment of each instance"
     known = suggestion(name, names)
     if not known:
         return f"none is configured: {remedy}"

@@ -20,7 +20,7 @@ from hark.daemon.store.database import Connection, Database, sql
 from hark.daemon.store.remote_schema import DROP, Home, HomeItselfError, home_of, is_made, refusals, refuse_home
 from hark.triggers.connection_name import by_connection
 from hark.workflows.catalogue import ActiveTrigger, Catalogue
-from hark.workflows.connections import VARIABLE, is_home
+from hark.workflows.connections import VARIABLE, is_home, spelled
 from hark.workflows.counting import counted
 from hark.workflows.errors import ConfigurationError, UnavailableError
 from hark.workflows.validation.connections import connections_of_steps
@@ -60,7 +60,7 @@ async def _hearing(case: Case) -> defaultdict[str, set[str]]:
     for one in await active_triggers(case):
         written = one.config.get("connection")
         if one.kind == "notify" and not is_home(written):
-            found[str(written).lower()].add(one.workflow)
+            found[spelled(str(written))].add(one.workflow)
     return found
 
 

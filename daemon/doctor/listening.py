@@ -55,7 +55,7 @@ def sums(text: str) -> dict[str, float]:
 def judge_listening(served_s: float, rebuilt: int, unannounced: int) -> Finding:
     """Say what the figures since the start mean."""
     hours = max(served_s / 3600, 1.0)
-    told = f"in {timedelta(seconds=round(served_s))} the listening connection was rebuilt {rebuilt:,} times"
+    told = f"in {timedelta(seconds=round(served_s))} the listening connection was rebuilt {counted(rebuilt, 'time')}"
     detail = {"served_s": served_s, "rebuilt": rebuilt, "unannounced": unannounced}
     if rebuilt > MOST_REBUILDS * hours:
         return warning(

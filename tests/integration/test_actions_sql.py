@@ -393,6 +393,15 @@ async def test_an_unknown_connection_is_named_with_those_that_are_known(database
     with pytest.raises(ActionError, match="did you mean warehouse") as caught:
         await run(databases, sql="SELECT 1", connection="warehous")
     assert not caught.value.retryable
+    with pytest.raises(ActionError, match="no connection's name") as nameless:
+        async with databases("postgresql://u:hidden@db/x"):
+            pass  # what plug-ins ask for may be any text
+    assert "hidden" not in str(nameless.value).lower()
+
+
+async def test_a_name_is_known_as_publishing_reads_it(databases: NamedConnections) -> None:
+    async with databases("WareHouse") as sql:
+        assert await sql.fetch("SELECT 1 AS n") == [{"n": 1}]
 
 
 async def test_a_database_that_is_away_may_come_back(databases: NamedConnections) -> None:

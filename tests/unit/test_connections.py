@@ -7,7 +7,7 @@ import pytest
 from hark.actions.builtin import builtin_actions
 from hark.triggers.builtin import builtin_triggers
 from hark.workflows.catalogue import Action, ActionContext, ActionSpec, Catalogue, Config, Effect
-from hark.workflows.connections import hint
+from hark.workflows.connections import hint, read_connection, unknown
 from hark.workflows.errors import DefinitionError
 from hark.workflows.loading import Loaded, load_all
 from hark.workflows.validation.connections import connections_of_steps
@@ -101,9 +101,25 @@ def test_a_connection_is_found_wherever_a_step_names_it_and_with_its_place() -> 
 
 def test_a_url_in_the_place_of_a_name_is_refused_and_not_repeated() -> None:
     step = "{id: a, action: update_database, with: {sql: SELECT 1, connection: 'postgresql://u:hidden@db/x'}}"
-    with pytest.raises(DefinitionError, match="write the name alone, such as crm") as refused:
+    with pytest.raises(DefinitionError, match=r"write the name alone, of letters .*, such as crm") as refused:
         loaded(f"id: a\nname: A\nsteps: [{step}]")
     assert "hidden" not in str(refused.value)
+
+
+def test_what_a_plug_in_takes_for_a_name_is_not_repeated_when_it_is_none() -> None:
+    """Its field may be any text; the URL came into problems, into the record and, in upper case, into the advice."""
+    url = "postgresql://u:Hidden@db/x"
+    for name in (url, url.lower()):
+        assert "hidden" not in f"{unknown(name)} {hint(name, ['crm'])}".lower()
+        assert "write the name alone" in hint(name, ["crm"])
+
+
+def test_a_name_is_the_same_in_whatever_case_and_with_a_dash() -> None:
+    """No shell takes a variable with a dash; people write names with one, as they do those of workflows."""
+    step = "{id: a, action: update_database, with: {sql: SELECT 1, connection: My-CRM}}"
+    [(_, name)] = connections_of_steps(loaded(f"id: a\nname: A\nsteps: [{step}]").raw, CATALOGUE)
+    assert name == read_connection("My-CRM") == "my_crm"
+    assert "HARK_CONNECTION_MY_CRM" in hint("my-crm", ())
 
 
 @pytest.mark.parametrize(

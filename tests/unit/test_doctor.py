@@ -272,6 +272,7 @@ def test_a_daemon_whose_wake_ups_come_through_is_good(settings: Settings, serve:
 
 def test_a_connection_that_is_rebuilt_all_the_time_is_told() -> None:
     assert judge_listening(60.0, 6, 0).level == "ok"
+    assert judge_listening(60.0, 1, 0).message.endswith("rebuilt 1 time")
     found = judge_listening(60.0, 7, 0)
     assert (found.level, "rebuilt 7 times" in found.message) == ("warning", True)
     assert judge_listening(36_000.0, 60, 600).level == "ok"

@@ -154,6 +154,11 @@ def test_a_url_without_a_password_is_shown_as_it_is(url: str) -> None:
     assert mask_url(url) == url
 
 
+def test_a_dash_in_a_name_is_read_as_steps_and_triggers_read_it() -> None:
+    """Who starts programs without a shell can set such a variable; the daemon did not start with it any more."""
+    assert load_connections({"HARK_CONNECTION_MY-CRM": "postgresql://db/x"}) == {"my_crm": "postgresql://db/x"}
+
+
 def test_no_other_database_is_called_home() -> None:
     """Steps and triggers took `home` for Hark's own, and the one that was meant was never asked."""
     url = "postgresql://db/app"
@@ -167,12 +172,16 @@ def test_no_other_database_is_called_home() -> None:
     "environment,said",
     [
         ({"HARK_CONNECTION_CRM": "mysql://db/x"}, "CRM: write postgresql://"),
-        ({"HARK_CONNECTION_MY-CRM": "postgresql://db/x"}, "MY-CRM: .* write letters"),
+        ({"HARK_CONNECTION_MY.CRM": "postgresql://db/x"}, "MY.CRM: .* write letters"),
         ({"HARK_CONNECTION_CRM": "postgresql://db:port/x"}, "CRM: .* is no port: write a number"),
         ({"HARK_CONNECTION_CRM": "postgresql://u:p[w@db/x"}, "CRM: .*in a password write %5B for"),
         (
             dict.fromkeys(("HARK_CONNECTION_CRM", "HARK_CONNECTION_crm", "HARK_CONNECTION_A"), "postgresql://db/x"),
             "^HARK_CONNECTION_CRM, HARK_CONNECTION_crm: .*leave one",
+        ),
+        (
+            dict.fromkeys(("HARK_CONNECTION_MY-CRM", "HARK_CONNECTION_MY_CRM"), "postgresql://db/x"),
+            "^HARK_CONNECTION_MY-CRM, HARK_CONNECTION_MY_CRM: .*a dash as _; leave one",
         ),
     ],
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hark.workflows.catalogue import Catalogue
-from hark.workflows.connections import is_home
+from hark.workflows.connections import is_home, spelled
 from hark.workflows.source import Path
 from hark.workflows.validation.declared import with_defaults
 from hark.workflows.validation.expressions import is_template
@@ -26,7 +26,7 @@ def connections_of_steps(definition: Mapping[str, Any], catalogue: Catalogue) ->
         for key in sorted(action.spec.connections):
             name = given.get(key)
             if isinstance(name, str) and not is_home(name) and not is_template(name):
-                yield _place(step, key), name.lower()
+                yield _place(step, key), spelled(name)
 
 
 def _place(step: Step, key: str) -> Path:
