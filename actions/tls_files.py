@@ -6,7 +6,7 @@ import os
 import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 _OWN = ("sslcert", "sslkey")
 _AUTHORITIES = ("sslrootcert", "sslcrl")
@@ -34,8 +34,10 @@ def unusable_file(url: str, environment: Mapping[str, str] = os.environ) -> str:
 
 def _named(url: str, environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """Yield what files are for, where they are, and where that is said: the URL goes before the environment."""
-    query = {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
-    mode = query.get("sslmode") or environment.get("PGSSLMODE", "prefer")
+    parts = urlsplit(url)
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    usual = "disable" if _sockets_alone(parts, query, environment) else "prefer"
+    mode = query.get("sslmode") or environment.get("PGSSLMODE", usual)
     names = () if mode == "disable" else (*_AUTHORITIES, *_OWN) if mode in _CHECKING else _OWN
     for name in names:
         variable = f"PG{name.upper()}"
@@ -43,3 +45,9 @@ def _named(url: str, environment: Mapping[str, str]) -> Iterator[tuple[str, str,
             yield name, path, f"{name} in its URL"
         elif path := environment.get(variable):
             yield name, path, f"{variable} in the environment"
+
+
+def _sockets_alone(parts: SplitResult, query: Mapping[str, str], environment: Mapping[str, str]) -> bool:
+    """Tell whether all hosts are sockets of this machine, over which nothing is encrypted unless it is asked for."""
+    hosts = unquote(parts.netloc.rpartition("@")[2]) or query.get("host") or environment.get("PGHOST", "")
+    return bool(hosts) and all(host.startswith("/") for host in hosts.split(","))

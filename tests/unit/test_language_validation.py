@@ -74,6 +74,10 @@ ACTIONS = [
         steps('{id: a, action: update_database, with: {sql: "SELECT ${{ inputs.x }}"}}'),
         4, 50, "`sql` cannot hold ${{ }}: it is fixed when the workflow is applied", "write it out",
     ),
+    (
+        steps("{id: a, action: update_database, inputs: {sql: {type: string, default: '${{ inputs.x }}'}}}"),
+        4, 76, "`sql` cannot hold ${{ }}: it is fixed when the workflow is applied", "write it out",
+    ),
 ]  # fmt: skip
 
 TRIGGERS = [

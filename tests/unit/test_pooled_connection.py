@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import asyncpg
 import pytest
@@ -72,6 +73,19 @@ async def test_a_file_of_encryption_that_cannot_be_used_is_named(
     url = "postgresql://me@127.0.0.1:1/x?" + query.replace("{}", str(tmp_path))
     with pytest.raises(UnusableFileError, match=said.replace("{}", str(tmp_path))):
         await open_connection(url, Way.DIRECT, {})
+
+
+async def test_no_file_is_blamed_for_a_socket_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of the embedded database: no file of encryption is read on the way to it, unless it is asked for."""
+    monkeypatch.setenv("PGSSLCERT", str(tmp_path / "a"))
+    for url in (f"postgresql://me@/x?host={tmp_path}", f"postgresql://me@{quote(str(tmp_path), '')}/x"):
+        with pytest.raises(FileNotFoundError) as absent:
+            await open_connection(url, Way.DIRECT, {})
+        assert not isinstance(absent.value, UnusableFileError)
+        with pytest.raises(UnusableFileError, match=r"^PGSSLCERT in the environment"):
+            await open_connection(url + ("&" if "?" in url else "?") + "sslmode=prefer", Way.DIRECT, {})
 
 
 async def test_files_that_nobody_reads_are_not_blamed_for_what_else_fails(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hark.workflows.catalogue import Catalogue
 from hark.workflows.source import Path
-from hark.workflows.validation.declared import with_defaults
+from hark.workflows.validation.declared import place_given, with_defaults
 from hark.workflows.validation.expressions import is_template, texts
 from hark.workflows.validation.findings import Findings
 from hark.workflows.validation.outline import Step
@@ -32,13 +32,12 @@ def check_action(step: Step, catalogue: Catalogue, findings: Findings) -> None:
     if not isinstance(config, Mapping):
         return
     path = (*step.path, "with") if "with" in step.raw else step.path
+    given = with_defaults(step)
     for key in action.spec.literal:
-        if any(is_template(text) for _, text in texts(config.get(key), ())):
-            hint = "write it out; what varies goes into the other fields"
-            findings.error(
-                (*path, key), f"`{key}` cannot hold ${{{{ }}}}: it is fixed when the workflow is applied", hint
-            )
-    check_structure(action.spec.config, with_defaults(step), findings, at=path, open=True)
+        if any(is_template(text) for _, text in texts(given.get(key), ())):
+            message = f"`{key}` cannot hold ${{{{ }}}}: it is fixed when the workflow is applied"
+            findings.error(place_given(step, key), message, "write it out; what varies goes into the other fields")
+    check_structure(action.spec.config, given, findings, at=path, open=True)
     warn_of_secrets(config, path, findings)
 
 

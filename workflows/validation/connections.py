@@ -8,9 +8,9 @@ from typing import Any
 from hark.workflows.catalogue import Catalogue
 from hark.workflows.connections import is_home, spelled
 from hark.workflows.source import Path
-from hark.workflows.validation.declared import with_defaults
+from hark.workflows.validation.declared import place_given, with_defaults
 from hark.workflows.validation.expressions import is_template
-from hark.workflows.validation.outline import Outline, Step
+from hark.workflows.validation.outline import Outline
 
 
 def connections_of_steps(definition: Mapping[str, Any], catalogue: Catalogue) -> Iterator[tuple[Path, str]]:
@@ -26,11 +26,4 @@ def connections_of_steps(definition: Mapping[str, Any], catalogue: Catalogue) ->
         for key in sorted(action.spec.connections):
             name = given.get(key)
             if isinstance(name, str) and not is_home(name) and not is_template(name):
-                yield _place(step, key), spelled(name)
-
-
-def _place(step: Step, key: str) -> Path:
-    """Return where a value stands: under `with`, or as the default of a declared input."""
-    if key in step.raw.get("with", {}):
-        return (*step.path, "with", key)
-    return (*step.path, "inputs", key, "default")
+                yield place_given(step, key), spelled(name)

@@ -45,6 +45,13 @@ def with_defaults(step: Step) -> Any:
     return {**{name: spec["default"] for name, spec in declared.items() if "default" in spec}, **given}
 
 
+def place_given(step: Step, key: str) -> Path:
+    """Return where a value of `with_defaults` stands: under `with`, or as the default of a declared input."""
+    if key in step.raw.get("with", {}):
+        return (*step.path, "with", key)
+    return (*step.path, "inputs", key, "default")
+
+
 def _check_given(step: Step, inputs: Mapping[str, Any], findings: Findings) -> None:
     given = with_defaults(step)
     if not isinstance(given, Mapping):
