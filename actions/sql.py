@@ -124,15 +124,15 @@ class AsyncpgSql:
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
-def sql_error(error: Exception) -> ActionError:
+def sql_error(error: Exception, where: str = "") -> ActionError:
     """Make the action's error: a class such as `sql_unique_violation`; details hold the SQLSTATE and what it names.
 
-    Whatever tells that the connection is gone is `sql_connection`.
+    Whatever tells that the connection is gone is `sql_connection`. `where` goes before the message.
     """
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
         lost = isinstance(error, _LOST)
         return ActionError(
-            str(error),
+            f"{where}{error}",
             error_class="sql_connection" if lost else f"sql_{_word(error)}",
             retryable=lost or _may_pass(error),
             details={key: value for key, name in _DETAILS.items() if (value := getattr(error, name, None))},
@@ -141,8 +141,9 @@ def sql_error(error: Exception) -> ActionError:
         hint = "write to_jsonb(value) or value::text to read it, :name::text::its_type to write it"
         return ActionError(f"{error}: {hint}", error_class="sql_unsupported", retryable=False)
     if isinstance(error, ValueError):  # asyncpg could not write an argument for its parameter
-        return ActionError(str(error), error_class="sql_invalid_value", retryable=False)
-    return ActionError(f"the database is away: {str(error) or type(error).__name__}", error_class="sql_connection")
+        return ActionError(f"{where}{error}", error_class="sql_invalid_value", retryable=False)
+    message = f"{where}the database is away: {str(error) or type(error).__name__}"
+    return ActionError(message, error_class="sql_connection")
 
 
 def _word(error: asyncpg.PostgresError) -> str:
@@ -181,7 +182,7 @@ class NamedConnections:
                     await connection.execute(_MARK, [*marks], [*marks.values()])
                 yield AsyncpgSql(connection)
         except _FAILURES as error:
-            raise sql_error(error) from error
+            raise sql_error(error, f"connection {name}: ") from error
         except ActionError as error:
             if error.details.get("sqlstate") == _READ_ONLY and name in self._pools:
                 # It has become a standby, or is fenced off: the next attempt may be led to the new primary.

@@ -408,6 +408,8 @@ async def test_a_database_that_is_away_may_come_back(databases: NamedConnections
     with pytest.raises(ActionError) as caught:
         await run(databases, sql="SELECT 1", connection="gone")
     assert (caught.value.error_class, caught.value.retryable) == ("sql_connection", True)
+    # Which one: a file or a host that the URL of a connection names is not that of the home database.
+    assert str(caught.value).startswith("connection gone: the database is away: ")
 
 
 async def test_a_connection_to_what_was_the_primary_is_replaced(
