@@ -67,7 +67,11 @@ _EXPLANATIONS: tuple[tuple[type[BaseException], str, str], ...] = (
         "GRANT CONNECT ON DATABASE {database} TO {user}",
     ),
     (asyncpg.ClientConfigurationError, "the URL of the database cannot be used ({error})", _CORRECT),
-    (UnusableFileError, "{error}", _CORRECT),
+    (
+        UnusableFileError,
+        "{error}",
+        "put it there for this user to read, or name another one: in HARK_DATABASE_URL, which goes before variables",
+    ),
     (
         ssl.SSLError,
         "the encrypted connection to {place} failed ({error})",

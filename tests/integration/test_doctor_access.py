@@ -116,6 +116,15 @@ async def test_a_file_of_certificates_that_is_not_there(tmp_path: Path) -> None:
     assert "HARK_DATABASE_URL" in found.advice
 
 
+async def test_a_file_that_a_variable_names_is_not_to_be_corrected_in_the_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGSSLCERT", f"{tmp_path}/me.crt")
+    found = await look("postgresql://me:x@127.0.0.1:1/app", tmp_path)
+    assert f"PGSSLCERT in the environment names {tmp_path}/me.crt" in found.message
+    assert found.advice.startswith("put it there")
+
+
 @asynccontextmanager
 async def server_that_says(code: bytes | None) -> AsyncIterator[str]:
     """Answer every connection as a PostgreSQL does that refuses it; None: never answer."""
