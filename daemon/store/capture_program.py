@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from hashlib import blake2b
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from hark.daemon.store.database import Database
 from hark.daemon.store.schema import schema_text
@@ -22,10 +24,18 @@ def program() -> str:
     """
     digest = blake2b(schema_text().encode(), digest_size=8)
     for package in _MADE_BY:
-        for file in sorted(resources.files(package).iterdir(), key=lambda file: file.name):
-            if file.name.endswith(".py"):
-                digest.update(file.read_bytes())
+        for file in _sources(resources.files(package)):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _sources(folder: Traversable) -> Iterator[Traversable]:
+    """Find code and statements, in one order everywhere: what is typed lies two folders down."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _sources(entry)
+        elif entry.name.endswith((".py", ".sql")):
+            yield entry
 
 
 async def leads_capture(home: Database) -> bool:
