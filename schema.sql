@@ -7,8 +7,10 @@
 --     a step, a log line or a timeline entry by the id of its execution, so that all of an execution lies together;
 --   * no foreign keys among history tables (they cost 15 times an insert and forbid dropping a partition): whoever
 --     starts executions locks the parents FOR KEY SHARE in the same statement, and deleting a parent deletes history;
---   * states are CHECKed text, no enum types: equality of enums is not leakproof, so row level security would
---     keep it from using an index.
+--   * states are CHECKed text or domains over it, no enum types: equality of enums is not leakproof, so row level
+--     security would keep it from using an index;
+--   * functions name pg_temp last in their search path: left out it is looked into first, and whoever calls them, or
+--     causes it, could put a table of their own in the place of one of these.
 
 BEGIN;
 
@@ -240,7 +242,7 @@ COMMENT ON COLUMN workflow_triggers.event_type IS 'The event type that it publis
 CREATE INDEX workflow_triggers_by_route ON workflow_triggers (tenant_id, route);
 COMMENT ON INDEX workflow_triggers_by_route IS 'which workflows an event can start: doctor_look_up_workflows.sql, and whoever asks with SQL';
 
-CREATE FUNCTION announce_workflows() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION announce_workflows() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE registry
     SET generation = generation + 1, removed_in = CASE TG_OP WHEN 'DELETE' THEN generation + 1 ELSE removed_in END;
@@ -253,7 +255,7 @@ COMMENT ON FUNCTION announce_workflows IS 'Tells all instances that the set of a
 CREATE TRIGGER workflows_announce BEFORE INSERT OR UPDATE OR DELETE ON workflows
     FOR EACH STATEMENT EXECUTE FUNCTION announce_workflows();
 
-CREATE FUNCTION stamp_workflow() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION stamp_workflow() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     NEW.changed_in := (SELECT generation FROM registry);
     IF TG_OP = 'UPDATE' THEN
@@ -279,7 +281,7 @@ COMMENT ON TABLE workflow_activations IS
 CREATE INDEX workflow_activations_by_time ON workflow_activations (tenant_id, since);
 COMMENT ON INDEX workflow_activations_by_time IS 'list_activations.sql: what has changed since an event';
 
-CREATE FUNCTION note_activation() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION note_activation() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO workflow_activations AS a (tenant_id, workflow_id, since, state, version)
     VALUES (NEW.tenant_id, NEW.id, clock_timestamp(),
@@ -293,6 +295,8 @@ CREATE TRIGGER workflows_note_activation AFTER UPDATE ON workflows
     FOR EACH ROW WHEN ((OLD.status, OLD.paused_at, OLD.published_version)
                        IS DISTINCT FROM (NEW.status, NEW.paused_at, NEW.published_version))
     EXECUTE FUNCTION note_activation();
+-- These run with the rights of their owner, whoever changes workflows: nobody else may put them on a table.
+REVOKE ALL ON FUNCTION announce_workflows, stamp_workflow, note_activation FROM PUBLIC;
 
 CREATE TABLE schedules (
     tenant_id      uuid NOT NULL,
@@ -721,7 +725,7 @@ COMMENT ON VIEW approvals IS
     '(a race was won by another branch) nor its execution has ended.';
 
 CREATE FUNCTION wake_executions(tenant uuid, ids uuid[]) RETURNS void
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     one uuid;
 BEGIN
@@ -757,7 +761,7 @@ COMMENT ON TABLE workflow_context IS
 COMMENT ON COLUMN workflow_context.updated_by IS 'step:PATH, key:NAME for the API, or the database role.';
 
 CREATE FUNCTION set_workflow_context(execution uuid, key text, value jsonb) RETURNS void
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     it record;
 BEGIN
@@ -782,7 +786,7 @@ COMMENT ON FUNCTION set_workflow_context IS
 
 CREATE FUNCTION get_workflow_context(execution uuid, only_key text DEFAULT NULL)
     RETURNS TABLE (key text, value jsonb, updated_at timestamptz, updated_by text)
-    LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+    LANGUAGE sql STABLE SET search_path = hark, pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT c.key, c.value, c.updated_at, c.updated_by
     FROM workflow_context AS c
@@ -793,7 +797,7 @@ COMMENT ON FUNCTION get_workflow_context IS
     'For everybody who uses SQL: what an execution remembers, all of it or one key, and who wrote it.';
 
 CREATE FUNCTION step_has_completed(tenant uuid, execution uuid, step_path text) RETURNS boolean
-    LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+    LANGUAGE sql STABLE SET search_path = hark, pg_catalog, pg_temp
 RETURN EXISTS (SELECT FROM workflow_steps AS s WHERE s.tenant_id = tenant AND s.execution_id = execution
                AND s.path = step_path AND s.status = 'completed');
 COMMENT ON FUNCTION step_has_completed IS
@@ -803,7 +807,7 @@ COMMENT ON FUNCTION step_has_completed IS
 -- ---------------------------------------------------------------------------------------------- parents and children
 
 CREATE FUNCTION cancel_children(tenant uuid, parent uuid, paths text[] DEFAULT NULL) RETURNS void
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     one record;
 BEGIN
@@ -831,7 +835,7 @@ COMMENT ON FUNCTION cancel_children IS
     'Cancels the open executions that an execution waits for: all, or those of some of its steps. What runs is told.';
 
 CREATE FUNCTION leave_nothing_open(tenant uuid, execution uuid) RETURNS void LANGUAGE plpgsql
-    SET search_path = hark, pg_catalog AS $$
+    SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM cancel_children(tenant, execution);
     UPDATE workflow_steps AS s
@@ -914,7 +918,7 @@ CREATE INDEX workflow_join_ends_by_execution ON workflow_join_ends (execution_id
 COMMENT ON INDEX workflow_join_ends_by_execution IS 'forget_joined';
 
 CREATE FUNCTION note_ends(tenants uuid[], ids uuid[], workflows uuid[]) RETURNS void
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO execution_ends (tenant_id, execution_id)
     SELECT u.tenant_id, u.id
@@ -932,7 +936,7 @@ COMMENT ON FUNCTION note_ends IS
 CREATE FUNCTION join_end(
     tenant uuid, workflow uuid, trigger text, join_key bytea, wanted text[], slug text, execution uuid, at timestamptz,
     within interval
-) RETURNS TABLE (followed text, execution_id uuid) LANGUAGE plpgsql SET search_path = hark, pg_catalog
+) RETURNS TABLE (followed text, execution_id uuid) LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp
     -- Planned while nothing has come yet, it has to be good when a million keys wait.
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
@@ -968,7 +972,7 @@ COMMENT ON FUNCTION join_end IS
     'there, and begins anew.';
 
 CREATE FUNCTION forget_joined(tenant uuid, runs uuid[]) RETURNS void
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     one record;
@@ -1032,7 +1036,7 @@ CREATE TYPE arrived_refusal AS (
 COMMENT ON TYPE arrived_refusal IS 'ingest_events.sql: why workflows did not start';
 
 CREATE FUNCTION wake_waits(arrived arrived_event[]) RETURNS void
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp
     -- Planned while nobody waits, it has to be good when thousands do.
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
@@ -1078,7 +1082,7 @@ CREATE TYPE progress_waited AS (tenant_id uuid, execution_id uuid, path text);
 COMMENT ON TYPE progress_waited IS 'record_progress.sql: waits that are over';
 
 CREATE FUNCTION record_waits(begun progress_wait[], ended progress_waited[]) RETURNS void
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     -- Locked, or changed when it is old: what prunes old ones does not take it away meanwhile.
     INSERT INTO wait_shapes AS s (tenant_id, route, key_path)
@@ -1100,7 +1104,7 @@ CREATE TYPE progress_folded AS (tenant_id uuid, execution_id uuid, path text);
 COMMENT ON TYPE progress_folded IS 'record_progress.sql: turns of loops that a fold replaces, and earlier folds';
 
 CREATE FUNCTION remove_folded(folded progress_folded[]) RETURNS void
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     -- All of a turn: each[3] itself, and what begins with each[3]. and so comes before each[3]/ in the order of bytes.
     DELETE FROM workflow_steps AS s USING unnest(folded) AS u
@@ -1239,7 +1243,7 @@ CREATE FUNCTION wake_claimers() RETURNS void LANGUAGE sql SET search_path = pg_c
 COMMENT ON FUNCTION wake_claimers IS 'Tells the instances that something can be claimed.';
 
 CREATE FUNCTION refuse_start(e workflow_executions, reason text, detail text) RETURNS void
-    LANGUAGE sql SET search_path = hark, pg_catalog
+    LANGUAGE sql SET search_path = hark, pg_catalog, pg_temp
 BEGIN ATOMIC
     INSERT INTO event_decisions (tenant_id, event_id, workflow_id, trigger_id, reason, detail)
     VALUES (e.tenant_id, e.event_id, e.workflow_id, coalesce(e.trigger_id, e.trigger_type), reason, detail)
@@ -1248,7 +1252,7 @@ END;
 COMMENT ON FUNCTION refuse_start IS 'Puts on record why an event started no execution of its own.';
 
 CREATE FUNCTION supersede(tenant uuid, execution uuid, by uuid) RETURNS void
-    LANGUAGE sql SET search_path = hark, pg_catalog
+    LANGUAGE sql SET search_path = hark, pg_catalog, pg_temp
 BEGIN ATOMIC
     UPDATE workflow_executions AS e
     SET status = 'skipped', completed_at = now(), due_at = NULL, pending_reason = NULL,
@@ -1259,7 +1263,7 @@ END;
 COMMENT ON FUNCTION supersede IS 'Ends an execution that has not begun, because a later one takes its place.';
 
 CREATE FUNCTION next_start(tenant uuid, rule jsonb, may_wait boolean) RETURNS timestamptz
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     was windows;
     most bigint := (rule ->> 'limit')::bigint;
@@ -1289,7 +1293,7 @@ COMMENT ON FUNCTION next_start IS
     'Strict: in no span of `per_s` are there more than `limit`.';
 
 CREATE FUNCTION give_back_start(tenant uuid, rule jsonb) RETURNS void
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     last bigint;
 BEGIN
@@ -1301,7 +1305,7 @@ COMMENT ON FUNCTION give_back_start IS
     'now, so the start that next_start has dropped for it would not count any more anyway.';
 
 CREATE FUNCTION hold_collection(e workflow_executions, rule jsonb) RETURNS collections
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     was collections;
 BEGIN
@@ -1322,7 +1326,7 @@ END $$;
 COMMENT ON FUNCTION hold_collection IS 'Locks what collects the events of a key, and opens it anew with this execution when nothing collects there.';
 
 CREATE FUNCTION keep_collection(c collections, due timestamptz) RETURNS void
-    LANGUAGE sql SET search_path = hark, pg_catalog
+    LANGUAGE sql SET search_path = hark, pg_catalog, pg_temp
 BEGIN ATOMIC
     UPDATE collections AS k
     SET execution_id = c.execution_id, size = c.size, opened_at = c.opened_at, expires_at = due + interval '1 hour'
@@ -1330,7 +1334,7 @@ BEGIN ATOMIC
 END;
 
 CREATE FUNCTION debounce(e workflow_executions, rule jsonb) RETURNS workflow_executions
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     c collections := hold_collection(e, rule);
 BEGIN
@@ -1346,7 +1350,7 @@ END $$;
 COMMENT ON FUNCTION debounce IS 'Puts an execution off until the events of its key have been quiet; the one before gives way to it.';
 
 CREATE FUNCTION batch(e workflow_executions, rule jsonb) RETURNS workflow_executions
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     c collections := hold_collection(e, rule);
 BEGIN
@@ -1370,7 +1374,7 @@ END $$;
 COMMENT ON FUNCTION batch IS 'Puts an execution off until its batch is full or its time is over. Without an id: it has joined another one.';
 
 CREATE FUNCTION hold_lane(e workflow_executions, rule jsonb) RETURNS lanes
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     lane_id uuid := (rule ->> 'id')::uuid;
     wanted integer := (rule ->> 'limit')::integer;
@@ -1395,7 +1399,7 @@ END $$;
 COMMENT ON FUNCTION hold_lane IS 'Locks a lane until the transaction ends, and makes it when it is not there. The newest start sets its limit.';
 
 CREATE FUNCTION take_slot(tenant uuid, lane uuid, execution uuid) RETURNS void
-    LANGUAGE sql SET search_path = hark, pg_catalog
+    LANGUAGE sql SET search_path = hark, pg_catalog, pg_temp
 BEGIN ATOMIC
     UPDATE lanes AS l SET taken = l.taken + 1 WHERE l.tenant_id = tenant AND l.id = lane;
     INSERT INTO slots (tenant_id, execution_id, lane_id) VALUES (tenant, execution, lane);
@@ -1403,7 +1407,7 @@ END;
 COMMENT ON FUNCTION take_slot IS 'Takes a slot in a lane that the caller has locked and found free.';
 
 CREATE FUNCTION take_lanes(e workflow_executions) RETURNS workflow_executions
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     lane lanes;
 BEGIN
@@ -1423,7 +1427,7 @@ END $$;
 COMMENT ON FUNCTION take_lanes IS 'Takes slots as far as there are any, in order; where there is none the execution queues.';
 
 CREATE FUNCTION admit_next(tenant uuid, lane uuid) RETURNS void
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     was lanes;
     e workflow_executions;
@@ -1452,7 +1456,7 @@ END $$;
 COMMENT ON FUNCTION admit_next IS 'Gives the free slots of a lane to those that queue for it: the highest priority first, then the oldest.';
 
 CREATE FUNCTION make_way(e workflow_executions, lane lanes) RETURNS void
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     oldest uuid;
 BEGIN
@@ -1483,7 +1487,7 @@ END $$;
 COMMENT ON FUNCTION make_way IS 'overlap: restart. Ends who queues in the lane, and cancels the oldest of those under way when it is full.';
 
 CREATE FUNCTION pass_door(e workflow_executions) RETURNS workflow_executions
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     rule jsonb := e.limits -> 'idempotency';
     first uuid;
@@ -1518,7 +1522,7 @@ END $$;
 COMMENT ON FUNCTION pass_door IS 'idempotency and rate_limit. Without an id: refused, on record.';
 
 CREATE FUNCTION give_up_key(e workflow_executions) RETURNS void
-    LANGUAGE sql SET search_path = hark, pg_catalog
+    LANGUAGE sql SET search_path = hark, pg_catalog, pg_temp
 BEGIN ATOMIC
     DELETE FROM start_keys AS k
     WHERE k.tenant_id = e.tenant_id AND k.id = (e.limits -> 'idempotency' ->> 'id')::uuid AND k.execution_id = e.id;
@@ -1526,7 +1530,7 @@ END;
 COMMENT ON FUNCTION give_up_key IS 'What was refused after all has not used its idempotency key.';
 
 CREATE FUNCTION give_up_places(e workflow_executions, entered smallint) RETURNS void
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     IF entered < 1 AND e.limits ? 'rate_limit' THEN
         PERFORM give_back_start(e.tenant_id, e.limits -> 'rate_limit');
@@ -1539,7 +1543,7 @@ COMMENT ON FUNCTION give_up_places IS
     'What came through all gates at once, from the gate `entered` on, and was skipped at the last has used no place in a window.';
 
 CREATE FUNCTION pass_lanes(e workflow_executions) RETURNS workflow_executions
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     rule jsonb := e.limits -> 'lanes' -> 0;
 BEGIN
@@ -1564,7 +1568,7 @@ END $$;
 COMMENT ON FUNCTION pass_lanes IS 'overlap, max_running and concurrency: takes slots, or queues. Gate 4: it overlaps, and is not wanted then.';
 
 CREATE FUNCTION pass_gates(e workflow_executions) RETURNS workflow_executions
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     moment timestamptz;
 BEGIN
@@ -1607,7 +1611,7 @@ COMMENT ON FUNCTION pass_gates IS
     'Leads an execution through the limits of its workflow as far as it may go now: ready, put off (due_at), or queued. '
     'Without an id: refused, or joined to another one. Gate 4: see pass_lanes.';
 
-CREATE FUNCTION gate_start() RETURNS trigger LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION gate_start() RETURNS trigger LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     e workflow_executions;
 BEGIN
@@ -1648,7 +1652,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION gate_start IS 'Leads a new execution through its limits: it may be refused, join another one, be put off, queue, or run.';
 
-CREATE FUNCTION pass_due(most integer) RETURNS integer LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION pass_due(most integer) RETURNS integer LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     e workflow_executions;
     passed integer := 0;
@@ -1678,7 +1682,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION pass_due IS 'Leads executions that were put off and whose time has come through the limits that are left; how many.';
 
-CREATE FUNCTION free_slots(tenant uuid, execution uuid) RETURNS void LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION free_slots(tenant uuid, execution uuid) RETURNS void LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     lane uuid;
 BEGIN
@@ -1699,7 +1703,7 @@ COMMENT ON FUNCTION free_slots IS 'Gives back the slots of an execution that has
 CREATE TRIGGER limits_at_start BEFORE INSERT ON workflow_executions
     FOR EACH ROW WHEN (NEW.limits IS NOT NULL) EXECUTE FUNCTION gate_start();
 
-CREATE FUNCTION settle_deletion() RETURNS trigger LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION settle_deletion() RETURNS trigger LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM free_slots(OLD.tenant_id, OLD.id);
     RETURN NULL;
@@ -1707,7 +1711,7 @@ END $$;
 CREATE TRIGGER limits_at_deletion AFTER DELETE ON workflow_executions
     FOR EACH ROW WHEN (OLD.lanes IS NOT NULL AND OLD.completed_at IS NULL) EXECUTE FUNCTION settle_deletion();
 
-CREATE FUNCTION settle_end() RETURNS trigger LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION settle_end() RETURNS trigger LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     -- What ends while it has an owner is ended by record_progress.sql, which notes a whole flush at once: here it would cost
     -- each execution more than a tenth of its time. Tests and dry runs start nothing; a part of a distributed step is no
@@ -1735,7 +1739,7 @@ CREATE TRIGGER executions_settle_their_end AFTER UPDATE OF completed_at ON workf
                             OR OLD.lanes IS NOT NULL))
     EXECUTE FUNCTION settle_end();
 
-CREATE FUNCTION lock_lanes(tenants uuid[], ids uuid[]) RETURNS void LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION lock_lanes(tenants uuid[], ids uuid[]) RETURNS void LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     IF ids <> '{}' THEN
         PERFORM FROM lanes AS l WHERE (l.tenant_id, l.id) IN (SELECT * FROM unnest(tenants, ids)) ORDER BY l.id FOR UPDATE;
@@ -1744,7 +1748,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION lock_lanes IS 'Locks the lanes and windows that a flush is going to need, in one order, so that two instances rarely deadlock.';
 
-CREATE FUNCTION lock_lanes_of(changes progress_change[]) RETURNS void LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION lock_lanes_of(changes progress_change[]) RETURNS void LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM slots) THEN
         PERFORM FROM lanes AS l
@@ -1757,7 +1761,7 @@ END $$;
 COMMENT ON FUNCTION lock_lanes_of IS
     'Locks the lanes of executions that are about to end, before their rows: whoever starts something locks in that order too.';
 
-CREATE FUNCTION find_bad_lanes() RETURNS SETOF lanes LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+CREATE FUNCTION find_bad_lanes() RETURNS SETOF lanes LANGUAGE sql STABLE SET search_path = hark, pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT l.* FROM lanes AS l
     WHERE l.taken <> (SELECT count(*) FROM slots AS s WHERE s.tenant_id = l.tenant_id AND s.lane_id = l.id)
@@ -1769,7 +1773,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION find_bad_lanes IS 'Lanes whose count is not that of their slots, with slots of executions that have ended, or free while some queue.';
 
-CREATE FUNCTION sweep_lanes() RETURNS integer LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION sweep_lanes() RETURNS integer LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     was lanes;
     swept integer := 0;
@@ -2397,7 +2401,7 @@ CREATE FUNCTION history_tables() RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL 
 COMMENT ON FUNCTION history_tables IS 'The tables that are partitioned by week.';
 
 CREATE FUNCTION create_history_partitions(parent text, until timestamptz DEFAULT now() + interval '3 weeks')
-    RETURNS integer LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    RETURNS integer LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     week timestamptz := date_trunc('week', now(), 'UTC');
     first text := format('%s_oldest', parent);
@@ -2425,7 +2429,7 @@ COMMENT ON FUNCTION create_history_partitions IS
     'at start and every ten minutes.';
 
 CREATE FUNCTION attach_partition(parent text, part text, since timestamptz, until timestamptz) RETURNS void
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     EXECUTE format('CREATE TABLE hark.%I (LIKE hark.%I INCLUDING ALL)%s', part, parent,
                    CASE WHEN parent IN ('workflow_executions', 'workflow_steps') THEN ' WITH (fillfactor = 75)' ELSE '' END);
@@ -2442,7 +2446,7 @@ END $$;
 -- ---------------------------------------------------------------------------------------------- deletion
 
 CREATE FUNCTION erase_executions(tenant uuid, ids uuid[]) RETURNS void
-    LANGUAGE sql SET search_path = hark, pg_catalog
+    LANGUAGE sql SET search_path = hark, pg_catalog, pg_temp
 BEGIN ATOMIC
     DELETE FROM workflow_steps WHERE tenant_id = tenant AND execution_id = ANY (ids);
     DELETE FROM workflow_timeline WHERE tenant_id = tenant AND execution_id = ANY (ids);
@@ -2456,7 +2460,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION erase_executions IS 'Deletes executions with everything that belongs to them.';
 
-CREATE FUNCTION erase_workflow_history() RETURNS trigger LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION erase_workflow_history() RETURNS trigger LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     batch uuid[];
 BEGIN
@@ -2508,7 +2512,7 @@ CREATE FUNCTION is_past(status text, completed_at timestamptz, kept_until timest
 COMMENT ON FUNCTION is_past IS 'Whether an execution ended so long ago that its policy lets it go; never while it is open.';
 
 CREATE FUNCTION prune_open(usual interval, failed interval, tenant uuid, state text, after_id uuid, most integer)
-    RETURNS TABLE (lines bigint, next_after uuid) LANGUAGE plpgsql SET search_path = hark, pg_catalog
+    RETURNS TABLE (lines bigint, next_after uuid) LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp
     -- From the few that are open to what they have, by key, whatever statistics say.
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
@@ -2559,7 +2563,7 @@ COMMENT ON FUNCTION prune_open IS
     'execution to go on: the same when there was more to delete, NULL behind the last slice.';
 
 CREATE FUNCTION is_awaited(tenant uuid, parent uuid, step_path text) RETURNS boolean
-    LANGUAGE plpgsql STABLE SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql STABLE SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     turn CONSTANT text := '\[\d+\](?=\.|$)';
     ended boolean;
@@ -2598,14 +2602,14 @@ CREATE FUNCTION week_start(week text) RETURNS timestamptz
     RETURN to_date(week, 'IYYY"w"IW')::timestamp AT TIME ZONE 'UTC';
 COMMENT ON FUNCTION week_start IS 'The first moment of a week as partitions are named by it, such as 2026w07.';
 
-CREATE FUNCTION oldest_week() RETURNS text LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+CREATE FUNCTION oldest_week() RETURNS text LANGUAGE sql STABLE SET search_path = hark, pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT min(right(c.relname::text, 7)) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
     WHERE i.inhparent = 'hark.workflow_executions'::regclass AND c.relname ~ '_[0-9]{4}w[0-9]{2}$';
 END;
 COMMENT ON FUNCTION oldest_week IS 'The oldest week with partitions of its own; what is older lies in the open-ended ones.';
 
-CREATE FUNCTION past_week(usual interval) RETURNS text LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+CREATE FUNCTION past_week(usual interval) RETURNS text LANGUAGE sql STABLE SET search_path = hark, pg_catalog, pg_temp
     RETURN (SELECT w.week FROM oldest_week() AS w (week)
             WHERE week_start(w.week) + interval '7 days'
                   <= (SELECT min(r.kept_since) FROM retention_of(usual, usual) AS r));
@@ -2613,7 +2617,7 @@ COMMENT ON FUNCTION past_week IS
     'The oldest week, once it is past for every tenant; failures, what workflows keep longer and what is open move out of it.';
 
 CREATE FUNCTION retention_lag(usual interval) RETURNS double precision
-    LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+    LANGUAGE sql STABLE SET search_path = hark, pg_catalog, pg_temp
     RETURN (SELECT coalesce(greatest(extract(epoch FROM min(r.kept_since) - week_start(oldest_week()) - interval '7 days'), 0), 0)
             FROM retention_of(usual, usual) AS r);
 COMMENT ON FUNCTION retention_lag IS 'For how many seconds the oldest week could have been dropped; 0 while none is past.';
@@ -2631,12 +2635,13 @@ COMMENT ON TABLE staying IS
     'What has to stay of the week that is about to go: found slice by slice, and what is stored there meanwhile. Never too '
     'little: what has ended since it was noted stays all the same.';
 
-CREATE FUNCTION note_late() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION note_late() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO staying (tenant_id, execution_id) VALUES (NEW.tenant_id, NEW.id) ON CONFLICT DO NOTHING;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION note_late IS 'Notes what is stored in a week that is about to go: a late retry or part.';
+REVOKE ALL ON FUNCTION note_late FROM PUBLIC;
 
 CREATE FUNCTION id_column(parent text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
     RETURN CASE WHEN parent IN ('events', 'workflow_executions') THEN 'id'
@@ -2644,7 +2649,7 @@ CREATE FUNCTION id_column(parent text) RETURNS text LANGUAGE sql IMMUTABLE PARAL
 COMMENT ON FUNCTION id_column IS 'The column by which a history table is partitioned.';
 
 CREATE FUNCTION prepare_week(usual interval) RETURNS text
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog SET lock_timeout = '200ms' AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
     week text := past_week(usual);
     part text := 'workflow_executions_' || week;
@@ -2669,13 +2674,13 @@ COMMENT ON FUNCTION prepare_week IS
     'Marks the oldest week if it is past, and names it; NULL if none is. Idempotent. Fails after 200 ms without its locks, '
     'which are on that week and on what is older.';
 
-CREATE FUNCTION validate_oldest(parent text) RETURNS void LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+CREATE FUNCTION validate_oldest(parent text) RETURNS void LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 BEGIN
     EXECUTE format('ALTER TABLE %I VALIDATE CONSTRAINT before_next_week', parent || '_oldest');
 END $$;
 COMMENT ON FUNCTION validate_oldest IS 'Makes known that the oldest partition fits its coming range; nobody is locked out.';
 
-CREATE FUNCTION note_needed(week text) RETURNS bigint LANGUAGE sql SET search_path = hark, pg_catalog
+CREATE FUNCTION note_needed(week text) RETURNS bigint LANGUAGE sql SET search_path = hark, pg_catalog, pg_temp
 BEGIN ATOMIC
     -- Open ones are few, whatever there is: they have an index of their own.
     WITH noted AS (
@@ -2694,7 +2699,7 @@ COMMENT ON FUNCTION note_needed IS 'Notes what open executions are children of.'
 
 CREATE FUNCTION note_staying(week text, usual interval, failed interval, after_tenant uuid, after_id uuid, most integer,
                              OUT last_tenant uuid, OUT last_id uuid, OUT seen bigint)
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog SET enable_seqscan = off AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
     EXECUTE format(
         'WITH slice AS MATERIALIZED ('
@@ -2717,7 +2722,7 @@ COMMENT ON FUNCTION note_staying IS
     'Notes what has to stay of a slice of a week, and returns where the slice ends; NULL when it was the last.';
 
 CREATE FUNCTION move_staying(week text) RETURNS bigint
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp
     -- From the few to the many: statistics may say otherwise, or nothing.
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
@@ -2748,7 +2753,7 @@ COMMENT ON FUNCTION move_staying IS
     'whatever columns they have: partitions are made LIKE their table.';
 
 CREATE FUNCTION retire_week(wanted text, usual interval, OUT moved bigint)
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog SET lock_timeout = '200ms' AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
     parent text;
 BEGIN
@@ -2780,7 +2785,7 @@ COMMENT ON FUNCTION retire_week IS
     'NULL when it is not to go any more or another instance is at it. Fails after 200 ms without its locks.';
 
 CREATE FUNCTION choose_named(tenant uuid, ids uuid[]) RETURNS uuid[]
-    LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+    LANGUAGE sql STABLE SET search_path = hark, pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 BEGIN ATOMIC
     -- The executions of an event carry its millisecond in their ids.
@@ -2792,7 +2797,7 @@ END;
 COMMENT ON FUNCTION choose_named IS 'Those of some events that have started an execution which is there, or are in a batch that is.';
 
 CREATE FUNCTION erase_unnamed_events(tenant uuid, ids uuid[], unmatched interval) RETURNS void
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     named uuid[] := choose_named(tenant, ids);
     gone uuid[] := ARRAY(SELECT v.id FROM unnest(ids) AS v (id) WHERE v.id <> ALL (named));
@@ -2809,7 +2814,7 @@ COMMENT ON FUNCTION erase_unnamed_events IS
 
 CREATE FUNCTION retention_walks(usual interval, failed interval, crowded boolean)
     RETURNS TABLE (tenant_id uuid, workflow_id uuid, until uuid, whatever_age boolean)
-    LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+    LANGUAGE sql STABLE SET search_path = hark, pg_catalog, pg_temp
 BEGIN ATOMIC
     WITH tenant AS MATERIALIZED (
         SELECT r.tenant_id,
@@ -2856,7 +2861,7 @@ COMMENT ON FUNCTION choose_past IS
     'Those of some executions that their policy lets go and nothing open needs: neither what it was called by nor what it called.';
 
 CREATE FUNCTION erase_ended(tenant uuid, ids uuid[], unmatched interval) RETURNS integer
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 DECLARE
     there uuid[];
     named uuid[];
@@ -2929,7 +2934,7 @@ COMMENT ON FUNCTION archive_key IS 'What stands for a subject, a parent or a wor
 
 CREATE FUNCTION export_executions(tenant uuid, ids uuid[])
     RETURNS TABLE (id uuid, line text, keys integer[], steps bigint, events bigint, logs bigint)
-    LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+    LANGUAGE sql STABLE SET search_path = hark, pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 BEGIN ATOMIC
     SELECT e.id,
@@ -2972,7 +2977,7 @@ COMMENT ON FUNCTION export_executions IS
     'Executions as lines of an archive: each with everything that belongs to it and its events, as JSON objects of the rows.';
 
 CREATE FUNCTION list_going(week text, tenant uuid, after_id uuid, most integer) RETURNS TABLE (id uuid)
-    LANGUAGE plpgsql STABLE SET search_path = hark, pg_catalog SET enable_seqscan = off SET enable_hashjoin = off AS $$
+    LANGUAGE plpgsql STABLE SET search_path = hark, pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off AS $$
 BEGIN
     RETURN QUERY EXECUTE format(
         'SELECT e.id FROM %I AS e WHERE e.tenant_id = $1 AND e.id > $2 AND NOT EXISTS ('
@@ -2982,7 +2987,7 @@ END $$;
 COMMENT ON FUNCTION list_going IS 'A slice of the executions of a tenant that go with a week that was prepared and looked through.';
 
 CREATE FUNCTION restore_executions(tenant uuid, lines jsonb[], until timestamptz) RETURNS TABLE (id uuid, outcome text)
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog AS $$
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     line jsonb;
@@ -3082,7 +3087,7 @@ CREATE UNIQUE INDEX erasing_by_seq ON erasing (seq);
 COMMENT ON INDEX erasing_by_seq IS 'slice_of_erasing, last_erasing.sql, clear_erasing.sql';
 
 CREATE FUNCTION slice_of_erasing(tenant uuid, erasure uuid, after_seq bigint, most integer)
-    RETURNS TABLE (seq bigint, what text, id uuid) LANGUAGE sql STABLE SET search_path = hark, pg_catalog
+    RETURNS TABLE (seq bigint, what text, id uuid) LANGUAGE sql STABLE SET search_path = hark, pg_catalog, pg_temp
 BEGIN ATOMIC
     -- What is not of this erasure was left by one that was cut off; it counts, or a slice of it would look like the last one.
     SELECT x.seq, CASE WHEN x.tenant_id = tenant AND x.erasure_id = erasure THEN x.what END, x.id
@@ -3091,7 +3096,7 @@ END;
 COMMENT ON FUNCTION slice_of_erasing IS 'A slice of what an erasure takes; the rows without a what are to be passed over.';
 
 CREATE FUNCTION reach_further(tenant uuid, erasure uuid, whose_kind text, whose text, after_seq bigint, most integer)
-    RETURNS bigint LANGUAGE plpgsql SET search_path = hark, pg_catalog
+    RETURNS bigint LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     runs uuid[];
@@ -3141,7 +3146,7 @@ COMMENT ON FUNCTION reach_further IS
     'that started. What names another subject is left. Returns where the slice ends, NULL behind the last.';
 
 CREATE FUNCTION cancel_executions(tenant uuid, ids uuid[], why jsonb)
-    RETURNS TABLE (cancelled bigint, ended bigint) LANGUAGE sql SET search_path = hark, pg_catalog
+    RETURNS TABLE (cancelled bigint, ended bigint) LANGUAGE sql SET search_path = hark, pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
     -- Connections of the pool plan everything anew, and for each row what its triggers do: that took 3 of 4 ms.
     SET plan_cache_mode = force_generic_plan
@@ -3183,7 +3188,7 @@ COMMENT ON FUNCTION cancel_executions IS
     'written is left out. Returns how many were cancelled or asked, and how many have ended by that.';
 
 CREATE FUNCTION erase_listed(tenant uuid, erasure uuid, after_seq bigint, most integer) RETURNS bigint
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     runs uuid[];
@@ -3227,7 +3232,7 @@ COMMENT ON FUNCTION erase_listed IS
     'behind the last.';
 
 CREATE FUNCTION erase_listed_events(tenant uuid, erasure uuid, after_seq bigint, most integer) RETURNS bigint
-    LANGUAGE plpgsql SET search_path = hark, pg_catalog
+    LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     heard uuid[];
@@ -3263,7 +3268,7 @@ COMMENT ON FUNCTION erase_listed_events IS
     'Deletes the events in a slice of what is to be erased, with decisions and dedupe keys; of those that an execution about '
     'something else names only the row stays. Returns where the slice ends, NULL behind the last.';
 
-CREATE FUNCTION without_events(line jsonb, ids uuid[]) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = hark, pg_catalog
+CREATE FUNCTION without_events(line jsonb, ids uuid[]) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = hark, pg_catalog, pg_temp
     RETURN line || jsonb_build_object(
         'events', (SELECT coalesce(jsonb_agg(CASE WHEN (v.one ->> 'id')::uuid = ANY (ids) THEN v.one ||
                        '{"data": {}, "subject_kind": null, "subject_id": null, "dedupe_key": null}'

@@ -145,6 +145,29 @@ async def test_every_table_and_partial_index_says_what_it_is_for(connection: asy
     assert [row["name"] for row in silent_indexes] == []
 
 
+async def test_functions_with_their_owners_rights_are_nobody_elses_and_see_no_temporary_tables(
+    connection: asyncpg.Connection,
+) -> None:
+    """Whoever could name the schema had code of theirs run by its owner: a trigger on a temporary `registry`."""
+    rows = await connection.fetch(
+        """
+        SELECT p.proname, array_to_string(p.proconfig, '; ') AS settings, p.prosecdef AS as_owner,
+               has_function_privilege('public', p.oid, 'EXECUTE') AS for_all
+        FROM pg_proc AS p WHERE p.pronamespace = 'hark'::regnamespace
+        """
+    )
+    definers = {row["proname"] for row in rows if row["as_owner"]}
+    assert {"announce_workflows", "note_late", "capture_change", "capture_row_formatted"} <= definers
+    assert [row["proname"] for row in rows if row["as_owner"] and row["for_all"]] == []
+    paths = {row["proname"]: re.search(r"search_path=([^;]*)", row["settings"] or "") for row in rows}
+    at_home = {name: path[1] for name, path in paths.items() if path and ("hark" in path[1] or name in definers)}
+    assert definers <= at_home.keys()
+    assert {name for name, path in at_home.items() if not path.endswith(", pg_temp")} == set()
+    was = await connection.fetchval("SELECT generation FROM hark.registry")
+    await connection.execute("CREATE TEMP TABLE registry AS TABLE hark.registry; DELETE FROM hark.workflows")
+    assert await connection.fetchval("SELECT generation FROM hark.registry") == was + 1
+
+
 async def test_a_statement_file_begins_with_its_purpose() -> None:
     for file in sorted((ROOT / "daemon" / "store" / "queries").glob("*.sql")):
         text = file.read_text(encoding="utf-8")
