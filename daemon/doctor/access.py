@@ -23,7 +23,7 @@ from hark.daemon.postgres.home import existing_url
 from hark.daemon.runtime_file import read_running
 from hark.daemon.settings import Settings
 from hark.daemon.store.connecting import connect
-from hark.daemon.store.database import Connection
+from hark.daemon.store.database import PLAIN_STRINGS, Connection
 from hark.workflows.errors import ConfigurationError, ReadOnlyError, UnavailableError
 
 CONNECT_S = 5.0
@@ -35,6 +35,7 @@ _SESSION = {
     "statement_timeout": "8s",
     "lock_timeout": "2s",
     "jit": "off",
+    **PLAIN_STRINGS,
 }
 
 _CORRECT = "correct it in HARK_DATABASE_URL (`hark settings` says where the value came from)"

@@ -47,6 +47,8 @@ _OTHER_CONNECT_S = 4.0
 _OTHER_IDLE_S = 30.0
 
 _IDLE = "idle_in_transaction_session_timeout"
+PLAIN_STRINGS = {"standard_conforming_strings": "on"}
+"""A backslash in Hark's statements and functions is a backslash."""
 _SERVER_SETTINGS = {
     "search_path": "hark, pg_catalog",
     "timezone": "UTC",
@@ -54,6 +56,8 @@ _SERVER_SETTINGS = {
     "tcp_user_timeout": "10s",
     "lock_timeout": "10s",
     "jit": "off",
+    # An old database may have it otherwise, for its applications.
+    **PLAIN_STRINGS,
 }
 
 ENGINE_PLANNER = {

@@ -9,7 +9,7 @@ import asyncpg
 
 from hark.actions.pooled_connection import Way, open_connection
 from hark.daemon.store.connecting import connect
-from hark.daemon.store.database import Connection, Database
+from hark.daemon.store.database import PLAIN_STRINGS, Connection, Database
 from hark.daemon.store.outages import closed
 from hark.workflows.errors import ConfigurationError, UnavailableError
 
@@ -75,7 +75,7 @@ async def ensure_schema(url: str, way: Way | None = None) -> SchemaState:
         if hold is None:
             raise UnavailableError(f"another process has been at the schema for {_PATIENCE_S:g} s")
         connection = await open_connection(
-            url, await database.way(), {"application_name": "hark schema"}, opener=connect, timeout=10
+            url, await database.way(), {"application_name": "hark schema", **PLAIN_STRINGS}, opener=connect, timeout=10
         )
         try:
             state = await _bring(connection)

@@ -40,10 +40,7 @@ async def test_only_differences_are_touched(capture: Capture) -> None:
 
 
 async def test_no_fingerprint_looks_like_another_when_it_is_read(capture: Capture) -> None:
-    """One in sixteen ended in what was taken off behind it: such a trigger was replaced at every look, for ever.
-
-    In an old database, where a backslash is an escape everywhere, none could be read.
-    """
+    """One in sixteen ended in what was taken off behind it: such a trigger was replaced at every look, for ever."""
     names = [f"t{number}" for number in range(60)]
     await capture.connection.execute("; ".join(f"CREATE TABLE {name} (id int)" for name in names))
     watchers = [watch(name, operations=["insert"], when=f"new.id > {name[1:]}") for name in names]
@@ -51,12 +48,8 @@ async def test_no_fingerprint_looks_like_another_when_it_is_read(capture: Captur
     prints = {one.fingerprint()[-1] for plan in plan_captures(watchers, tables) for one in plan.placements}
     assert prints == set("0123456789abcdef")
     await capture.watched(*watchers)
-    for setting in ("on", "off"):
-        name = await capture.connection.fetchval("SELECT current_database()")
-        await capture.connection.execute(f"ALTER DATABASE {name} SET standard_conforming_strings = {setting}")
-        await capture.database.renew()
-        again = await capture.watch(*watchers)
-        assert (again.placed, again.removed, again.problems) == ([], [], {})
+    again = await capture.watch(*watchers)
+    assert (again.placed, again.removed, again.problems) == ([], [], {})
 
 
 async def test_a_filter_that_comes_or_goes_replaces_the_trigger(capture: Capture) -> None:

@@ -78,6 +78,20 @@ async def test_a_schema_that_cannot_be_made_whole_is_not_made_at_all(empty_url: 
         assert await connection.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = 'hark'") == 0
 
 
+async def test_a_database_in_which_backslashes_are_escapes_is_as_good_as_any(empty_url: str) -> None:
+    async with connected(empty_url) as connection:
+        name = await connection.fetchval("SELECT current_database()")
+        await connection.execute(f"ALTER DATABASE {name} SET standard_conforming_strings = off")
+    assert await ensure_schema(empty_url) == SchemaState(SCHEMA_VERSION)
+    database = Database(empty_url)
+    await database.start()
+    try:
+        assert await database.pool.fetchval("SHOW standard_conforming_strings") == "on"
+        assert await database.fetch("list_capture_triggers", None) == []
+    finally:
+        await database.stop()
+
+
 async def test_a_newer_schema_is_refused_with_what_to_do(database_url: str) -> None:
     async with connected(database_url) as connection:
         await connection.execute("INSERT INTO hark.schema_migrations VALUES (999, 'from the future')")

@@ -2,8 +2,8 @@
 -- go with their original.
 SELECT t.tgrelid AS relation, t.tgrelid::regclass::text AS label, t.tgname AS name,
        t.tgenabled IN ('O', 'A') AS enabled,
-       -- Each ends in a zero byte, also the last one. E: an old database may read a backslash as an escape everywhere.
-       (string_to_array(encode(t.tgargs, 'escape'), E'\\000'))[:t.tgnargs] AS arguments
+       -- Each ends in a zero byte, also the last one.
+       (string_to_array(encode(t.tgargs, 'escape'), '\000'))[:t.tgnargs] AS arguments
 FROM pg_trigger AS t
      JOIN pg_proc AS p ON p.oid = t.tgfoid AND p.pronamespace = 'hark'::regnamespace AND p.proname ^@ 'capture_'
 WHERE t.tgparentid = 0

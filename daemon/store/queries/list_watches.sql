@@ -19,7 +19,7 @@ CROSS JOIN LATERAL (
     JOIN (VALUES (4, 'insert'), (8, 'delete'), (16, 'update'), (32, 'truncate')) AS k (bit, operation)
         ON g.tgtype & k.bit <> 0
     WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgname LIKE 'hark\_capture\_%'
-      AND NOT encode(g.tgargs, 'escape') ^@ E'0\\000'
+      AND NOT encode(g.tgargs, 'escape') ^@ '0\000'
 ) AS t
 CROSS JOIN LATERAL (
     SELECT count(*) AS backlog, count(*) FILTER (WHERE p.parked_at IS NOT NULL) AS parked
