@@ -270,8 +270,8 @@ async def test_what_a_newer_program_captures_with_is_left_to_it(
         await hark.apply(GREET)
         schema, home = hark.engine.remotes.prefix, hark.database.pool
         state = f"""SELECT (SELECT functions FROM {schema}.outbox) AS functions,
-                           (SELECT tgargs FROM pg_trigger WHERE tgname = '{schema}_insert'
-                            AND tgrelid = 'public.clients'::regclass) AS arguments"""
+                           (SELECT array_agg((tgname, tgargs) ORDER BY tgname) FROM pg_trigger
+                            WHERE tgrelid = 'public.clients'::regclass) AS triggers"""
         ours = await crm.fetchrow(state)
 
         newer = new_id(datetime.now(UTC))
@@ -282,7 +282,9 @@ async def test_what_a_newer_program_captures_with_is_left_to_it(
             f"UPDATE {schema}.outbox SET functions = 'of another version'; "
             f"CREATE OR REPLACE TRIGGER {schema}_insert AFTER INSERT ON public.clients "
             "REFERENCING NEW TABLE AS hark_new FOR EACH STATEMENT "
-            f"EXECUTE FUNCTION {schema}.capture_change('1', 'row', 'of another version', 'insert')"
+            f"EXECUTE FUNCTION {schema}.capture_change('1', 'row', 'of another version', 'insert'); "
+            f"CREATE TRIGGER {schema}_other AFTER UPDATE ON public.clients FOR EACH ROW WHEN (false) "
+            f"EXECUTE FUNCTION {schema}.capture_change('1', 'row', 'of another version', 'update')"
         )
         theirs = await crm.fetchrow(state)
         await compared_again()
