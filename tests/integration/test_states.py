@@ -78,3 +78,39 @@ async def test_the_refusal_names_the_table_and_both_statuses(connection: asyncpg
     made = await begin(connection, "workflow_steps", "completed")
     with pytest.raises(asyncpg.RestrictViolationError, match="workflow_steps that is completed never becomes running"):
         await connection.execute(_CHANGES["workflow_steps"], made, "running")
+
+
+@pytest.mark.parametrize(
+    "what, becomes, noted",
+    [
+        ({}, "cancelled", True),
+        ({}, "timeout", True),
+        ({"instance_id": "x"}, "completed", False),  # with a whole flush, by record_progress.sql
+        ({"instance_id": "x"}, "failed", False),
+        ({"mode": "test"}, "cancelled", False),
+        ({"mode": "dry_run"}, "cancelled", False),
+        ({"part": "y"}, "cancelled", False),
+    ],
+)
+async def test_whoever_ends_an_execution_notes_it_for_its_followers_and_leaves_no_step_open(
+    connection: asyncpg.Connection, what: Mapping[str, str], becomes: str, noted: bool
+) -> None:
+    """Ends that are nobody's to follow are not noted: those of tests and of parts; an owner notes them itself."""
+    made = await begin(connection, "workflow_executions", "running" if "instance_id" in what else "waiting")
+    await connection.execute(_STEP, DEFAULT_TENANT, made, "waiting")
+    await connection.execute(
+        "INSERT INTO hark.workflows (tenant_id, id, slug, name) VALUES ($1, $2, 'w', 'W')", DEFAULT_TENANT, made
+    )
+    await connection.execute(
+        "INSERT INTO hark.workflow_triggers (tenant_id, workflow_id, id, kind, route, config) "
+        "VALUES ($1, $2, 't', 'workflow', 'w', '{}')", DEFAULT_TENANT, made,
+    )  # fmt: skip
+    await connection.execute("INSERT INTO hark.followed_workflows VALUES ($1, 'w', $2, 't')", DEFAULT_TENANT, made)
+    if "part" in what:
+        await connection.execute("UPDATE hark.workflow_executions SET part = '{}', parent_id = id, parent_path = 'a'")
+    await connection.execute("UPDATE hark.workflow_executions SET mode = $1", what.get("mode", "production"))
+    assert await change(connection, "workflow_executions", made, becomes)
+    ends = await connection.fetch("SELECT execution_id FROM hark.execution_ends")
+    assert [end["execution_id"] for end in ends] == ([made] if noted else [])
+    step = await connection.fetchval("SELECT status FROM hark.workflow_steps")
+    assert step == ("waiting" if becomes == "completed" else "cancelled")
