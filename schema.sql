@@ -1957,7 +1957,9 @@ CREATE FUNCTION fits(row_count bigint, small_rows bigint, bytes bigint) RETURNS 
 COMMENT ON FUNCTION fits IS 'Whether the rows of a statement make one record.';
 
 CREATE FUNCTION capture_change() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET exit_on_error = off AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET exit_on_error = off
+    -- After a statement of many rows PostgreSQL would plan for each row anew, as long as the session lives.
+    SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     works text;
     row_count integer;
@@ -2273,8 +2275,9 @@ BEGIN
         ) AS v (suffix, settings) LOOP
             EXECUTE format(
                 'CREATE OR REPLACE FUNCTION hark.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
-                'SET search_path = pg_catalog, pg_temp SET timezone = ''UTC'' SET exit_on_error = off %s AS %L', way.name || formats.suffix,
-                formats.settings, replace(long_way, '-- The short way goes here.', format(
+                'SET search_path = pg_catalog, pg_temp SET timezone = ''UTC'' SET exit_on_error = off '
+                'SET plan_cache_mode = force_generic_plan %s AS %L',
+                way.name || formats.suffix, formats.settings, replace(long_way, '-- The short way goes here.', format(
                     short_way, way.columns, way.name || formats.suffix, way.operation, way.contents, way.source, way.small,
                     way.none)));
         END LOOP;

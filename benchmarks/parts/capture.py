@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -29,10 +27,11 @@ MANY = 1_000
 FILTERED_BY_MANY = f"filtered out by `when` of {MANY:,} workflows"
 TABLES = {UNWATCHED: "plain", BY_HAND: "by_hand", WATCHED: "watched", FILTERED: "filtered", FILTERED_BY_MANY: "many"}
 ONE, LARGE = "a transaction of one row", "a statement of 1,000 rows"
+INSIDE = f"{ONE}, in a procedure"
+"""On a connection the processes take longer to wake each other up than any trigger takes, and not always the same."""
+INSIDE_ROWS = 200
 ROUND_S = 0.03
 PATIENCE_S = 5.0
-
-Work = Callable[[int], Coroutine[Any, Any, object]]
 
 _TABLE = """
 CREATE TABLE public.{0} (
@@ -51,11 +50,21 @@ CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER keep AFTER INSERT ON public.by_hand FOR EACH ROW EXECUTE FUNCTION public.keep()
 """
-_INSERTS = {
+_PROCEDURE = """
+CREATE PROCEDURE public.write_{0}(rows integer) LANGUAGE plpgsql AS $$ BEGIN
+    FOR n IN 1 .. rows LOOP
+        INSERT INTO public.{0} (customer, status, amount) VALUES ('customer ' || n, 'new', n);
+        COMMIT;
+    END LOOP;
+END $$
+"""
+_STATEMENTS = {
     ONE: "INSERT INTO public.{0} (customer, status, amount) VALUES ('customer ' || $1::integer, 'new', $1)",
     LARGE: "INSERT INTO public.{0} (customer, status, amount) "
     "SELECT 'customer ' || n, 'new', n FROM generate_series($1::integer, $1 + 999) AS n",
+    INSIDE: f"CALL public.write_{{0}}({INSIDE_ROWS})",
 }
+_ROWS = {ONE: 1, LARGE: 1_000, INSIDE: 1}
 
 
 async def measure(bench: Bench) -> Capture:
@@ -70,7 +79,7 @@ async def measure(bench: Bench) -> Capture:
             watchings = await _prepare(bench, database, connection)
         writer = await asyncpg.connect(url, server_settings={"synchronous_commit": "off"})
         try:
-            writings = [one for shape in _INSERTS for one in await _write(bench, writer, shape)]
+            writings = [one for shape in _STATEMENTS for one in await _write(bench, writer, shape)]
         finally:
             await writer.close()
     finally:
@@ -81,6 +90,7 @@ async def measure(bench: Bench) -> Capture:
 async def _prepare(bench: Bench, database: Database, connection: Any) -> list[Watching]:
     for table in TABLES.values():
         await connection.execute(_TABLE.format(table))
+        await connection.execute(_PROCEDURE.format(table))
     await connection.execute(_BY_HAND)
     watchers = [_watch(1, "watched"), _watch(2, "filtered", 'new.status == "shipped"')]
     watchings = []
@@ -122,42 +132,26 @@ async def _install(database: Database, triggers: Iterable[ActiveTrigger]) -> Non
 
 async def _write(bench: Bench, writer: Any, shape: str) -> list[Writing]:
     """Write to all tables in turn, round after round; the median of the rounds counts."""
-    statements = {what: await writer.prepare(_INSERTS[shape].format(table)) for what, table in TABLES.items()}
+    statements = {what: await writer.prepare(_STATEMENTS[shape].format(table)) for what, table in TABLES.items()}
     times: dict[str, list[float]] = {what: [] for what in statements}
-    async with _awake():
-        for turn in range(bench.scale.capture_rounds):
-            for what in statements if turn % 2 else reversed(statements):
-                each = await _timed(statements[what].fetch)
-                if turn:  # the first round warms up
-                    times[what].append(each)
-            await writer.execute("TRUNCATE hark.row_changes, public.outbox")
-    rows = 1 if shape == ONE else 1_000
+    for turn in range(bench.scale.capture_rounds):
+        for what in statements if turn % 2 else reversed(statements):
+            each = await _timed(statements[what], shape)
+            if turn:  # the first round warms up
+                times[what].append(each)
+        await writer.execute("TRUNCATE hark.row_changes, public.outbox")
+    rows = _ROWS[shape]
     writings = [Writing(what=what, shape=shape, us=statistics.median(each) * 1e6) for what, each in times.items()]
     said = ", ".join(f"{one.what} {one.us / rows:.1f}" for one in writings)
     bench.say(f"{shape}, µs a row: {said}")
     return writings
 
 
-@asynccontextmanager
-async def _awake() -> AsyncIterator[None]:
-    """Keep this process from sleeping while it waits: to wake it up takes longer than any trigger, and varies."""
-    stirring = asyncio.create_task(_stir())
-    try:
-        yield
-    finally:
-        stirring.cancel()
-
-
-async def _stir() -> None:
-    while True:
-        await asyncio.sleep(0)
-
-
-async def _timed(work: Work) -> float:
+async def _timed(statement: Any, shape: str) -> float:
     """Do it for a moment, so short that all have the same neighbours on the machine; return the seconds for one."""
+    arguments = () if shape == INSIDE else (1,)
     count, began = 0, time.perf_counter()
     while (spent := time.perf_counter() - began) < ROUND_S:
-        await work(count)
-        count += 1
-    await asyncio.sleep(0)
+        await statement.fetch(*arguments)
+        count += INSIDE_ROWS if shape == INSIDE else 1
     return spent / count

@@ -293,6 +293,16 @@ async def test_of_a_small_row_and_a_larger_one_neither_is_missing(capture: Captu
     assert await capture.events() == []
 
 
+async def test_no_row_is_planned_for_anew_after_a_statement_of_many(capture: Capture) -> None:
+    """PostgreSQL would compare the plan for one row with what a thousand had cost, and plan from then on for each."""
+    settings = await capture.connection.fetch(
+        "SELECT p.proname, p.proconfig FROM pg_proc AS p WHERE p.pronamespace = 'hark'::regnamespace "
+        "AND p.proname ^@ 'capture_' AND p.prorettype = 'trigger'::regtype"
+    )
+    assert {"capture_insert", "capture_row", "capture_update_formatted"} <= {row["proname"] for row in settings}
+    assert [row["proname"] for row in settings if "plan_cache_mode=force_generic_plan" not in row["proconfig"]] == []
+
+
 async def test_single_rows_go_the_short_way_also_where_formats_would_show(capture: Capture) -> None:
     """And leave no setting behind: neither this way nor, for two rows, the long one."""
     run = capture.connection.execute
