@@ -1732,11 +1732,11 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION settle_end IS
     'What the end of an execution brings about: workflows that start after it, what it leaves open, its parent, its slots.';
--- One trigger and not four, whose conditions each statement would read; most executions need none of it.
+-- One trigger and not four, whose conditions each statement would read; most executions need none of it. What ends while
+-- it has no owner never completes.
 CREATE TRIGGER executions_settle_their_end AFTER UPDATE OF completed_at ON workflow_executions
     FOR EACH ROW WHEN (OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL
-                       AND (OLD.instance_id IS NULL OR NEW.status <> 'completed' OR NEW.parent_id IS NOT NULL
-                            OR OLD.lanes IS NOT NULL))
+                       AND (NEW.status <> 'completed' OR NEW.parent_id IS NOT NULL OR OLD.lanes IS NOT NULL))
     EXECUTE FUNCTION settle_end();
 
 CREATE FUNCTION lock_lanes(tenants uuid[], ids uuid[]) RETURNS void LANGUAGE plpgsql SET search_path = hark, pg_catalog, pg_temp AS $$
@@ -2208,7 +2208,7 @@ COMMENT ON FUNCTION capture_change IS
 -- the long way, with the short one before it.
 DO $do$
 DECLARE
-    long_way constant text := (SELECT p.prosrc FROM pg_proc AS p WHERE p.oid = 'hark.capture_change'::regproc);
+    long_way constant text := pg_get_functiondef('hark.capture_change'::regproc);
     -- A block with EXCEPTION that writes takes a transaction id of its own, and thousands of them in one transaction slow
     -- down everybody's snapshots. So the first records of a transaction are written in one. From then on what worked works:
     -- the transaction holds the lock on the outbox that keeps all others from changing it. A transaction that has taken
@@ -2252,7 +2252,7 @@ DECLARE
     before constant text := format(json, 'hark_old');
     after constant text := format(json, 'hark_new');
     way record;
-    formats record;
+    suffix text;
 BEGIN
     FOR way IN SELECT * FROM (VALUES
         ('capture_insert', '''insert''', 'new_rows', after, 'FROM hark_new', 'row_changes.new_rows IS NOT NULL',
@@ -2268,19 +2268,14 @@ BEGIN
          'WHERE coalesce(pg_column_size(OLD.*), 0) + coalesce(pg_column_size(NEW.*), 0) <= 8192', 'true',
          'EXIT short')
     ) AS v (name, operation, columns, contents, source, small, none) LOOP
-        FOR formats IN SELECT * FROM (VALUES
-            ('', ''),
-            ('_formatted', 'SET datestyle = ''ISO'' SET intervalstyle = ''iso_8601'' SET bytea_output = ''hex'' '
-                           'SET extra_float_digits = 1')
-        ) AS v (suffix, settings) LOOP
-            EXECUTE format(
-                'CREATE OR REPLACE FUNCTION hark.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
-                'SET search_path = pg_catalog, pg_temp SET timezone = ''UTC'' SET exit_on_error = off '
-                'SET plan_cache_mode = force_generic_plan %s AS %L',
-                way.name || formats.suffix, formats.settings, replace(long_way, '-- The short way goes here.', format(
-                    short_way, way.columns, way.name || formats.suffix, way.operation, way.contents, way.source, way.small,
-                    way.none)));
+        FOREACH suffix IN ARRAY ARRAY['', '_formatted'] LOOP
+            EXECUTE replace(
+                replace(long_way, 'FUNCTION hark.capture_change()', format('FUNCTION hark.%I()', way.name || suffix)),
+                '-- The short way goes here.', format(
+                    short_way, way.columns, way.name || suffix, way.operation, way.contents, way.source, way.small, way.none));
         END LOOP;
+        EXECUTE format('ALTER FUNCTION hark.%I() SET datestyle = ''ISO'' SET intervalstyle = ''iso_8601'' '
+                       'SET bytea_output = ''hex'' SET extra_float_digits = 1', way.name || '_formatted');
     END LOOP;
 END $do$;
 
