@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from hark.workflows.catalogue import ActiveTrigger, Health
-from hark.workflows.connections import VARIABLE, unknown
+from hark.workflows.connections import unknown, variable
 
 
 def where(connection: str) -> dict[str, str]:
@@ -26,8 +26,7 @@ def by_connection(triggers: Iterable[ActiveTrigger]) -> defaultdict[str, list[Ac
 def health_of_all(home: Health, elsewhere: Mapping[str, Health], unset: Iterable[str]) -> Health:
     """Put together how it stands in all databases; connections that are not set are not heard, and keep nobody."""
     gone = {
-        name: Health(attached=False, detail=f"{unknown(name)}: set {VARIABLE}{name.upper()}", needed=False)
-        for name in unset
+        name: Health(attached=False, detail=f"{unknown(name)}: set {variable(name)}", needed=False) for name in unset
     }
     return replace(home, elsewhere={**elsewhere, **gone})
 

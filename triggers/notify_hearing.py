@@ -11,7 +11,7 @@ from itertools import islice
 
 import structlog
 
-from hark.triggers.connection_name import addressed, where
+from hark.triggers.by_connection import addressed, where
 from hark.triggers.json_text import read_json
 from hark.triggers.notify_ledger import MARKS, Ledger, Message
 from hark.triggers.ports import NotifyPort

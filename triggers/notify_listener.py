@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from hark.triggers.connection_name import by_connection, health_of_all
+from hark.triggers.by_connection import by_connection, health_of_all
 from hark.triggers.notify_hearing import Hearing
 from hark.triggers.ports import RemotesPort
 from hark.workflows.catalogue import ActiveTrigger, Health, ListenerContext

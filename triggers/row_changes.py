@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 
-from hark.triggers.connection_name import addressed, where
+from hark.triggers.by_connection import addressed, where
 from hark.triggers.row_config import Granularity
 from hark.triggers.table_name import TableName
 from hark.workflows.catalogue import NewEvent

@@ -8,7 +8,7 @@ from functools import partial
 
 import structlog
 
-from hark.triggers.connection_name import where
+from hark.triggers.by_connection import where
 from hark.triggers.ports import NotifyPort
 from hark.triggers.row_changes import events_of
 from hark.triggers.row_pace import Pace

@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import structlog
 
+from hark.triggers.by_connection import where
 from hark.triggers.capture_plan import CapturePlan, CapturePlanner, same, watchers_of
-from hark.triggers.connection_name import where
 from hark.triggers.row_columns import Lost
 from hark.triggers.row_port import Installed, Part, RowPort
 from hark.triggers.table_name import TableName

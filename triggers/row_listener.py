@@ -8,8 +8,8 @@ from typing import Any
 
 import structlog
 
+from hark.triggers.by_connection import by_connection, health_of_all
 from hark.triggers.capturing import Capturing
-from hark.triggers.connection_name import by_connection, health_of_all
 from hark.triggers.ports import RemotesPort
 from hark.workflows.catalogue import ActiveTrigger, Health, ListenerContext
 from hark.workflows.errors import UnavailableError

@@ -53,6 +53,11 @@ ConnectionName = Annotated[str, AfterValidator(read_connection)]
 """Empty for the home database."""
 
 
+def variable(name: str) -> str:
+    """Return the variable that tells the URL of a connection."""
+    return VARIABLE + spelled(name).upper()
+
+
 def unknown(name: str) -> str:
     """Say that there is no such connection. What is no name is not shown: it may be a URL with a password."""
     return f"there is no connection {name!r}" if is_name(name) else _NO_NAME
@@ -62,7 +67,7 @@ def hint(name: str, names: Collection[str]) -> str:
     """Say which connections there are, and how there comes to be this one."""
     if not is_name(name):
         return _WRITE_ONE
-    remedy = f"set {VARIABLE}{spelled(name).upper()} in the environment of each instance"
+    remedy = f"set {variable(name)} in the environment of each instance"
     known = suggestion(name, names)
     if not known:
         return f"none is configured: {remedy}"

@@ -18,9 +18,9 @@ from hark.daemon.secrets import load_connections
 from hark.daemon.store.capture_site import CaptureSite
 from hark.daemon.store.database import Connection, Database, sql
 from hark.daemon.store.remote_schema import DROP, Home, HomeItselfError, home_of, is_made, refusals, refuse_home
-from hark.triggers.connection_name import by_connection
+from hark.triggers.by_connection import by_connection
 from hark.workflows.catalogue import ActiveTrigger, Catalogue
-from hark.workflows.connections import VARIABLE, is_home, spelled
+from hark.workflows.connections import is_home, spelled, variable
 from hark.workflows.counting import counted
 from hark.workflows.errors import ConfigurationError, UnavailableError
 from hark.workflows.validation.connections import connections_of_steps
@@ -75,7 +75,7 @@ async def _working(case: Case) -> defaultdict[str, set[str]]:
 
 
 def _unset_for(what: str, name: str, workflows: set[str]) -> Finding:
-    of, remedy = ", ".join(sorted(workflows)), f"set {VARIABLE}{name.upper()}; {_SEEN}"
+    of, remedy = ", ".join(sorted(workflows)), f"set {variable(name)}; {_SEEN}"
     return warning(f"workflows {what} connection {name}, which is not set: {of}", remedy)
 
 
@@ -84,7 +84,7 @@ def _unset(name: str, home: Home, workflows: set[str]) -> Finding:
         return _unset_for("listen to", name, workflows)
     return warning(
         f"triggers may be left in the database of connection {name}, which nobody watches any more",
-        f"with {VARIABLE}{name.upper()} set the daemon takes them off; or there DROP SCHEMA {home.schema} CASCADE, and "
+        f"with {variable(name)} set the daemon takes them off; or there DROP SCHEMA {home.schema} CASCADE, and "
         "here take it out of hark.remotes",
     )
 

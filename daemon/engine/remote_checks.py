@@ -9,7 +9,7 @@ from hark.daemon.engine.remotes import Remotes, patiently
 from hark.daemon.store.capture_checks import check_tables
 from hark.daemon.store.database import Connection
 from hark.daemon.store.remote_schema import DROP, HomeItselfError, second_name
-from hark.triggers.connection_name import by_connection
+from hark.triggers.by_connection import by_connection
 from hark.workflows.catalogue import ActiveTrigger
 from hark.workflows.connections import hint, unknown
 from hark.workflows.errors import Problem, UnavailableError

@@ -19,7 +19,7 @@ from hark.actions.pooler import find_way
 from hark.daemon.store.connecting import connect
 from hark.daemon.store.holds import Hold, TransactionHold
 from hark.daemon.store.outages import IN_THE_WAY, closed, translated
-from hark.triggers.connection_name import where
+from hark.triggers.by_connection import where
 from hark.workflows.errors import UnavailableError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import asyncpg
 import structlog
 
 from hark.daemon.store.database import Database
-from hark.triggers.connection_name import where
+from hark.triggers.by_connection import where
 from hark.workflows.errors import UnavailableError
 
 log = structlog.get_logger(__name__)

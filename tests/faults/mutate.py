@@ -91,7 +91,9 @@ MUTATIONS = [
                 "return ExecutionId(derived_id(event, workflow, ordinal, os.urandom(8)))",
             )
         ],
-        ["test_cut_connections.py::test_a_sender_without_a_key_is_not_told_more_than_is_true[after-chain-ingest_events]"],
+        [
+            "test_cut_connections.py::test_a_sender_without_a_key_is_not_told_more_than_is_true[after-chain-ingest_events]"
+        ],
     ),
     Mutation(
         "unique-key",
@@ -101,7 +103,9 @@ MUTATIONS = [
             (INGEST, "ON CONFLICT (tenant_id, id) DO NOTHING\n    RETURNING id, status", "RETURNING id, status"),
             ("daemon/store/queries/start_parts.sql", "ON CONFLICT (tenant_id, id) DO NOTHING", ""),
         ],
-        ["test_cut_connections.py::test_a_sender_without_a_key_is_not_told_more_than_is_true[after-chain-ingest_events]"],
+        [
+            "test_cut_connections.py::test_a_sender_without_a_key_is_not_told_more_than_is_true[after-chain-ingest_events]"
+        ],
     ),
     Mutation(
         "two-transactions",
